@@ -1,0 +1,59 @@
+# The documented commands. CI calls the same ones.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make .venv with the locked requirements
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## Simulator, adapter, an intercept and its events; ends by itself
+	$(BIN)/qc-adapter demo
+
+run: $(STAMP) ## The adapter against a simulator, until Ctrl-C
+	$(BIN)/qc-adapter demo --serve
+
+proto: $(STAMP) ## Generate qc_adapter/v1 from protos/
+	$(BIN)/python scripts/proto.py
+
+docs: $(STAMP) ## Generate the reference pages that come from tables in the code
+	$(BIN)/python scripts/docs.py
+
+fmt: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: $(STAMP) ## Lint code, layers and contract; find drift of generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python scripts/proto.py --check
+	$(BIN)/python scripts/docs.py --check
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/pytest
+
+check: lint types ## Everything but the tests
+
+lock: ## Renew the lock files (needs uv on PATH)
+	uv pip compile pyproject.toml --extra fast --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --output-file requirements.txt --upgrade
+	uv pip compile pyproject.toml --extra fast --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --output-file requirements-dev.txt --upgrade
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""gRPC service for real-time quality control on a Huawei CC-Gateway."""

@@ -1,0 +1,1 @@
+"""One inspection command, from the request value to its outcome."""

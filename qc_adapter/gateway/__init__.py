@@ -1,0 +1,1 @@
+"""The REST side: one typed method for each gateway operation."""

@@ -1,0 +1,1 @@
+"""Words that every layer shares: sessions, errors, deadlines. Imports nothing else of the package."""

@@ -1,0 +1,186 @@
+"""
+Everything that can go wrong, as the domain names it; `rpc.errors` alone knows status codes.
+
+AdapterError
+├── InvalidRequest                the caller must change the request
+├── NotSignedIn                   no session is stored for the inspector
+├── SessionLost                   the gateway no longer knows the stored session
+├── GatewayError                  what one request to the gateway can end with
+│   ├── GatewayRefused            understood and declined, with a retcode
+│   ├── GatewayUnavailable        certainly not executed; may be tried again
+│   ├── GatewayMisconfigured      something that is not the gateway answered, or trust failed
+│   ├── OutcomeUnknown            perhaps executed; to be verified, never repeated blindly
+│   └── PollFailed                a poll brought no readable reply; it may have taken an event away
+├── DeadlineExceeded              the caller's deadline came first
+├── RequestIdReused               a request id came back with another command
+├── CursorExpired                 the position is no longer kept
+├── InvalidCursor                 the text is not a cursor
+├── SlowConsumer                  the reader fell further behind than the log keeps
+├── StoreUnavailable              the session store cannot be reached
+├── Draining                      this replica is going away
+└── NotAvailable                  the operation is not offered by this version
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qc_adapter.model.session import Renewal
+
+
+class AdapterError(Exception):
+    """What a caller is told. The message never holds a GUID, password or cookie."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(AdapterError):
+    """The request cannot be carried out as it is; says which fields to change."""
+
+    def __init__(
+        self,
+        violations: Sequence[tuple[str, str]],
+        reason: Literal["INVALID_AGENT_ID", "SELF_INSPECTION", "INVALID_ARGUMENT"] = "INVALID_ARGUMENT",
+    ) -> None:
+        super().__init__("; ".join(f"{field}: {what}" for field, what in violations))
+        self.violations = tuple(violations)
+        self.reason = reason
+
+
+class NotSignedIn(AdapterError):
+    """No session is stored for the inspector."""
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(
+            f"no session is stored for inspector {agent_id}: sign in with InspectorSessions.SignIn, "
+            f"or adopt a session that another system opened",
+        )
+        self.agent_id = agent_id
+
+
+class SessionLost(AdapterError):
+    """The gateway no longer knows the stored session."""
+
+    def __init__(self, agent_id: str, retcode: str) -> None:
+        super().__init__(
+            f"the gateway no longer knows the session of inspector {agent_id} (retcode {retcode}): sign in again",
+        )
+        self.agent_id = agent_id
+        self.retcode = retcode
+
+
+class GatewayError(AdapterError):
+    """One request to the gateway did not succeed; `method` is the gateway's name of the operation."""
+
+    def __init__(self, method: str, message: str) -> None:
+        super().__init__(message)
+        self.method = method
+
+
+class GatewayRefused(GatewayError):
+    """The gateway understood the request and declined it."""
+
+    def __init__(self, method: str, retcode: str, text: str, renewal: Renewal | None = None) -> None:
+        super().__init__(method, f"the gateway refused {method} with retcode {retcode}" + (f": {text}" if text else ""))
+        self.retcode = retcode
+        self.text = text
+        self.renewal = renewal
+
+
+class GatewayUnavailable(GatewayError):
+    """Nothing was sent, or a proxy in front of the gateway refused it: certainly not executed."""
+
+
+class GatewayMisconfigured(GatewayError):
+    """A proxy, an allow list or a certificate stands between the adapter and the gateway."""
+
+
+class OutcomeUnknown(GatewayError):
+    """The request may have arrived and no retcode came back."""
+
+    def __init__(self, method: str, message: str, renewal: Renewal | None = None) -> None:
+        super().__init__(method, message)
+        self.renewal = renewal
+
+
+class PollFailed(GatewayError):
+    """A poll brought no readable reply. With `event_may_be_lost` a gap has to be reported."""
+
+    def __init__(self, method: str, message: str, *, event_may_be_lost: bool) -> None:
+        super().__init__(method, message)
+        self.event_may_be_lost = event_may_be_lost
+
+
+class DeadlineExceeded(AdapterError):
+    """The caller's deadline came first."""
+
+    def __init__(self, message: str, outcome: Literal["not_sent", "unknown"], cursor: str = "") -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.cursor = cursor
+
+
+class RequestIdReused(AdapterError):
+    """The request id already names another command."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used for another command within the last 10 minutes: use a new one",
+        )
+
+
+class InvalidCursor(AdapterError):
+    """The text is not a cursor of this service."""
+
+    def __init__(self) -> None:
+        super().__init__("the cursor is not one that this service gave out: leave it empty to start now, or 'oldest'")
+
+
+class CursorExpired(AdapterError):
+    """The position lies before the oldest event that is kept, or in a log that no longer exists."""
+
+    def __init__(self, cursor: str, oldest: str) -> None:
+        super().__init__(
+            "the events after this cursor are no longer kept: start at 'oldest' or now, "
+            "or ask for a gap with on_expired = ON_EXPIRED_GAP",
+        )
+        self.cursor = cursor
+        self.oldest = oldest
+
+
+class SlowConsumer(AdapterError):
+    """The reader fell further behind than the log keeps."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(
+            "the stream was read too slowly and events were dropped: read faster, or resume from the cursor"
+        )
+        self.cursor = cursor
+
+
+class StoreUnavailable(AdapterError):
+    """The session store cannot be reached; `operation` says what was tried."""
+
+    def __init__(self, operation: str, why: str) -> None:
+        super().__init__(f"the session store cannot be reached ({operation}: {why}): try again")
+        self.operation = operation
+
+
+class Draining(AdapterError):
+    """This replica is going away; another one goes on from the cursor."""
+
+    def __init__(self, cursor: str = "") -> None:
+        super().__init__("this replica is shutting down: resume on another one from the last cursor")
+        self.cursor = cursor
+
+
+class NotAvailable(AdapterError):
+    """The operation is part of the contract but not of this version."""
+
+    def __init__(self, rpc: str) -> None:
+        super().__init__(f"{rpc} is part of the contract but not built yet in this version")

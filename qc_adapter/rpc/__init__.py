@@ -1,0 +1,1 @@
+"""The gRPC side: servicers, interceptors, error table, drain."""

@@ -1,0 +1,1 @@
+"""Generated from protos/qc_adapter/v1; see `make proto`."""
