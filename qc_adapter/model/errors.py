@@ -5,6 +5,7 @@ AdapterError
 ├── InvalidRequest                the caller must change the request
 ├── NotSignedIn                   no session is stored for the inspector
 ├── SessionLost                   the gateway no longer knows the stored session
+├── SessionBusy                   the inspector is just being signed in or out
 ├── GatewayError                  what one request to the gateway can end with
 │   ├── GatewayRefused            understood and declined, with a retcode
 │   ├── GatewayUnavailable        certainly not executed; may be tried again
@@ -72,6 +73,14 @@ class SessionLost(AdapterError):
         )
         self.agent_id = agent_id
         self.retcode = retcode
+
+
+class SessionBusy(AdapterError):
+    """The inspector is just being signed in or out; the two must never overlap (cec_07_1202)."""
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"inspector {agent_id} is just being signed in or out: wait for that call to end")
+        self.agent_id = agent_id
 
 
 class GatewayError(AdapterError):

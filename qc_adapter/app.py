@@ -1,0 +1,239 @@
+"""
+The composition root: builds every part once, starts them in order, and takes them down in order.
+
+No other module knows more than its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final, Self
+
+import structlog
+
+from qc_adapter.commands.journal import Journal
+from qc_adapter.commands.runner import CommandRunner
+from qc_adapter.events.feed import Hub
+from qc_adapter.events.poller import Pace
+from qc_adapter.events.readers import Readers
+from qc_adapter.events.translate import SHAPES
+from qc_adapter.gateway import operations
+from qc_adapter.gateway.client import GatewayClient
+from qc_adapter.gateway.retcodes import RETCODES
+from qc_adapter.gateway.transport import GatewayTransport
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.ops import Check, OpsServer
+from qc_adapter.rpc.calls import CallInterceptor
+from qc_adapter.rpc.inspector_events import InspectorEvents
+from qc_adapter.rpc.inspector_sessions import InspectorSessions
+from qc_adapter.rpc.observers import CallLog, CallMetrics, Correlation
+from qc_adapter.rpc.parse import Parser
+from qc_adapter.rpc.quality_control import QualityControl
+from qc_adapter.rpc.server import GrpcServer, Services
+from qc_adapter.sessions.keeper import GuidKeeper
+from qc_adapter.sessions.opening import open_store
+from qc_adapter.sessions.service import SessionService
+from qc_adapter.telemetry.correlation import Ids
+from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from qc_adapter.settings import Settings
+
+log = structlog.get_logger("qc_adapter.app")
+
+#: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
+_OWN_METHODS: Final = ("Watch", "Adopt", "Get", "List")
+_RPC_METHODS: Final = {operation.rpc: operation.method for operation in operations.ALL} | {
+    "SignIn": operations.SIGN_IN.method,
+    "SignOut": operations.SIGN_OUT.method,
+}
+_HEALTH_SECONDS: Final = 1.0
+
+
+class Adapter:
+    """One replica of the service; also `async with Adapter(settings) as adapter`."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.gateway is None:
+            raise ValueError("QC_GATEWAY_URL is required")
+        self._settings = settings
+        methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
+        registry = open_registry()
+        self.metrics = Metrics(registry, label_sets(methods, RETCODES, SHAPES))
+        self.store = open_store(settings.store_url.reveal(), on_error=self.metrics.store_error)
+        self.gateway = GatewayClient(
+            GatewayTransport(settings.gateway), settings=settings.gateway, observer=self.metrics.gateway_call
+        )
+        self.hub = Hub()
+        self.readers = Readers(
+            gateway=self.gateway,
+            directory=self.store,
+            sessions=self.store,
+            hub=self.hub,
+            counts=self.metrics,
+            pace=Pace(settings.poll_pause_seconds, settings.gateway.poll_hold_seconds),
+        )
+        self.keeper = GuidKeeper(self.store)
+        self.runner = CommandRunner(
+            gateway=self.gateway,
+            sessions=self.store,
+            keeper=self.keeper,
+            readers=self.readers,
+            hub=self.hub,
+            journal=Journal(),
+            counts=self.metrics,
+        )
+        self.sessions = SessionService(gateway=self.gateway, store=self.store, listeners=self.readers)
+        self._server = GrpcServer(self._services(), self._interceptor())
+        self._ops = OpsServer(
+            settings.ops_listen,
+            registry,
+            {"store": self._store_check, "gateway": self._gateway_check, "draining": self._draining_check},
+        )
+        self.metrics.poll_age(self.readers.oldest_poll_seconds)
+        self._store_problem: str | None = "not asked yet"
+        self._watching: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def ops_port(self) -> int:
+        """The port of /metrics, /livez and /readyz."""
+        return self._ops.port
+
+    def _services(self) -> Services:
+        settings = self._settings
+        parser = Parser(settings.agent_id_max, settings.confirm_within_seconds)
+        return Services(
+            QualityControl(parser, self.runner, self.metrics),
+            InspectorSessions(parser, self.sessions, self.readers),
+            InspectorEvents(
+                parser,
+                sessions=self.sessions,
+                readers=self.readers,
+                hub=self.hub,
+                counts=self.metrics,
+                bookmark_seconds=settings.bookmark_seconds,
+            ),
+        )
+
+    def _interceptor(self) -> CallInterceptor:
+        """The chain: each observer's end runs in the reverse order, so the log line comes first."""
+        return CallInterceptor(_RPC_METHODS, [Correlation(Ids()), CallMetrics(self.metrics), CallLog()])
+
+    async def start(self) -> None:
+        """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
+        settings = self._settings
+        await self._ops.start()
+        self.port = await self._server.start(str(settings.listen), settings.tls)
+        self.readers.start()
+        await self._look()
+        self._watching = asyncio.create_task(self._watch_health(), name="health")
+        log.info("started", listen=f"{settings.listen.host}:{self.port}", ops_port=self.ops_port)
+
+    async def drain(self) -> None:
+        """Take the replica out of service so that callers lose nothing but the connection."""
+        settings = self._settings
+        log.info("draining", streams_end_in_seconds=settings.drain_seconds)
+        # Load balancers stop sending; until they have, calls are still served.
+        await self._end_health()
+        await asyncio.sleep(settings.drain_seconds)
+        # Open streams end with their last cursor; what was sent to the gateway gets its reply.
+        self.hub.drain()
+        await self.runner.stop(settings.grace_seconds)
+        await self._server.stop(settings.grace_seconds)
+
+    async def stop(self) -> None:
+        """End everything that is left and wait for it."""
+        settings = self._settings
+        await self._end_health()
+        self.hub.drain()
+        await self.sessions.close(settings.grace_seconds)
+        await self.runner.stop(0)
+        await self._server.stop(0)
+        await self.readers.stop()
+        await self.keeper.close()
+        await self.gateway.close()
+        await self.store.close()
+        await self._ops.stop()
+        log.info("stopped")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _end_health(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+            await self._server.serving(serving=False)
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            await self.store.ping()
+        except StoreUnavailable as failure:
+            if self._store_problem is None:
+                log.warning("store_lost", detail=failure.message)
+            self._store_problem = failure.message
+        else:
+            if self._store_problem is not None:
+                log.info("store_found")
+            self._store_problem = None
+        self.metrics.sessions({state.value: count for state, count in self.readers.counts().items()})
+        await self._server.serving(serving=self._store_problem is None and not self.hub.draining)
+
+    def _store_check(self) -> Check:
+        return Check(self._store_problem is None, self._store_problem or "answers")
+
+    def _gateway_check(self) -> Check:
+        seen = self.gateway.last_seen
+        # Before the first request nothing speaks against the gateway.
+        return Check(seen.reachable is not False, seen.why)
+
+    def _draining_check(self) -> Check:
+        leaving = self._watching is None
+        return Check(not leaving, "going away" if leaving else "no")
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, drain, and return. A second signal ends the process at once."""
+    leave = asyncio.Event()
+
+    def on_signal() -> None:
+        if leave.is_set():
+            sys.stdout.flush()
+            os._exit(1)
+        leave.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    adapter = Adapter(settings)
+    try:
+        await adapter.start()
+        # What was built lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        await leave.wait()
+        await adapter.drain()
+    finally:
+        await adapter.stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,124 @@
+"""
+One command on its way: sent or not, taken or not, confirmed or not.
+
+A run belongs to no caller. Callers follow it, any number of them with the same `request_id`; it goes on to its verdict
+without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qc_adapter.commands.confirm import Confirmation
+from qc_adapter.commands.model import Accepted, Verdict
+from qc_adapter.events.model import AgentEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qc_adapter.commands.model import Command
+    from qc_adapter.events.feed import Feed
+    from qc_adapter.events.model import Entry
+    from qc_adapter.gateway.client import Receipt
+    from qc_adapter.model.errors import AdapterError, OutcomeUnknown
+
+
+class CommandRun:
+    """
+    The life of one command.
+
+    `receipt` is done when the gateway answered or will not: with `Accepted`, or with None when events have to decide.
+    `settled` is called once with the outcome's label for the metric.
+    """
+
+    def __init__(self, command: Command, feed: Feed, settled: Callable[[CommandRun, str], None]) -> None:
+        self.command = command
+        self.feed = feed
+        self.started_at = asyncio.get_running_loop().time()
+        self.receipt: asyncio.Future[Accepted | None] = asyncio.get_running_loop().create_future()
+        self.start = feed.tail
+        self.followers = 0
+        self.verdict: Verdict | None = None
+        self.failure: AdapterError | None = None
+        self.sent = False
+        self._settled = settled
+        self._confirmation: Confirmation | None = None
+        self._unknown: OutcomeUnknown | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is known what became of the command."""
+        return self.verdict is not None or self.failure is not None
+
+    def mark_sent(self) -> None:
+        """Note that the request goes out now: events count from here."""
+        self.sent = True
+        self.start = self.feed.tail
+        self._confirmation = Confirmation(self.command.effects, frozenset(self.feed.talking))
+        self.feed.listeners.add(self._observe)
+
+    def accept(self, receipt: Receipt) -> None:
+        """Note that the gateway took the command, and give the events their time."""
+        self.receipt.set_result(
+            Accepted(self.feed.cursor(self.start), self.command.method, receipt.message, receipt.received_at),
+        )
+        if not self.command.effects.confirming:
+            self._settle(Verdict(self.feed.tail, None, (), ""), "accepted")
+        else:
+            self._await_events()
+
+    def doubt(self, unknown: OutcomeUnknown) -> None:
+        """Note that no retcode came back: the events decide, if the operation has any."""
+        if not self.command.effects.confirming:
+            self.fail(unknown)
+            return
+        self._unknown = unknown
+        self.receipt.set_result(None)
+        self._await_events()
+
+    def fail(self, failure: AdapterError, label: str = "unknown") -> None:
+        """Note that the command was refused, never sent, or will stay unknown."""
+        self.failure = failure
+        if not self.receipt.done():
+            self.receipt.set_exception(failure)
+            self.receipt.exception()  # a run without a follower leaves it unread
+        self._settle(None, label)
+
+    def _await_events(self) -> None:
+        confirmation = self._confirmation
+        if confirmation is not None and confirmation.complete:
+            self._conclude()
+        elif not self.finished:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.command.confirm_within_seconds, self._conclude)
+
+    def _observe(self, entry: Entry) -> None:
+        confirmation = self._confirmation
+        if confirmation is None or not isinstance(entry.item, AgentEvent):
+            return
+        confirmation.observe(entry.item, entry.sequence)
+        if confirmation.complete and self.receipt.done() and not self.finished:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        confirmation = self._confirmation
+        if confirmation is not None and confirmation.confirmed:
+            self._settle(
+                Verdict(self.feed.tail, True, confirmation.missing, confirmation.call_id, confirmation.confirmed_at),
+                "confirmed",
+            )
+        elif self._unknown is not None:
+            self.fail(self._unknown)
+        else:
+            missing = () if confirmation is None else confirmation.missing
+            self._settle(Verdict(self.feed.tail, False, missing, ""), "unconfirmed")
+
+    def _settle(self, verdict: Verdict | None, label: str) -> None:
+        self.verdict = verdict
+        if self._timer is not None:
+            self._timer.cancel()
+        self.feed.listeners.discard(self._observe)
+        self.feed.wake()
+        self._settled(self, label)

@@ -1,0 +1,285 @@
+"""
+Runs a command: find the session, send it once, follow its events, say what became of it.
+
+The order is that of the file: `run` starts or joins, `_dispatch` sends, `_follow` streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final, Protocol
+
+from qc_adapter.commands.confirm import brings_release, releases
+from qc_adapter.commands.model import Accepted, Follow, Outcome, Told, Update
+from qc_adapter.commands.run import CommandRun
+from qc_adapter.events.model import AgentEvent
+from qc_adapter.model.errors import (
+    AdapterError,
+    DeadlineExceeded,
+    Draining,
+    GatewayRefused,
+    GatewayUnavailable,
+    NotSignedIn,
+    OutcomeUnknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from qc_adapter.commands.journal import Journal
+    from qc_adapter.commands.model import Command
+    from qc_adapter.events.feed import Hub, Subscription
+    from qc_adapter.events.model import Entry
+    from qc_adapter.gateway.client import Receipt
+    from qc_adapter.gateway.requests import GatewayRequest
+    from qc_adapter.model.deadline import Deadline
+    from qc_adapter.model.session import Renewal, Session
+
+#: A refusal with one of these may mean that the GUID was renewed while the command was on its way.
+STALE_GUID: Final = frozenset({"000-003", "100-006"})
+#: Of what is left of the caller's deadline, the part that the gateway's reply may take; the rest is for the events.
+SENDING_SHARE: Final = 0.8
+#: How long a renewal that overtook the command may take to reach the store.
+RENEWAL_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.05
+_BATCH: Final = 64
+
+
+class Sends(Protocol):
+    """The part of the gateway client that a command needs."""
+
+    async def send(
+        self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None]
+    ) -> Receipt: ...
+
+
+class Sessions(Protocol):
+    """The part of the session store that a command needs."""
+
+    async def get(self, agent_id: str) -> Session | None: ...
+
+
+class Keeps(Protocol):
+    """Stores what a reply changed in a session, now or as soon as the store can be reached."""
+
+    async def absorb(self, session: Session, renewal: Renewal | None) -> None: ...
+
+
+class Notices(Protocol):
+    """Is told of the session that a command uses, so that its events are read."""
+
+    def notice(self, session: Session) -> None: ...
+
+
+class CountsOutcomes(Protocol):
+    """Counts what became of commands."""
+
+    def command_outcome(self, method: str, outcome: str) -> None: ...
+
+
+class CommandRunner:
+    """Runs commands and owns their tasks."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Sends,
+        sessions: Sessions,
+        keeper: Keeps,
+        readers: Notices,
+        hub: Hub,
+        journal: Journal,
+        counts: CountsOutcomes,
+    ) -> None:
+        self._gateway = gateway
+        self._sessions = sessions
+        self._keeper = keeper
+        self._readers = readers
+        self._hub = hub
+        self._journal = journal
+        self._counts = counts
+        self._tasks: dict[CommandRun, asyncio.Task[None]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many commands wait for the gateway's reply."""
+        return len(self._tasks)
+
+    async def run(self, command: Command, deadline: Deadline) -> AsyncGenerator[Update]:
+        """
+        Run the command, or join the run with the same request id, and yield what happens.
+
+        Raises the errors of `qc_adapter.model.errors`. Closing the iterator does not undo what was sent; a command that
+        was not sent yet is given up.
+        """
+        run = self._join(command) or self._begin(command, deadline)
+        run.followers += 1
+        try:
+            accepted = await self._receipt(run, deadline)
+            if accepted is not None:
+                yield accepted
+                if command.follow is Follow.NONE:
+                    return
+            async for update in self._follow(run, command.follow, deadline):
+                yield update
+        finally:
+            run.followers -= 1
+            self._give_up_unsent(run)
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Wait until the gateway answered what was sent; cancel what did not end in time."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=timeout_seconds)
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _join(self, command: Command) -> CommandRun | None:
+        return self._journal.find(command) if command.request_id else None
+
+    def _begin(self, command: Command, deadline: Deadline) -> CommandRun:
+        if self._hub.draining:
+            raise Draining
+        run = CommandRun(command, self._hub.feed(command.agent_id), self._settled)
+        if command.request_id:
+            self._journal.keep(run)
+        task = asyncio.create_task(self._dispatch(run, deadline), name=f"{command.method} {command.agent_id}")
+        self._tasks[run] = task
+        task.add_done_callback(lambda _: self._tasks.pop(run, None))
+        return run
+
+    def _give_up_unsent(self, run: CommandRun) -> None:
+        if run.followers == 0 and not run.sent and (task := self._tasks.get(run)) is not None:
+            self._journal.drop(run)
+            task.cancel()
+
+    def _settled(self, run: CommandRun, label: str) -> None:
+        self._counts.command_outcome(run.command.method, label)
+
+    async def _dispatch(self, run: CommandRun, deadline: Deadline) -> None:
+        try:
+            run.accept(await self._send(run, deadline.share(SENDING_SHARE)))
+        except OutcomeUnknown as unknown:
+            run.doubt(unknown)
+        except GatewayRefused as refusal:
+            run.fail(refusal, "refused")
+        except AdapterError as failure:
+            self._journal.drop(run)
+            run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")
+        except BaseException:
+            # Cancelled before it was sent, or at the end of the process: nobody may wait for a receipt for ever.
+            run.fail(Draining(run.feed.cursor(run.start)), "unknown" if run.sent else "not_sent")
+            raise
+
+    async def _send(self, run: CommandRun, deadline: Deadline) -> Receipt:
+        """Send the command; a second time only when it was refused with a GUID that the store has replaced since."""
+        agent_id = run.command.agent_id
+        session = await self._sessions.get(agent_id)
+        if session is None:
+            raise NotSignedIn(agent_id)
+        self._readers.notice(session)
+        try:
+            return await self._send_once(run, session, deadline)
+        except GatewayRefused as refusal:
+            newer = await self._newer(session, refusal, deadline)
+            if newer is None:
+                raise
+        return await self._send_once(run, newer, deadline)
+
+    async def _send_once(self, run: CommandRun, session: Session, deadline: Deadline) -> Receipt:
+        try:
+            receipt = await self._gateway.send(session, run.command.request, deadline, run.mark_sent)
+        except (GatewayRefused, OutcomeUnknown) as failure:
+            await self._keeper.absorb(session, failure.renewal)
+            raise
+        await self._keeper.absorb(session, receipt.renewal)
+        return receipt
+
+    async def _newer(self, used: Session, refusal: GatewayRefused, deadline: Deadline) -> Session | None:
+        """Return the session that has replaced the refused one; waits a moment for a renewal that is on its way."""
+        if refusal.retcode not in STALE_GUID:
+            return None
+        patience = deadline.sooner(RENEWAL_SECONDS)
+        while True:
+            stored = await self._sessions.get(used.agent_id)
+            if stored is None or stored.guid != used.guid:
+                return stored
+            if patience.over:
+                return None
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _receipt(self, run: CommandRun, deadline: Deadline) -> Accepted | None:
+        if not run.receipt.done():
+            done, _ = await asyncio.wait({run.receipt}, timeout=_finite(deadline.remaining_seconds))
+            if not done:
+                raise _too_late(run, run.feed.cursor(run.start))
+        return run.receipt.result()
+
+    async def _follow(self, run: CommandRun, follow: Follow, deadline: Deadline) -> AsyncGenerator[Update]:
+        """Yield the events since the command was sent, the outcome when it is known, and end as `follow` says."""
+        subscription = self._hub.subscribe(run.command.agent_id, after=run.start)
+        effects = run.command.effects
+        told = False
+        released = brings_release(effects)
+        while True:
+            entries = subscription.take(_room(run, subscription, told=told))
+            for entry in entries:
+                if isinstance(entry.item, AgentEvent):
+                    yield Told(entry.cursor, entry.item, entry.logged_at)
+                    released = released or _releases(run, entry)
+            if entries:
+                continue  # more may have come while the caller read these
+            if run.failure is not None:
+                raise run.failure
+            verdict = run.verdict
+            if verdict is not None and not told:
+                told = True
+                yield Outcome(subscription.cursor, verdict)
+                if follow is not Follow.UNTIL_RELEASED or not verdict.confirmed:
+                    return
+            elif told and released:
+                return
+            elif not await subscription.wait(deadline.remaining_seconds, to_the_end=told):
+                raise _too_late(run, subscription.cursor)
+
+
+def _room(run: CommandRun, subscription: Subscription, *, told: bool) -> int:
+    """How many entries to take at once: none behind the place of an outcome that is still to be told."""
+    if run.verdict is None or told:
+        return _BATCH
+    return min(_BATCH, run.verdict.sequence - subscription.position)
+
+
+def _releases(run: CommandRun, entry: Entry) -> bool:
+    verdict = run.verdict
+    return (
+        verdict is not None
+        and verdict.confirmed is True
+        and entry.sequence > verdict.confirmed_at
+        and isinstance(entry.item, AgentEvent)
+        and releases(entry.item.event_type, run.command.effects)
+    )
+
+
+def _too_late(run: CommandRun, cursor: str) -> DeadlineExceeded:
+    method = run.command.method
+    if not run.sent:
+        return DeadlineExceeded(f"the deadline came before {method} was sent: nothing was done", "not_sent", cursor)
+    if run.receipt.done():
+        return DeadlineExceeded(
+            f"{method} was sent and the deadline came before its effect was known: "
+            f"watch the inspector's events from the cursor, and set the deadline longer than confirm_within",
+            "unknown",
+            cursor,
+        )
+    return DeadlineExceeded(
+        f"{method} was sent and the deadline came before the gateway answered: it may have been executed",
+        "unknown",
+        cursor,
+    )
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds

@@ -1,0 +1,75 @@
+"""What stands in an inspector's log: events of the gateway, and gaps where some may be missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TALKING: Final = "AgentEvent_Talking"
+CALL_RELEASE: Final = "AgentEvent_Call_Release"
+CUSTOMER_RELEASE: Final = "AgentEvent_Customer_Release"
+PHONE_RELEASE: Final = "AgentOther_PhoneRelease"
+READY: Final = "AgentState_Ready"
+WORK: Final = "AgentState_Work"
+SHUTDOWN: Final = "AgentOther_ShutdownService"
+IN_SERVICE: Final = "AgentOther_InService"
+
+
+class GapReason(StrEnum):
+    """Why events may be missing."""
+
+    POLL_REPLY_LOST = "POLL_REPLY_LOST"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """
+    The typed part of an event.
+
+    `kind` is the name of a field in the `details` oneof of the proto message, `fields` its values by name.
+    """
+
+    kind: str
+    fields: Mapping[str, str | bool | int]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """
+    One event of the gateway.
+
+    `content` is the gateway's JSON as it came. `gateway_time_ms` is milliseconds since the epoch or None (only the 2026
+    edition sends it), `received_at` seconds since the epoch.
+    """
+
+    event_type: str
+    work_no: str
+    content: Any
+    gateway_time_ms: int | None
+    received_at: float
+    call_id: str = ""
+    details: Details | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A place where events may have been lost; the cursors say from where to where."""
+
+    reason: GapReason
+    from_cursor: str = ""
+    to_cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One item of a log at its position. `logged_at` is on the monotonic clock, for the delivery metric."""
+
+    cursor: str
+    sequence: int
+    item: AgentEvent | Gap
+    logged_at: float = field(compare=False, default=0.0)

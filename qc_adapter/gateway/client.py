@@ -1,0 +1,218 @@
+"""The gateway as the adapter's other parts see it: typed calls in, values or domain errors out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qc_adapter.gateway import requests
+from qc_adapter.gateway.envelope import Envelope
+from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
+from qc_adapter.gateway.renewal import read_renewal
+from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
+from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
+from qc_adapter.gateway.verdict import OK, judge_command, judge_poll
+from qc_adapter.gateway.wire import NotSent, NotSentWhy, RawReply, ReplyLost
+from qc_adapter.model.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    GatewayMisconfigured,
+    GatewayRefused,
+    OutcomeUnknown,
+    PollFailed,
+)
+from qc_adapter.model.session import NO_SECRET, Renewal, Secret, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from qc_adapter.gateway.envelope import JSON, RawEvent
+    from qc_adapter.gateway.requests import GatewayRequest, SignInForm, SkillReset
+    from qc_adapter.gateway.settings import GatewaySettings
+    from qc_adapter.gateway.wire import Transport
+    from qc_adapter.model.deadline import Deadline
+
+_Judge = Callable[[str, RawReply, Renewal | None, tuple[Secret, ...], int], Envelope]
+_Loss = Callable[[str, str, Renewal | None], GatewayError]
+
+# What a sign-out is answered with when there is nothing left to sign out.
+_ALREADY_OUT = frozenset({"100-006", "000-003", "100-008"})
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The gateway's "0": accepted, not yet done. `received_at` is seconds since the epoch."""
+
+    message: str
+    renewal: Renewal | None
+    result: JSON
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PollReply:
+    """
+    What one poll brought; no events is the usual answer.
+
+    With `event_may_be_lost` the reply held something in the place of an event that is none.
+    """
+
+    events: tuple[RawEvent, ...]
+    renewal: Renewal | None
+    event_may_be_lost: bool = False
+
+
+def _nothing() -> None:
+    """Stand in for a caller that does not ask when its request goes out."""
+
+
+class GatewayClient:
+    """
+    Sends each request once and says exactly what is known about it afterwards.
+
+    It never repeats a request: whether that is safe only the caller knows. `last_seen` tells how the
+    gateway answered last, for readiness.
+    """
+
+    def __init__(
+        self, transport: Transport, settings: GatewaySettings, observer: Callable[[GatewayCall], None]
+    ) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._observer = observer
+        self.last_seen = GatewayHealth()
+
+    async def send(
+        self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None] = _nothing
+    ) -> Receipt:
+        """
+        Send one command and return the gateway's receipt.
+
+        Raises GatewayRefused, GatewayUnavailable or GatewayMisconfigured when it was not executed,
+        OutcomeUnknown when it may have been, DeadlineExceeded when the deadline came before it was sent.
+        """
+        headers = session_headers(request.operation.method, session)
+        trip = trip_of(request, session)
+        envelope = await self._command(trip, request, headers, deadline, on_send)
+        return Receipt(envelope.message, trip.reading.renewal, envelope.result, time.time())
+
+    async def sign_in(self, agent_id: str, form: SignInForm, *, force: bool, deadline: Deadline) -> SignedIn:
+        """Sign the agent in; raises like `send`."""
+        request = requests.sign_in(agent_id, form, force=force)
+        secrets = (form.password, form.service_token or NO_SECRET)
+        trip = Trip(request.operation.method, NO_SECRET, NO_SECRET, secrets)
+        # No GUID goes along: a stale one of the last session must not decide anything (cec_07_1202).
+        envelope = await self._command(trip, request, COMMON_HEADERS, deadline, _nothing)
+        renewal = trip.reading.renewal
+        if renewal is None or renewal.guid is None:
+            raise GatewayMisconfigured(
+                request.operation.method,
+                f"{request.operation.method} was accepted without a GUID: something in front of the gateway "
+                f"removes its Set-GUID header, or its authentication is off",
+            )
+        return signed_in_of(agent_id, form, renewal.guid, renewal.cookies or NO_SECRET, envelope)
+
+    async def sign_out(self, session: Session, *, force: bool, deadline: Deadline) -> None:
+        """Sign the inspector out; being out already is a success. Raises like `send`."""
+        try:
+            await self.send(session, requests.sign_out(session.agent_id, force=force), deadline)
+        except GatewayRefused as refused:
+            if refused.retcode not in _ALREADY_OUT:
+                raise
+
+    async def reset_skills(self, session: Session, reset: SkillReset, deadline: Deadline) -> Receipt:
+        """Set the inspector's skill queues; raises like `send`."""
+        return await self.send(session, requests.reset_skills(session.agent_id, reset), deadline)
+
+    async def poll(self, session: Session, *, hold_seconds: float, on_send: Callable[[], None] = _nothing) -> PollReply:
+        """
+        Ask for the next event and wait as long as the gateway holds the answer, and a margin.
+
+        Raises GatewayRefused, GatewayUnavailable and GatewayMisconfigured when no event was taken from the
+        gateway, PollFailed with the answer to that question otherwise.
+        """
+        request = requests.poll(session.agent_id)
+        method = request.operation.method
+        headers = session_headers(method, session)
+        trip = trip_of(request, session)
+        seconds = hold_seconds + self._settings.poll_margin_seconds
+        sending = self._transport.poll(request, headers, seconds, on_send)
+        envelope = await self._round(trip, sending, judge_poll, _poll_lost)
+        return PollReply(envelope.events, trip.reading.renewal, envelope.unread_events > 0)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def _command(
+        self,
+        trip: Trip,
+        request: GatewayRequest,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        on_send: Callable[[], None],
+    ) -> Envelope:
+        """Send a command within what is left of the caller's time and our own patience."""
+        left, patience = deadline.remaining_seconds, self._settings.request_timeout_seconds
+        if left <= 0:
+            raise DeadlineExceeded(f"the deadline came before {trip.method} was sent", "not_sent")
+        trip.deadline = deadline
+        trip.full_wait = left >= patience
+        sending = self._transport.send(request, headers, min(left, patience), on_send)
+        return await self._round(trip, sending, judge_command, _command_lost)
+
+    async def _round(self, trip: Trip, sending: Awaitable[RawReply], judge: _Judge, lost: _Loss) -> Envelope:
+        """Await the reply and judge it; every way a request can end passes here and is told once."""
+        error: BaseException | None = None
+        try:
+            reply = await sending
+            trip.reading = read_renewal(reply.headers, trip.guid, trip.cookies)
+            envelope = judge(trip.method, reply, trip.reading.renewal, trip.secrets, self._settings.max_reply_bytes)
+        except NotSent as failure:
+            error = unsent(trip, failure)
+            self._missed(failure.text, count=failure.why is not NotSentWhy.NO_SLOT and trip.full_wait)
+            raise error from failure
+        except ReplyLost as failure:
+            trip.reading = read_renewal(failure.headers, trip.guid, trip.cookies)
+            error = lost(trip.method, failure.text, trip.reading.renewal)
+            self._missed(failure.text, count=trip.full_wait or not failure.timed_out)
+            raise error from failure
+        except GatewayRefused as refused:
+            error, trip.retcode = refused, refused.retcode
+            self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
+            raise
+        except GatewayError as answered_oddly:
+            error = answered_oddly
+            self._missed(answered_oddly.message)
+            raise
+        except BaseException as cancelled:
+            error = cancelled
+            raise
+        else:
+            trip.retcode = envelope.retcode or OK
+            self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
+            return envelope
+        finally:
+            self._tell(trip, error)
+            del error  # it holds this frame: the pair would wait for the garbage collector
+
+    def _missed(self, why: str, *, count: bool = True) -> None:
+        """Note that the gateway did not answer; a wait that the caller cut short proves nothing."""
+        if count:
+            self.last_seen = GatewayHealth(reachable=False, at=time.time(), why=why)
+
+    def _tell(self, trip: Trip, error: BaseException | None) -> None:
+        outcome = Outcome.OK if error is None else outcome_of(error)
+        seconds = time.monotonic() - trip.started
+        self._observer(GatewayCall(trip.method, trip.retcode, seconds, outcome, trip.reading.refused))
+
+
+def _command_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
+    return OutcomeUnknown(method, f"{method} was sent and brought no retcode: {text}", renewal)
+
+
+def _poll_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
+    del renewal  # PollFailed has no place for it; the present GUID still lives for its overlap
+    return PollFailed(method, f"{method} brought no whole reply: {text}", event_may_be_lost=True)

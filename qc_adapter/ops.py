@@ -1,0 +1,174 @@
+"""The port for operators and the cluster: /metrics, /livez, /readyz. No call passes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import orjson
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from qc_adapter.model.errors import AdapterError
+from qc_adapter.telemetry.redaction import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    from qc_adapter.environment import Listen
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one condition of readiness came to; `detail` is for people."""
+
+    ok: bool
+    detail: str = ""
+
+
+CheckFunction: TypeAlias = "Callable[[], Check | Awaitable[Check]]"
+
+
+class Heartbeat:
+    """A task that notes at each tick that the event loop still gets round; it knows nothing else."""
+
+    def __init__(self, clock: Callable[[], float], tick_seconds: float) -> None:
+        self._clock = clock
+        self._tick_seconds = tick_seconds
+        self._last_tick = clock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the last tick."""
+        return self._clock() - self._last_tick
+
+    def start(self) -> None:
+        """Begin to tick; the start counts as the first one."""
+        self._last_tick = self._clock()
+        self._task = asyncio.create_task(self._beat(), name="ops-heartbeat")
+
+    async def stop(self) -> None:
+        """End the task and wait for its end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_seconds)
+            self._last_tick = self._clock()
+
+
+class OpsServer:
+    """
+    Serves the registry and the state of the process over plain HTTP.
+
+    Alive means that the event loop made a turn within `stuck_after_seconds`; only a restart helps otherwise. Ready
+    means that every check passes within `check_seconds`; it says whether to send calls here.
+    """
+
+    def __init__(
+        self,
+        listen: Listen,
+        registry: CollectorRegistry,
+        checks: Mapping[str, CheckFunction],
+        *,
+        stuck_after_seconds: float = 10.0,
+        tick_seconds: float = 1.0,
+        check_seconds: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._listen = listen
+        self._registry = registry
+        self._checks = dict(checks)
+        self._stuck_after_seconds = stuck_after_seconds
+        self._check_seconds = check_seconds
+        self._heartbeat = Heartbeat(clock, tick_seconds)
+        self._runner: web.AppRunner | None = None
+        self._pages = {
+            "/metrics": self._metrics,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+        }
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; known after `start`."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the ops server is not started")
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Listen; raises `OSError` when the address cannot be had."""
+        app = web.Application()
+        for path, page in self._pages.items():
+            app.router.add_get(path, page)
+        app.router.add_route("*", "/{path:.*}", self._elsewhere)
+        # Probes and scrapes come every few seconds for ever: no line for each of them.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._heartbeat.start()
+
+    async def stop(self) -> None:
+        """Stop listening; a page that is being written gets a second to end."""
+        await self._heartbeat.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        age_seconds = self._heartbeat.age_seconds
+        alive = age_seconds <= self._stuck_after_seconds
+        body = {
+            "alive": alive,
+            "last_tick_seconds_ago": round(age_seconds, 3),
+            "stuck_after_seconds": self._stuck_after_seconds,
+        }
+        return _json(200 if alive else 503, body)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        results = await asyncio.gather(*map(self._result, self._checks.values()))
+        ready = all(result.ok for result in results)
+        shown = {
+            name: {"ok": result.ok, "detail": scrub(result.detail)}
+            for name, result in zip(self._checks, results, strict=True)
+        }
+        return _json(200 if ready else 503, {"ready": ready, "checks": shown})
+
+    async def _result(self, check: CheckFunction) -> Check:
+        try:
+            async with asyncio.timeout(self._check_seconds):
+                result = check()
+                return await result if inspect.isawaitable(result) else result
+        except TimeoutError:
+            return Check(ok=False, detail=f"no answer within {self._check_seconds:g} s")
+        except AdapterError as error:
+            return Check(ok=False, detail=error.message)
+        except Exception as error:  # noqa: BLE001 - a check that fails in an unforeseen way is a failed check
+            return Check(ok=False, detail=f"the check failed with {type(error).__name__}")
+
+    async def _elsewhere(self, _request: web.Request) -> web.Response:
+        return _json(404, {"error": "there is no such page", "pages": list(self._pages)})
+
+
+def _json(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")

@@ -1,0 +1,190 @@
+"""
+Every gRPC call of ours, from its first byte to its last: known, logged, counted, and its errors answered.
+
+`CallInterceptor` wraps each handler once. What is done before and after a call is a list of observers that `app` puts
+together; they know neither unary nor streaming. Handlers raise errors of the domain; the answer is given here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import grpc
+import structlog
+from grpc import StatusCode
+
+from qc_adapter.model.deadline import Deadline
+from qc_adapter.model.errors import AdapterError
+from qc_adapter.rpc.errors import internal_status, to_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from google.rpc import status_pb2
+
+log = structlog.get_logger("qc_adapter.rpc")
+
+OURS: Final = "/qc_adapter.v1."
+_DETAILS: Final = "grpc-status-details-bin"
+#: Kept of the caller's time so that our status arrives before the caller gives up by itself.
+_RESERVE_PART: Final = 0.1
+_RESERVE_SECONDS: Final = 0.25
+
+
+@dataclass(slots=True)
+class Call:
+    """
+    What is known of one call.
+
+    `method` is the gateway's name of the operation, the rpc's own name where there is none. `code` is final when the
+    observers are told of the end.
+    """
+
+    rpc: str
+    service: str
+    method: str
+    streaming: bool
+    peer: str
+    metadata: Mapping[str, str]
+    started_at: float = field(default_factory=time.monotonic)
+    code: StatusCode = StatusCode.OK
+    reason: str = ""
+    retcode: str = ""
+    agent_id: str = ""
+    work_no: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    outcome: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long the call has taken so far."""
+        return time.monotonic() - self.started_at
+
+
+class CallObserver(Protocol):
+    """Is told of the begin and the end of each call."""
+
+    def began(self, call: Call) -> None: ...
+
+    def ended(self, call: Call) -> None: ...
+
+
+_current: ContextVar[Call] = ContextVar("qc_adapter_call")
+
+
+def current_call() -> Call:
+    """Return the call that is being handled, for a handler to note what it is about."""
+    return _current.get()
+
+
+def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> Deadline:
+    """Return the caller's deadline, less what our answer needs to arrive in time."""
+    remaining = context.time_remaining()
+    if remaining is None:
+        return Deadline.never()
+    return Deadline.after(remaining - min(_RESERVE_SECONDS, _RESERVE_PART * remaining))
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of our services; health and reflection pass as they are."""
+
+    def __init__(self, methods: Mapping[str, str], observers: Sequence[CallObserver]) -> None:
+        """Take the gateway's name of the operation by rpc name, and the observers in their order."""
+        self._methods = methods
+        self._observers = observers
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the wrapped handler; wrapped once for each method."""
+        path = handler_call_details.method
+        known = self._wrapped.get(path)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is None or not path.startswith(OURS):
+            return handler
+        wrapped = self._wrap(path, handler)
+        self._wrapped[path] = wrapped
+        return wrapped
+
+    def _wrap(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        service, rpc = path.rsplit(".", 1)[1].split("/")
+        method = self._methods.get(rpc, rpc)
+        # The type stubs know the handlers of the synchronous server only.
+        answer_once: Any = handler.unary_unary
+        answer_many: Any = handler.unary_stream
+        codec: dict[str, Any] = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+
+        def begin(context: grpc.aio.ServicerContext[Any, Any], *, streaming: bool) -> Call:
+            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            call = Call(rpc, service, method, streaming, context.peer(), metadata)
+            _current.set(call)
+            for observer in self._observers:
+                observer.began(call)
+            return call
+
+        async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            call = begin(context, streaming=False)
+            try:
+                return await answer_once(request, context)
+            except BaseException as failure:
+                await _answer(call, context, failure)
+                raise
+            finally:
+                self._end(call)
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            call = begin(context, streaming=True)
+            try:
+                # Closed here and now: cleanup must not wait for the garbage collector.
+                async with aclosing(answer_many(request, context)) as messages:
+                    async for message in messages:
+                        yield message
+            except BaseException as failure:
+                await _answer(call, context, failure)
+                raise
+            finally:
+                self._end(call)
+
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(stream, **codec)
+        return grpc.unary_unary_rpc_method_handler(unary, **codec)
+
+    def _end(self, call: Call) -> None:
+        for observer in reversed(self._observers):
+            observer.ended(call)
+
+
+async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
+    """Note how the call failed, and answer it if anybody is there to read it."""
+    if isinstance(failure, (asyncio.CancelledError, GeneratorExit)):
+        remaining = context.time_remaining()
+        late = remaining is not None and remaining <= 0
+        call.code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
+    elif isinstance(failure, AdapterError):
+        answer, status = to_status(failure, "" if call.method == call.rpc else call.method)
+        call.code, call.reason = answer.code, answer.reason
+        call.retcode = getattr(failure, "retcode", "") or call.retcode
+        call.outcome = getattr(failure, "outcome", "") or call.outcome
+        await _abort(context, answer.code, status)
+    elif isinstance(failure, Exception):
+        call.code = StatusCode.INTERNAL
+        log.error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
+        await _abort(context, StatusCode.INTERNAL, internal_status())
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], code: StatusCode, status: status_pb2.Status) -> None:
+    await context.abort(code, status.message, trailing_metadata=((_DETAILS, status.SerializeToString()),))

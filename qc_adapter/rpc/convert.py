@@ -1,0 +1,159 @@
+"""From values of the domain to messages of the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qc_adapter.commands.model import Accepted, Outcome, Told
+from qc_adapter.events.model import AgentEvent, Gap
+from qc_adapter.events.poller import PollState, PollStatus
+from qc_adapter.model.session import EventSource
+from qc_adapter.v1 import events_pb2 as events
+from qc_adapter.v1 import quality_control_pb2 as qc
+from qc_adapter.v1 import sessions_pb2 as sessions
+
+if TYPE_CHECKING:
+    from qc_adapter.commands.model import Update
+    from qc_adapter.events.model import Details, Entry
+    from qc_adapter.model.session import Session
+
+#: Readers of protobuf refuse messages nested deeper than 100; each level of JSON takes up to three.
+_DEEPEST: Final = 24
+#: Doubles, which `Value` has for numbers, are exact up to here.
+_EXACT: Final = 2**53
+_TIMES: Final = frozenset({"begin_time", "end_time", "login_time"})
+
+_DETAILS: Final[dict[str, type[Any]]] = {
+    "talking": events.Call,
+    "call": events.Call,
+    "record": events.Recording,
+    "call_release": events.CallRelease,
+    "phone": events.Phone,
+    "qc": events.QualityControlNotice,
+    "state": events.StateChange,
+    "session": events.SessionChange,
+    "monitored": events.MonitoredAgent,
+}
+
+_SOURCES: Final = {
+    EventSource.POLL: sessions.EVENT_SOURCE_POLL,
+    EventSource.PUSH: sessions.EVENT_SOURCE_PUSH,
+    EventSource.NONE: sessions.EVENT_SOURCE_NONE,
+}
+_STATES: Final = {
+    PollState.STARTING: sessions.SESSION_STATE_UNSPECIFIED,
+    PollState.ACTIVE: sessions.SESSION_STATE_ACTIVE,
+    PollState.DEGRADED: sessions.SESSION_STATE_DEGRADED,
+    PollState.LOST: sessions.SESSION_STATE_LOST,
+}
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Return seconds since the epoch as a timestamp."""
+    whole = int(seconds)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def update_message(update: Update) -> qc.CommandUpdate:
+    """Return one update of a command's stream."""
+    match update:
+        case Told():
+            return qc.CommandUpdate(cursor=update.cursor, event=event_message(update.cursor, update.event))
+        case Accepted():
+            accepted = qc.CommandAccepted(
+                method=update.method, gateway_message=update.message, time=timestamp(update.received_at)
+            )
+            return qc.CommandUpdate(cursor=update.cursor, accepted=accepted)
+        case Outcome():
+            return qc.CommandUpdate(cursor=update.cursor, outcome=_outcome(update))
+
+
+def _outcome(update: Outcome) -> qc.CommandOutcome:
+    verdict = update.verdict
+    if verdict.confirmed is None:
+        return qc.CommandOutcome()
+    return qc.CommandOutcome(
+        state=qc.CommandOutcome.CONFIRMED if verdict.confirmed else qc.CommandOutcome.UNCONFIRMED,
+        missing_event_types=verdict.missing,
+        call_id=verdict.call_id,
+    )
+
+
+def watch_message(entry: Entry) -> events.WatchResponse:
+    """Return one entry of a log as a message of a Watch stream."""
+    if isinstance(entry.item, Gap):
+        return gap_message(entry.cursor, entry.item)
+    return events.WatchResponse(cursor=entry.cursor, event=event_message(entry.cursor, entry.item))
+
+
+def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
+    """Return a gap as a message of a Watch stream."""
+    told = events.Gap(reason=gap.reason, to=gap.to_cursor)
+    setattr(told, "from", gap.from_cursor)  # a keyword of Python
+    return events.WatchResponse(cursor=cursor, gap=told)
+
+
+def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:
+    """Return an event with its details and its whole content."""
+    message = events.AgentEvent(
+        cursor=cursor,
+        event_type=event.event_type,
+        work_no=event.work_no,
+        received_time=timestamp(event.received_at),
+        content=json_value(event.content),
+    )
+    if event.gateway_time_ms is not None:
+        message.gateway_time.CopyFrom(timestamp(event.gateway_time_ms / 1000))
+    if event.details is not None:
+        getattr(message, event.details.kind).CopyFrom(_details(event.details))
+    return message
+
+
+def _details(details: Details) -> Any:
+    fields: dict[str, Any] = {
+        name: timestamp(int(value) / 1000) if name in _TIMES else value for name, value in details.fields.items()
+    }
+    return _DETAILS[details.kind](**fields)
+
+
+def json_value(content: Any, depth: int = 0) -> Value:
+    """
+    Return JSON as a `Value`.
+
+    A whole number that a double cannot hold, and what lies deeper than readers accept, becomes text.
+    """
+    if content is None:
+        return Value(null_value=0)  # type: ignore[arg-type]
+    if isinstance(content, str):
+        return Value(string_value=content)
+    if isinstance(content, bool):
+        return Value(bool_value=content)
+    if isinstance(content, (int, float)):
+        if isinstance(content, int) and abs(content) > _EXACT:
+            return Value(string_value=str(content))
+        return Value(number_value=content)
+    if depth >= _DEEPEST:
+        return Value(string_value=orjson.dumps(content).decode())
+    if isinstance(content, dict):
+        fields = {key: json_value(value, depth + 1) for key, value in content.items()}
+        return Value(struct_value=Struct(fields=fields))
+    return Value(list_value=ListValue(values=[json_value(value, depth + 1) for value in content]))
+
+
+def session_message(session: Session, status: PollStatus | None) -> sessions.Session:
+    """Return a session without what proves it."""
+    message = sessions.Session(
+        agent_id=session.agent_id, event_source=_SOURCES[session.event_source], server_name=session.server_name
+    )
+    if session.signed_in_at:
+        message.signed_in_time.CopyFrom(timestamp(session.signed_in_at))
+    if status is not None:
+        message.state = _STATES[status.state]
+        message.detail = status.detail
+        if status.answered_time:
+            message.last_poll_time.CopyFrom(timestamp(status.answered_time))
+    return message

@@ -1,0 +1,106 @@
+"""The service InspectorEvents: follows an inspector's log from a cursor."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qc_adapter.events.feed import OLDEST
+from qc_adapter.events.model import AgentEvent, Gap, GapReason
+from qc_adapter.model.errors import CursorExpired, DeadlineExceeded
+from qc_adapter.rpc.calls import current_call, deadline_of
+from qc_adapter.rpc.convert import gap_message, watch_message
+from qc_adapter.v1 import events_pb2 as pb
+from qc_adapter.v1 import events_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from qc_adapter.events.feed import Hub, Subscription
+    from qc_adapter.model.session import Session
+    from qc_adapter.rpc.parse import Parser
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Sessions(Protocol):
+    """Finds the session that is watched."""
+
+    async def get(self, agent_id: str) -> Session: ...
+
+
+class Notices(Protocol):
+    """Is told of the session that is watched, so that its events are read."""
+
+    def notice(self, session: Session) -> None: ...
+
+
+class Counts(Protocol):
+    """What a watch counts."""
+
+    def event_delivered(self, seconds: float) -> None: ...
+
+    def gap(self, reason: str) -> None: ...
+
+
+class InspectorEvents(pb_grpc.InspectorEventsServicer):
+    """Streams events; an idle stream carries a bookmark every `bookmark_seconds`."""
+
+    def __init__(
+        self,
+        parser: Parser,
+        *,
+        sessions: Sessions,
+        readers: Notices,
+        hub: Hub,
+        counts: Counts,
+        bookmark_seconds: float,
+    ) -> None:
+        self._parser = parser
+        self._sessions = sessions
+        self._readers = readers
+        self._hub = hub
+        self._counts = counts
+        self._bookmark_seconds = bookmark_seconds
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        """Follow an inspector's events."""
+        agent_id = self._parser.agent_id(request.agent_id)
+        current_call().agent_id = agent_id
+        deadline = deadline_of(context)
+        session = await self._sessions.get(agent_id)
+        self._readers.notice(session)
+        subscription, gap = self._subscribe(request)
+        yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
+        if gap is not None:
+            yield gap
+        while True:
+            entries = subscription.take()
+            for entry in entries:
+                yield watch_message(entry)
+                if isinstance(entry.item, AgentEvent):
+                    self._counts.event_delivered(time.monotonic() - entry.logged_at)
+            if entries:
+                continue
+            if deadline.over:
+                raise DeadlineExceeded(
+                    "the deadline of the stream came: resume from the cursor", "unknown", subscription.cursor
+                )
+            if not await subscription.wait(min(self._bookmark_seconds, deadline.remaining_seconds)):
+                yield pb.WatchResponse(cursor=subscription.cursor, bookmark=pb.Bookmark())
+
+    def _subscribe(self, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
+        """Return the subscription from the cursor, with the gap before it when the caller asked for one."""
+        feed = self._hub.feed(request.agent_id)
+        try:
+            after = feed.locate(request.cursor)
+        except CursorExpired as expired:
+            if request.on_expired != pb.ON_EXPIRED_GAP:
+                raise
+            self._counts.gap(GapReason.CURSOR_EXPIRED.lower())
+            subscription = self._hub.subscribe(request.agent_id, after=feed.locate(OLDEST))
+            missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.oldest)
+            return subscription, gap_message(subscription.cursor, missed)
+        return self._hub.subscribe(request.agent_id, after=after), None

@@ -1,0 +1,156 @@
+"""The service InspectorSessions: sign-ins, adopted sessions, and what is known of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+
+from qc_adapter.gateway.requests import SignInForm, SkillReset
+from qc_adapter.model.errors import InvalidRequest, NotAvailable
+from qc_adapter.model.session import EventSource, Secret, Session
+from qc_adapter.rpc.calls import current_call, deadline_of
+from qc_adapter.rpc.convert import session_message
+from qc_adapter.v1 import sessions_pb2 as pb
+from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    import grpc
+
+    from qc_adapter.events.poller import PollStatus
+    from qc_adapter.rpc.parse import Parser
+    from qc_adapter.sessions.service import SessionService
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_Flag = Literal[
+    "auto_answer",
+    "auto_enter_idle",
+    "release_phone",
+    "phone_linkage",
+    "check_in_webm",
+    "check_in_mailm",
+    "listen_status",
+]
+_PAGE: Final = 100
+_LARGEST_PAGE: Final = 1000
+_MOST_SKILLS: Final = 1000
+_PREFIX: Final = "JSESSIONID="
+#: Longest texts of a sign-in (cec_07_1202).
+_LENGTHS: Final = {"password": 32, "phone_number": 24, "ip": 15, "entry_ip": 64, "vc_phone_number": 24}
+_FLAGS: Final[tuple[_Flag, ...]] = get_args(_Flag)
+_SOURCES: Final = {
+    pb.EVENT_SOURCE_UNSPECIFIED: EventSource.POLL,
+    pb.EVENT_SOURCE_POLL: EventSource.POLL,
+    pb.EVENT_SOURCE_NONE: EventSource.NONE,
+}
+
+
+class Statuses(Protocol):
+    """Knows how polling for an inspector goes."""
+
+    def status(self, agent_id: str) -> PollStatus | None: ...
+
+
+class InspectorSessions(pb_grpc.InspectorSessionsServicer):
+    """Answers for sessions; no reply holds a GUID or a password."""
+
+    def __init__(self, parser: Parser, service: SessionService, statuses: Statuses) -> None:
+        self._parser = parser
+        self._service = service
+        self._statuses = statuses
+
+    async def SignIn(self, request: pb.SignInRequest, context: Context) -> pb.SignInResponse:
+        """Sign an inspector in."""
+        agent_id = self._inspector(request.agent_id)
+        signed_in = await self._service.sign_in(
+            agent_id, _form(request), force=request.force, skills=_skills(request), deadline=deadline_of(context)
+        )
+        response = pb.SignInResponse(
+            session=self._message(signed_in.session), password_change_required=signed_in.must_change_password
+        )
+        if signed_in.password_days_left is not None:
+            response.password_days_left = signed_in.password_days_left
+        return response
+
+    async def SignOut(self, request: pb.SignOutRequest, context: Context) -> pb.SignOutResponse:
+        """Sign an inspector out."""
+        agent_id = self._inspector(request.agent_id)
+        await self._service.sign_out(agent_id, force=request.force, deadline=deadline_of(context))
+        return pb.SignOutResponse()
+
+    async def Adopt(self, request: pb.AdoptRequest, context: Context) -> pb.AdoptResponse:
+        """Take over a session that another system opened."""
+        agent_id = self._inspector(request.agent_id)
+        if request.event_source == pb.EVENT_SOURCE_PUSH:
+            raise NotAvailable("Adopt with event_source PUSH")
+        source = _SOURCES.get(request.event_source)
+        guid = request.guid.removeprefix(_PREFIX)
+        problems = []
+        if source is None:
+            problems.append(("event_source", f"has no value {int(request.event_source)}"))
+        if not guid:
+            problems.append(("guid", "is required: the present GUID of the session at the gateway"))
+        elif len(guid) > 256 or not guid.isascii() or not guid.isprintable() or " " in guid:
+            problems.append(("guid", "must be at most 256 printable ASCII characters"))
+        if problems or source is None:
+            raise InvalidRequest(problems)
+        session = Session(agent_id=agent_id, guid=Secret(guid), event_source=source)
+        await self._service.adopt(session)
+        return pb.AdoptResponse(session=self._message(session))
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        """Return one session."""
+        return pb.GetResponse(session=self._message(await self._service.get(self._inspector(request.agent_id))))
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        """Return a page of sessions."""
+        if not 0 <= request.page_size <= _LARGEST_PAGE:
+            raise InvalidRequest([("page_size", f"must be 0 to {_LARGEST_PAGE}")])
+        token = request.page_token
+        if token and not (token.isascii() and token.isdigit() and len(token) <= 9):
+            raise InvalidRequest([("page_token", "must be empty or the next_page_token of the page before")])
+        found, last = await self._service.list(token, request.page_size or _PAGE)
+        return pb.ListResponse(sessions=[self._message(session) for session in found], next_page_token=last)
+
+    def _inspector(self, agent_id: str) -> str:
+        checked = self._parser.agent_id(agent_id)
+        current_call().agent_id = checked
+        return checked
+
+    def _message(self, session: Session) -> pb.Session:
+        return session_message(session, self._statuses.status(session.agent_id))
+
+
+def _form(request: pb.SignInRequest) -> SignInForm:
+    problems = [
+        (field, f"must be at most {longest} characters")
+        for field, longest in _LENGTHS.items()
+        if len(getattr(request, field)) > longest
+    ]
+    if request.status not in (0, 3, 4, 5):
+        problems.append(("status", f"has no value {int(request.status)}"))
+    if problems:
+        raise InvalidRequest(problems)
+    flags: dict[str, Any] = {name: getattr(request, name) for name in _FLAGS if request.HasField(name)}
+    return SignInForm(
+        password=Secret(request.password),
+        phone_number=request.phone_number or None,
+        agent_type=request.agent_type if request.HasField("agent_type") else None,
+        status=int(request.status) or None,
+        ip=request.ip or None,
+        entry_ip=request.entry_ip or None,
+        vc_phone_number=request.vc_phone_number or None,
+        **flags,
+    )
+
+
+def _skills(request: pb.SignInRequest) -> SkillReset | None:
+    if not request.HasField("skills"):
+        return None
+    skills = request.skills
+    if len(skills.skill_ids) > _MOST_SKILLS:
+        raise InvalidRequest([("skills.skill_ids", f"must be at most {_MOST_SKILLS}")])
+    return SkillReset(
+        automatic=skills.automatic,
+        skill_ids=tuple(skills.skill_ids),
+        phone_linkage=skills.phone_linkage if skills.HasField("phone_linkage") else None,
+    )

@@ -1,0 +1,80 @@
+"""What is done around every call: it gets its trace, it is counted, and it leaves one line in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from grpc import StatusCode
+
+if TYPE_CHECKING:
+    from qc_adapter.rpc.calls import Call
+    from qc_adapter.telemetry.correlation import Ids
+    from qc_adapter.telemetry.metrics import Metrics
+
+#: Codes that mean a defect or a fault of ours or of what is behind us, not of the caller.
+_FAULTS = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.UNAVAILABLE})
+
+
+class Correlation:
+    """Takes the trace of the caller's `traceparent`, or begins one."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+
+    def began(self, call: Call) -> None:
+        """Give the call its trace id."""
+        call.trace_id = self._ids.trace(call.metadata.get("traceparent")).trace_id
+
+    def ended(self, call: Call) -> None:
+        """Nothing is left to do."""
+
+
+class CallMetrics:
+    """Counts calls and open streams."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def began(self, call: Call) -> None:
+        """Count an open stream."""
+        if call.streaming:
+            self._metrics.stream_opened(call.service)
+
+    def ended(self, call: Call) -> None:
+        """Count the call."""
+        if call.streaming:
+            self._metrics.stream_closed(call.service)
+        self._metrics.request_finished(call.method, call.code.name, call.seconds)
+
+
+class CallLog:
+    """Writes one line for each finished call."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("qc_adapter.calls")
+
+    def began(self, call: Call) -> None:
+        """Nothing is logged at the begin."""
+
+    def ended(self, call: Call) -> None:
+        """Log the call; fields without a value are left out."""
+        optional = {
+            "reason": call.reason,
+            "retcode": call.retcode,
+            "outcome": call.outcome,
+            "agent_id": call.agent_id,
+            "work_no": call.work_no,
+            "request_id": call.request_id,
+        }
+        write = self._log.warning if call.code in _FAULTS else self._log.info
+        write(
+            "call_finished",
+            method=call.method,
+            rpc=call.rpc,
+            grpc_code=call.code.name,
+            **{name: value for name, value in optional.items() if value},
+            duration_ms=round(call.seconds * 1000, 3),
+            peer=call.peer,
+            trace_id=call.trace_id,
+        )

@@ -1,0 +1,115 @@
+"""Checks requests and makes them values of the domain. Every problem of a request is named at once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from qc_adapter.commands.model import Command, Follow
+from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.v1 import quality_control_pb2 as pb
+
+if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
+
+    from qc_adapter.gateway.requests import GatewayRequest
+
+AGENT_ID_MIN: Final = 101
+LONGEST_CONFIRMATION_SECONDS: Final = 300
+_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_CALL_ID = re.compile(r"[\x21-\x7e]{1,64}")
+_FOLLOW = {
+    pb.FOLLOW_UNTIL_CONFIRMED: Follow.UNTIL_CONFIRMED,
+    pb.FOLLOW_NONE: Follow.NONE,
+    pb.FOLLOW_UNTIL_RELEASED: Follow.UNTIL_RELEASED,
+}
+
+
+class Inspection(Protocol):
+    """What the requests of all inspection commands have in common."""
+
+    @property
+    def agent_id(self) -> str: ...
+
+    @property
+    def work_no(self) -> str: ...
+
+    @property
+    def options(self) -> pb.CommandOptions: ...
+
+
+class Parser:
+    """Checks against the gateway's ranges; `agent_id_max` depends on its edition (CONTRACT 8)."""
+
+    def __init__(self, agent_id_max: int, confirm_within_seconds: float) -> None:
+        self._agent_id_max = agent_id_max
+        self._confirm_within_seconds = confirm_within_seconds
+
+    def agent_id(self, agent_id: str) -> str:
+        """Return an inspector's id; raises `InvalidRequest`."""
+        problem = self._id_problem(agent_id)
+        if problem:
+            raise InvalidRequest([("agent_id", problem)], "INVALID_AGENT_ID")
+        return agent_id
+
+    def pair(self, request: Inspection) -> None:
+        """Check inspector and target; raises `InvalidRequest`."""
+        fields = (("agent_id", request.agent_id), ("work_no", request.work_no))
+        problems = [(field, problem) for field, text in fields if (problem := self._id_problem(text))]
+        if problems:
+            raise InvalidRequest(problems, "INVALID_AGENT_ID")
+        if request.agent_id == request.work_no:
+            raise InvalidRequest([("work_no", "must be another agent than the inspector")], "SELF_INSPECTION")
+
+    def call_id(self, call_id: str) -> str:
+        """Return the id of a call, or nothing; raises `InvalidRequest`."""
+        if call_id and not _CALL_ID.fullmatch(call_id):
+            raise InvalidRequest([("call_id", "must be 1 to 64 printable ASCII characters, like 1456401416-3")])
+        return call_id
+
+    def command(self, request: Inspection, gateway_request: GatewayRequest) -> Command:
+        """Return the command of a checked request; raises `InvalidRequest` for its options."""
+        options = request.options
+        problems = []
+        if options.request_id and not _REQUEST_ID.fullmatch(options.request_id):
+            problems.append(("options.request_id", "must be 1 to 128 printable ASCII characters without spaces"))
+        follow = _FOLLOW.get(options.follow)
+        if follow is None:
+            problems.append(("options.follow", f"has no value {int(options.follow)}"))
+        seconds = self._confirm_within_seconds
+        if options.HasField("confirm_within"):
+            seconds = _seconds(options.confirm_within)
+            if not 0 < seconds <= LONGEST_CONFIRMATION_SECONDS:
+                problems.append(
+                    ("options.confirm_within", f"must be over 0 and at most {LONGEST_CONFIRMATION_SECONDS} s")
+                )
+        if problems or follow is None:
+            raise InvalidRequest(problems)
+        return Command(
+            agent_id=request.agent_id,
+            work_no=request.work_no,
+            request=gateway_request,
+            request_id=options.request_id,
+            follow=follow,
+            confirm_within_seconds=seconds,
+        )
+
+    def _id_problem(self, text: str) -> str:
+        if not text:
+            return "is required"
+        if not _ID.fullmatch(text) or not AGENT_ID_MIN <= int(text) <= self._agent_id_max:
+            return (
+                f"must be a decimal number from {AGENT_ID_MIN} to {self._agent_id_max} without leading zero, "
+                f"got {_shown(text)}"
+            )
+        return ""
+
+
+def _seconds(duration: Duration) -> float:
+    return float(duration.seconds) + duration.nanos / 1e9
+
+
+def _shown(text: str) -> str:
+    """Return a text of the caller in a form that is safe and short enough for a message."""
+    return ascii(text if len(text) <= 20 else text[:20] + "…")

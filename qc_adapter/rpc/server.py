@@ -1,0 +1,105 @@
+"""The gRPC server: services, interceptors, health, reflection, and the options that normal clients survive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from qc_adapter.v1 import (
+    events_pb2,
+    events_pb2_grpc,
+    quality_control_pb2,
+    quality_control_pb2_grpc,
+    sessions_pb2,
+    sessions_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from qc_adapter.rpc.calls import CallInterceptor
+    from qc_adapter.rpc.inspector_events import InspectorEvents
+    from qc_adapter.rpc.inspector_sessions import InspectorSessions
+    from qc_adapter.rpc.quality_control import QualityControl
+    from qc_adapter.settings import ServerTls
+
+SERVICES: Final = tuple(
+    descriptor.services_by_name[name].full_name
+    for descriptor, name in (
+        (quality_control_pb2.DESCRIPTOR, "QualityControl"),
+        (sessions_pb2.DESCRIPTOR, "InspectorSessions"),
+        (events_pb2.DESCRIPTOR, "InspectorEvents"),
+    )
+)
+
+#: Requests are small; replies carry one event each.
+_LARGEST_REQUEST_BYTES: Final = 256 * 1024
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
+    ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
+    # Dead callers are found within half a minute, and clients may ping as often as every 10 s without a call.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The servicers of one replica."""
+
+    quality_control: QualityControl
+    inspector_sessions: InspectorSessions
+    inspector_events: InspectorEvents
+
+
+class GrpcServer:
+    """A grpc.aio server with everything that a caller or a cluster expects of one."""
+
+    def __init__(self, services: Services, interceptor: CallInterceptor) -> None:
+        self._server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._serving: bool | None = None
+        quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, self._server)
+        sessions_pb2_grpc.add_InspectorSessionsServicer_to_server(services.inspector_sessions, self._server)
+        events_pb2_grpc.add_InspectorEventsServicer_to_server(services.inspector_events, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, address: str, tls: ServerTls | None) -> int:
+        """Listen on `host:port`, port 0 for a free one; returns the port. Raises OSError when it is taken."""
+        try:
+            if tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, _credentials(tls))
+        except RuntimeError as failure:
+            raise OSError(f"cannot listen on {address}: is the port in use?") from failure
+        await self.serving(serving=False)
+        await self._server.start()
+        return port
+
+    async def serving(self, *, serving: bool) -> None:
+        """Say by grpc.health.v1 whether callers should come."""
+        if serving == self._serving:
+            return
+        self._serving = serving
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, state)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, give open ones that time, and end."""
+        await self._server.stop(grace_seconds)
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    pair = (Path(tls.key_file).read_bytes(), Path(tls.cert_file).read_bytes())
+    client_ca = Path(tls.client_ca_file).read_bytes() if tls.client_ca_file else None
+    return grpc.ssl_server_credentials([pair], root_certificates=client_ca, require_client_auth=client_ca is not None)

@@ -1,0 +1,53 @@
+"""Sessions in the memory of this process: for one replica, the demo and tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qc_adapter.sessions.record import storable
+
+if TYPE_CHECKING:
+    from qc_adapter.model.session import Renewal, Secret, Session
+
+
+class MemorySessionStore:
+    """Keeps sessions until the process ends. No method awaits, so each one is atomic on the event loop."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    async def get(self, agent_id: str) -> Session | None:
+        """Return the inspector's session, or None."""
+        return self._sessions.get(agent_id)
+
+    async def agent_ids(self) -> list[str]:
+        """Return the inspectors with a session."""
+        return list(self._sessions)
+
+    async def put(self, session: Session) -> None:
+        """Store the session in place of any other one of the inspector."""
+        self._sessions[session.agent_id] = storable(session)
+
+    async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
+        """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
+        stored = self._sessions.get(agent_id)
+        if stored is None or stored.guid != used:
+            return stored
+        renewed = storable(stored.renewed(renewal))
+        self._sessions[agent_id] = renewed
+        return renewed
+
+    async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
+        """Remove the session, with `guid` only while that is the stored one."""
+        stored = self._sessions.get(agent_id)
+        if stored is None or (guid is not None and stored.guid != guid):
+            return False
+        del self._sessions[agent_id]
+        return True
+
+    async def ping(self) -> None:
+        """Return: memory is always there."""
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._sessions.clear()

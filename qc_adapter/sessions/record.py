@@ -1,0 +1,117 @@
+"""How a session looks in Redis, and which values may be stored at all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.model.session import EventSource, Secret, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qc_adapter.model.session import Renewal
+
+KEY_PREFIX = "qc:session:"
+# Other systems write these records too. A reader refuses a higher major version than it knows.
+RECORD_VERSION = 1
+# Sign-in services copy the gateway's Set-GUID header as it came.
+GUID_PREFIX = "JSESSIONID="
+
+# At least as long as what the gateway package takes from a reply: a renewal that cannot be stored ends a sign-in.
+_GUID = re.compile(r"[!-~]{1,4096}")
+_COOKIES = re.compile(r"[ -~]{0,8192}")
+
+
+class UnreadableRecord(Exception):
+    """A stored record is not a session of the inspector it was looked up for. The text holds no stored value."""
+
+
+def key_of(agent_id: str) -> str:
+    """Return the key of the inspector's record."""
+    return KEY_PREFIX + agent_id
+
+
+def agent_id_of(key: bytes) -> str | None:
+    """Return whose record the key names, or None if it names none."""
+    agent_id = key.decode(errors="replace").removeprefix(KEY_PREFIX)
+    return agent_id if agent_id.isascii() and agent_id.isdigit() else None
+
+
+def storable(session: Session) -> Session:
+    """Return the session as it may be stored; its values go into HTTP headers later."""
+    guid = session.guid.reveal().removeprefix(GUID_PREFIX)
+    if not _GUID.fullmatch(guid):
+        raise InvalidRequest([("guid", "must be 1 to 4096 printable ASCII characters without spaces")])
+    if not _COOKIES.fullmatch(session.cookies.reveal()):
+        raise InvalidRequest([("cookies", "must be at most 8192 printable ASCII characters")])
+    return session if guid == session.guid.reveal() else replace(session, guid=Secret(guid))
+
+
+def to_fields(session: Session) -> tuple[str, ...]:
+    """Return the record as names and values in turn."""
+    return (
+        "version", str(RECORD_VERSION),
+        "agent_id", session.agent_id,
+        "guid", session.guid.reveal(),
+        "event_source", session.event_source.value,
+        "cookies", session.cookies.reveal(),
+        "server_name", session.server_name,
+        "signed_in_at", repr(session.signed_in_at),
+    )  # fmt: skip
+
+
+def to_changes(renewal: Renewal) -> tuple[str, ...]:
+    """Return the fields that a renewal changes, as names and values in turn."""
+    checked = storable(Session("", Secret("-")).renewed(renewal))
+    fields: tuple[str, ...] = ()
+    if renewal.guid is not None:
+        fields += ("guid", checked.guid.reveal())
+    if renewal.cookies is not None:
+        fields += ("cookies", checked.cookies.reveal())
+    return fields
+
+
+def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
+    """Return the session that the record holds for this inspector, or raise `UnreadableRecord`."""
+    try:
+        fields = {name.decode(): value.decode() for name, value in stored.items()}
+    except UnicodeDecodeError:
+        raise UnreadableRecord("it is not UTF-8") from None
+    _check_version(fields.get("version", ""))
+    if fields.get("agent_id") != agent_id:
+        # Either the record was written wrong, or the reply belongs to another request: both are another one's GUID.
+        raise UnreadableRecord("its agent_id is not the one of its key")
+    try:
+        source = EventSource(fields.get("event_source", "").strip().lower() or EventSource.POLL)
+    except ValueError:
+        raise UnreadableRecord("its event_source is none of poll, push, none") from None
+    session = Session(
+        agent_id=agent_id,
+        guid=Secret(fields.get("guid", "")),
+        event_source=source,
+        cookies=Secret(fields.get("cookies", "")),
+        server_name=fields.get("server_name", ""),
+        signed_in_at=_seconds(fields.get("signed_in_at", "")),
+    )
+    try:
+        return storable(session)
+    except InvalidRequest as error:
+        raise UnreadableRecord(error.message) from None
+
+
+def _check_version(text: str) -> None:
+    """Accept a missing version, 1 and 1.x."""
+    major = text.partition(".")[0] or str(RECORD_VERSION)
+    if major != str(RECORD_VERSION):
+        raise UnreadableRecord(f"its version is not {RECORD_VERSION}, which is all that this release reads")
+
+
+def _seconds(text: str) -> float:
+    """Return the time, or 0 as for a sign-in by another system: nothing but displays depends on it."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

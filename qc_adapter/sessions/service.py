@@ -1,0 +1,161 @@
+"""The life of a session: signed in, adopted, signed out, and who is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from qc_adapter.model.deadline import Deadline
+from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from qc_adapter.gateway.client import GatewayClient
+    from qc_adapter.gateway.requests import SignInForm, SkillReset
+    from qc_adapter.gateway.signed_in import SignedIn
+    from qc_adapter.model.session import Session
+    from qc_adapter.sessions.store import SessionStore
+
+log = structlog.get_logger("qc_adapter.sessions")
+
+T = TypeVar("T")
+
+_UNDO_SECONDS = 5.0
+
+
+class Listeners(Protocol):
+    """Is told when a session comes or goes."""
+
+    def notice(self, session: Session) -> None: ...
+
+    def forget(self, agent_id: str) -> None: ...
+
+
+class SessionService:
+    """
+    Signs inspectors in and out at the gateway and keeps the store in step.
+
+    What was begun at the gateway is finished even when the caller goes away: a sign-in without a stored GUID could
+    neither be used nor ended.
+    """
+
+    def __init__(self, *, gateway: GatewayClient, store: SessionStore, listeners: Listeners) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._listeners = listeners
+        self._busy: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def sign_in(
+        self, agent_id: str, form: SignInForm, *, force: bool, skills: SkillReset | None, deadline: Deadline
+    ) -> SignedIn:
+        """
+        Sign in and store the session; raises `GatewayRefused`, `OutcomeUnknown`, `SessionBusy`, `StoreUnavailable`.
+
+        A refused password is never tried again: repetition locks the account.
+        """
+        await self._store.ping()  # do not sign in what cannot be stored
+        return await self._finish(agent_id, self._sign_in(agent_id, form, force, skills, deadline))
+
+    async def sign_out(self, agent_id: str, *, force: bool, deadline: Deadline) -> None:
+        """Sign out and forget the session; raises `NotSignedIn`, `GatewayRefused`, `OutcomeUnknown`, `SessionBusy`."""
+        await self._finish(agent_id, self._sign_out(agent_id, force, deadline))
+
+    async def adopt(self, session: Session) -> None:
+        """Store a session that another system opened."""
+        with self._only(session.agent_id):
+            await self._store.put(session)
+        log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
+        self._listeners.notice(session)
+
+    async def get(self, agent_id: str) -> Session:
+        """Return a session; raises `NotSignedIn`."""
+        session = await self._store.get(agent_id)
+        if session is None:
+            raise NotSignedIn(agent_id)
+        return session
+
+    async def list(self, after: str, limit: int) -> tuple[list[Session], str]:
+        """Return sessions behind that agent id, by ascending id, and the last id looked at if there are more."""
+        ids = sorted((found for found in await self._store.agent_ids() if int(found) > int(after or 0)), key=int)
+        sessions = [await self._store.get(agent_id) for agent_id in ids[:limit]]
+        return [session for session in sessions if session is not None], ids[limit - 1] if len(ids) > limit else ""
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait for sign-ins and sign-outs that are under way, then cancel them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _sign_in(
+        self, agent_id: str, form: SignInForm, force: bool, skills: SkillReset | None, deadline: Deadline
+    ) -> SignedIn:
+        signed_in = await self._gateway.sign_in(agent_id, form, force=force, deadline=deadline)
+        try:
+            await self._store.put(signed_in.session)
+        except StoreUnavailable:
+            await self._undo(signed_in.session)
+            raise
+        log.info("signed_in", agent_id=agent_id, force=force)
+        # The two minutes of silence that end a sign-in run from now: poll at once.
+        self._listeners.notice(signed_in.session)
+        if skills is not None:
+            await self._gateway.reset_skills(signed_in.session, skills, deadline)
+        return signed_in
+
+    async def _undo(self, session: Session) -> None:
+        try:
+            await self._gateway.sign_out(session, force=True, deadline=Deadline.after(_UNDO_SECONDS))
+        except AdapterError as failure:
+            log.warning("sign_in_not_undone", agent_id=session.agent_id, detail=failure.message)
+
+    async def _sign_out(self, agent_id: str, force: bool, deadline: Deadline) -> None:
+        session = await self.get(agent_id)
+        while True:
+            await self._gateway.sign_out(session, force=force, deadline=deadline)
+            if await self._store.remove(agent_id, session.guid):
+                break
+            # A poll renewed the GUID meanwhile: the gateway may have taken the old one for "already out".
+            stored = await self._store.get(agent_id)
+            if stored is None:
+                break
+            session = stored
+        self._listeners.forget(agent_id)
+        log.info("signed_out", agent_id=agent_id, force=force)
+
+    async def _finish(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Run the work to its end in a task of our own, whatever becomes of the caller."""
+
+        async def alone() -> T:
+            with self._only(agent_id):
+                return await work
+
+        if agent_id in self._busy:
+            work.close()
+            raise SessionBusy(agent_id)
+        task = asyncio.create_task(alone(), name=f"session {agent_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that went away does not read it
+
+    @contextmanager
+    def _only(self, agent_id: str) -> Iterator[None]:
+        if agent_id in self._busy:
+            raise SessionBusy(agent_id)
+        self._busy.add(agent_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(agent_id)

@@ -1,0 +1,140 @@
+"""Beside the gateway: what a person or a test may do to it while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qc_adapter.simulator.calls import CallRefused
+from qc_adapter.simulator.mailbox import Letter
+
+if TYPE_CHECKING:
+    from qc_adapter.simulator.faults import Fault
+    from qc_adapter.simulator.gateway import Gateway
+    from qc_adapter.simulator.record import Record, RequestRecord
+
+ATTRIBUTES = {
+    "inspector": bool,
+    "exists": bool,
+    "on_duty": bool,
+    "phone_connected": bool,
+    "phone_answered": bool,
+    "password": str,
+}
+
+
+class Controls:
+    """The same acts that the control API offers, as methods."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    @property
+    def record(self) -> Record:
+        """What reached the gateway and what it did."""
+        return self.gateway.record
+
+    def requests(self, operation: str, agent_id: str | None = None) -> tuple[RequestRecord, ...]:
+        """Return the received requests of an operation, oldest first."""
+        return self.record.requests(operation, agent_id)
+
+    def start_call(self, agent_id: str, customer: str | None = None, *, recorded: bool | None = None) -> str:
+        """Connect a customer with an agent; return the call id."""
+        return self.gateway.switchboard.begin(agent_id, customer, recorded=recorded).call_id
+
+    def end_call(self, call_id: str) -> None:
+        """End a call as if the customer hung up."""
+        call = self.gateway.switchboard.call(call_id)
+        if call is None:
+            raise CallRefused(f"no call {call_id}")
+        self.gateway.switchboard.end(call)
+
+    def hold_call(self, call_id: str, *, held: bool) -> None:
+        """Put a call on hold, or take it back."""
+        call = self.gateway.switchboard.call(call_id)
+        if call is None:
+            raise CallRefused(f"no call {call_id}")
+        if held:
+            self.gateway.switchboard.hold(call)
+        else:
+            self.gateway.switchboard.resume(call)
+
+    def set_agent(self, agent_id: str, **attributes: Any) -> None:
+        """Change what the gateway knows of an agent; names as in ATTRIBUTES."""
+        agent = self.gateway.roster.agent(agent_id)
+        for name, value in attributes.items():
+            if name not in ATTRIBUTES:
+                raise ValueError(f"{name} is no attribute of an agent")
+            setattr(agent, name, value)
+
+    def sign_in(self, agent_id: str) -> str:
+        """Sign an agent in without a request (one who is signed in is taken over); return the GUID."""
+        return self.gateway.sign_in(self.gateway.roster.agent(agent_id))
+
+    def sign_out(self, agent_id: str) -> bool:
+        """End an agent's sign-in as if he was forced out."""
+        return self.gateway.roster.close(self.gateway.roster.agent(agent_id), "control")
+
+    def guid_of(self, agent_id: str) -> str:
+        """Return an agent's present GUID; for tests in the same process only."""
+        sign_in = self.gateway.roster.agent(agent_id).sign_in
+        if sign_in is None:
+            raise LookupError(f"agent {agent_id} is not signed in")
+        return sign_in.ring.current
+
+    def rotate(self, agent_id: str, *, release_polls: bool = True) -> None:
+        """Change an agent's GUID now."""
+        self.gateway.rotate(self.gateway.roster.agent(agent_id), release_polls=release_polls)
+
+    def inject(self, agent_id: str, event: dict[str, Any] | list[Any] | str | None) -> None:
+        """Queue an event as it is for an agent; `workNo` is not filled in."""
+        self.gateway.announcer.post(agent_id, Letter(event))
+
+    def inject_raw(self, agent_id: str, body: bytes) -> None:
+        """Queue a whole poll body for an agent."""
+        self.gateway.announcer.post(agent_id, Letter(raw=body))
+
+    def add_fault(self, fault: Fault) -> None:
+        """Arm a fault."""
+        self.gateway.faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """Disarm all faults."""
+        self.gateway.faults.clear()
+
+    def reset(self) -> None:
+        """Forget everything that happened, as after a restart."""
+        self.gateway.reset()
+
+    def state_of(self, agent_id: str) -> str:
+        """Return an inspector's state: SIGNED_OUT, IDLE, SEIZED, LISTENING, INSERTED, WHISPERING, INTERCEPTED."""
+        return self.gateway.inspections.state_of(agent_id)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is going on; no GUIDs, no passwords."""
+        floor = self.gateway
+        return {
+            "agents": {
+                agent.agent_id: {
+                    "signed_in": agent.sign_in is not None,
+                    "inspector": agent.inspector,
+                    "exists": agent.exists,
+                    "on_duty": agent.on_duty,
+                    "posture": agent.posture,
+                    "skills": agent.skills,
+                    "call_id": agent.call_id,
+                    "inspection": floor.inspections.state_of(agent.agent_id),
+                    "queued_events": 0 if agent.sign_in is None else len(agent.sign_in.mailbox),
+                    "held_polls": 0 if agent.sign_in is None else agent.sign_in.mailbox.held_polls(),
+                }
+                for agent in floor.roster.agents()
+            },
+            "calls": [
+                {"call_id": call.call_id, "agent_id": call.agent_id, "customer": call.customer, "held": call.held}
+                for call in floor.switchboard.calls()
+            ],
+            "inspections": [
+                {"inspector": one.inspector_id, "agent": one.target_id, "call_id": one.call_id, "state": one.name()}
+                for one in floor.inspections.running()
+            ],
+            "faults": floor.faults.armed(),
+        }

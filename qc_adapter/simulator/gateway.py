@@ -1,0 +1,125 @@
+"""The middle: all state of the simulated gateway, and what every operation does to it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qc_adapter.simulator.announcer import Announcer
+from qc_adapter.simulator.calls import Switchboard
+from qc_adapter.simulator.faults import FaultBook
+from qc_adapter.simulator.inspection_operations import InspectionOperations
+from qc_adapter.simulator.inspections import Inspections
+from qc_adapter.simulator.record import Record
+from qc_adapter.simulator.roster import Agent, Roster
+from qc_adapter.simulator.sign_in_operations import SignInOperations
+from qc_adapter.simulator.timetable import Timetable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qc_adapter.simulator.replies import Reply
+    from qc_adapter.simulator.requests import GatewayRequest
+    from qc_adapter.simulator.settings import SimulatorSettings
+
+# These begin a session, so they cannot show a GUID; a stale one is ignored.
+WITHOUT_GUID: Final = frozenset({"login", "forceLogin", "loginEx"})
+# These keep a sign-in alive and bring the new GUID.
+HEARTBEATS: Final = frozenset({"getAgentEvent", "handShake", "heartbeat"})
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The two clocks: one for spans, one for the time of day; tests give their own."""
+
+    now: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+class Gateway:
+    """Agents, calls and inspections behind one door: `perform`."""
+
+    def __init__(self, settings: SimulatorSettings, clocks: Clocks) -> None:
+        self.settings = settings
+        self.now = clocks.now
+        self.record = Record(settings.recorded_requests)
+        self.faults = FaultBook(clocks.now)
+        self.timetable = Timetable(clocks.now)
+        self.roster = Roster(settings, self.record, clocks.now, clocks.wall)
+        self.announcer = Announcer(settings, self.roster, self.timetable, self.faults, self.record)
+        self.switchboard = Switchboard(settings, self.roster, self.announcer, self.timetable)
+        self.inspections = Inspections(settings, self.roster, self.switchboard, self.announcer, self.timetable)
+        signing = SignInOperations(settings, self.roster, self.switchboard, self.announcer, self.timetable)
+        inspecting = InspectionOperations(
+            settings=settings,
+            roster=self.roster,
+            switchboard=self.switchboard,
+            inspections=self.inspections,
+            announcer=self.announcer,
+            timetable=self.timetable,
+        )
+        self._signing = signing
+        self._operations = {**signing.table(), **inspecting.table()}
+
+    def begin(self) -> None:
+        """Begin what runs by itself: the look-out for silent agents, and calls."""
+        self._sweep()
+        self.switchboard.run_by_itself()
+
+    def reset(self) -> None:
+        """Forget everything that happened."""
+        self.timetable.clear()
+        self.faults.clear()
+        self.inspections.clear()
+        self.switchboard.clear()
+        self.roster.clear()
+        self._signing.clear()
+        self.record.clear()
+        self.begin()
+
+    def _sweep(self) -> None:
+        self.roster.sweep()
+        self.timetable.after(min(1.0, self.settings.max_silence_seconds / 4), self._sweep)
+
+    def sign_in(self, agent: Agent) -> str:
+        """Sign an agent in without a request; return the GUID."""
+        sign_in = self.roster.open(agent)
+        self._signing.announce_sign_in(agent)
+        return sign_in.ring.current
+
+    def check(self, request: GatewayRequest) -> str:
+        """Judge the caller; "0" lets the request pass."""
+        if request.operation in WITHOUT_GUID:
+            return "0"
+        agent = self.roster.agent(request.agent_id)
+        code, request.guid_age = self.roster.check(agent, request.guid)
+        if code == "0" and (request.operation in HEARTBEATS or not self.settings.only_polls_keep_alive):
+            self.roster.seen(agent)
+        return code
+
+    def perform(self, request: GatewayRequest) -> Reply:
+        """Run a checked operation, all of it but the poll."""
+        return self._operations[request.operation](request)
+
+    def fresh_guid(self, request: GatewayRequest) -> str | None:
+        """Return the GUID that this reply has to bring, if any."""
+        sign_in = self.roster.agent(request.agent_id).sign_in
+        if sign_in is None or request.operation in WITHOUT_GUID:
+            return None
+        if request.operation in HEARTBEATS:
+            if sign_in.ring.due(self.now()):
+                sign_in.ring.rotate(self.now())
+            # Whoever still shows an older one has not got the news.
+            if self.settings.auth_mode != "off" and request.guid != sign_in.ring.current:
+                return sign_in.ring.current
+        if self.settings.set_guid_on_every_put and request.verb == "PUT":
+            return sign_in.ring.current
+        return None
+
+    def rotate(self, agent: Agent, *, release_polls: bool = True) -> None:
+        """Change an agent's GUID now; held polls end, so that their replies bring the new one."""
+        if agent.sign_in is not None:
+            agent.sign_in.ring.rotate(self.now())
+            if release_polls:
+                agent.sign_in.mailbox.release()

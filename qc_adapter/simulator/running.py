@@ -1,0 +1,89 @@
+"""What `qc-adapter simulate` does: run until asked to stop, and tell a newcomer what to try."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from qc_adapter.simulator.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from qc_adapter.simulator.scenario import Scenario
+    from qc_adapter.simulator.settings import SimulatorSettings
+
+
+async def run(
+    settings: SimulatorSettings,
+    *,
+    scenario: Scenario | None = None,
+    announce: Callable[[str], object] = print,
+) -> None:
+    """Run the simulator until it is cancelled or the process gets SIGINT or SIGTERM."""
+    async with Simulator(settings) as simulator:
+        if scenario is not None:
+            scenario.apply(simulator)
+        announce(offer(simulator))
+        with _asked_to_stop() as asked:
+            await asked.wait()
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[asyncio.Event]:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    taken = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, asked.set)
+        except (NotImplementedError, RuntimeError, ValueError):
+            # Not the main thread, or a platform without it: cancelling still works.
+            continue
+        taken.append(number)
+    try:
+        yield asked
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+
+def offer(simulator: Simulator) -> str:
+    """Return what the simulator offers, with commands to copy."""
+    base = f"{simulator.url}/agentgateway/resource"
+    secure = f" and {simulator.tls_url}" if simulator.settings.tls_port is not None else ""
+    settings = simulator.settings
+    lines = [
+        f"CC-Gateway simulator on {simulator.url}{secure}",
+        f"GUIDs: {settings.auth_mode}. Agents: 101 to {settings.agent_id_max}, any password.",
+        f"Silence of {settings.max_silence_seconds:g} s signs out.",
+        "",
+        "# Sign inspector 101 in and keep the GUID",
+        f"GUID=$(curl -si -X PUT {base}/onlineagent/101/forcelogin -H 'Content-Type: application/json' \\",
+        """  -d '{"password": "", "phonenum": "40101"}' | sed -n 's/^Set-GUID: JSESSIONID=//p' | tr -d '\\r')""",
+        f"# Read the next event: waits up to {settings.poll_hold_seconds:g} s. Repeat it; a Set-GUID replaces the GUID",
+        f'curl -si {base}/agentevent/101 -H "Guid: $GUID"',
+    ]
+    if settings.control_enabled:
+        lines += [
+            "# A customer talks with agent 292",
+            f"""curl -s -X POST {simulator.url}/simulator/calls -d '{{"agent_id": "292"}}'""",
+        ]
+    lines += [
+        "# Listen to 292, then take the call over",
+        f'curl -s -X PUT {base}/qualitycontrol/101/addsupervise/292 -H "Guid: $GUID"',
+        f'curl -s -X PUT {base}/qualitycontrol/101/intercept/292 -H "Guid: $GUID"',
+    ]
+    if settings.control_enabled:
+        fault = '{"match": {"operation": "intercept"}, "action": "reset_after"}'
+        lines += [
+            "# The next intercept is done, but its reply never arrives",
+            f"curl -s -X POST {simulator.url}/simulator/faults -d '{fault}'",
+            "# What the gateway saw; what is going on; everything else on offer",
+            f"curl -s {simulator.url}/simulator/record",
+            f"curl -s {simulator.url}/simulator/state",
+            f"curl -s {simulator.url}/simulator",
+        ]
+    return "\n".join(lines)

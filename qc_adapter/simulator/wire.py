@@ -1,0 +1,232 @@
+"""Outermost: HTTP requests in, replies out; the only place that touches connections."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from qc_adapter.simulator.damage import Damage
+from qc_adapter.simulator.gateway import HEARTBEATS, Gateway
+from qc_adapter.simulator.mailbox import Closed
+from qc_adapter.simulator.record import KEPT_PARAMETERS, RequestRecord
+from qc_adapter.simulator.replies import Encoder, Reply, refused
+from qc_adapter.simulator.requests import GatewayRequest
+from qc_adapter.simulator.routes import Match, Router, query
+
+if TYPE_CHECKING:
+    from qc_adapter.simulator.faults import Fault
+
+BODY_TIMEOUT_SECONDS: Final = 30.0
+_PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1><hr/>Servlet container</body></html>"
+
+ControlHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class WireHandler:
+    """Takes each request through record, faults, gateway and encoder."""
+
+    def __init__(self, gateway: Gateway, control: ControlHandler | None) -> None:
+        settings = gateway.settings
+        self._settings = settings
+        self._gateway = gateway
+        self._record = gateway.record
+        self._control = control
+        self._router = Router(settings.agent_id_max)
+        self._encoder = Encoder(settings)
+        self._damage = Damage(self._encoder)
+        self._active: set[asyncio.Task[object]] = set()
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is always handled in a task")
+        self._active.add(task)
+        try:
+            path = http.rel_url.raw_path
+            if self._control is not None and path.startswith("/simulator"):
+                return await self._control(http)
+            match = self._router.find(http.method, path)
+            if not match.operation:
+                return self._nowhere(http, match)
+            return await self._serve(http, match, path)
+        finally:
+            self._active.discard(task)
+
+    async def stop(self, seconds: float) -> None:
+        """Let held polls and damaged replies end, and wait for them."""
+        self._damage.stop()
+        self._gateway.roster.release_polls()
+        if self._active:
+            await asyncio.wait(tuple(self._active), timeout=seconds)
+
+    async def _serve(self, http: web.BaseRequest, match: Match, path: str) -> web.StreamResponse:
+        parameters = query(http.rel_url.raw_query_string) if http.rel_url.raw_query_string else {}
+        call = GatewayRequest(match.operation, http.method, match.values, parameters, http.headers.get("guid"))
+        kept = {name: value for name, value in parameters.items() if name in KEPT_PARAMETERS}
+        entry = RequestRecord(
+            self._record.received + 1,
+            self._gateway.now(),
+            call.operation,
+            call.verb,
+            path,
+            call.agent_id,
+            call.target,
+            kept,
+        )
+        self._record.arrived(entry)
+        faults = self._gateway.faults.for_request(call.operation, call.agent_id, call.target)
+        if faults:
+            return await self._serve_with_faults(http, call, entry, faults)
+        await _read_body(http, call)
+        return self._respond(http, call, entry, await self._process(http, call, entry))
+
+    async def _process(self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord) -> Reply:
+        code = self._gateway.check(call)
+        entry.guid = call.guid_age
+        if code != "0":
+            return refused(code)
+        reply = await self._poll(http, call) if call.operation == "getAgentEvent" else self._gateway.perform(call)
+        entry.executed = reply.retcode == "0"
+        guid = self._gateway.fresh_guid(call)
+        return reply if guid is None else replace(reply, guid=guid)
+
+    async def _poll(self, http: web.BaseRequest, call: GatewayRequest) -> Reply:
+        agent = self._gateway.roster.agent(call.agent_id)
+        sign_in = agent.sign_in
+        if sign_in is None:
+            return refused("100-006")
+        if sign_in.push:
+            return refused("000-001")
+        mailbox = sign_in.mailbox
+        letter = mailbox.take()
+        if letter is None:
+            if mailbox.held_polls():
+                self._record.overlaps[agent.agent_id] += 1
+            outcome = await mailbox.hold(self._settings.poll_hold_seconds, lambda: _connected(http))
+            if isinstance(outcome, Closed):
+                return refused(outcome.retcode)
+            letter = outcome
+            if agent.sign_in is sign_in and _connected(http):
+                self._gateway.roster.seen(agent)
+        if letter is None:
+            return Reply(event=None)
+        return Reply(event=letter.event, raw=letter.raw, letter=letter)
+
+    def _respond(
+        self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, reply: Reply
+    ) -> web.StreamResponse:
+        if reply.letter is not None:
+            self._count_letter(call.agent_id, reply, carried=_connected(http))
+        self._record.answered(entry, reply.retcode, 200)
+        return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
+
+    def _count_letter(self, agent_id: str, reply: Reply, *, carried: bool) -> None:
+        if carried:
+            self._record.delivered[agent_id] += 1
+            return
+        sign_in = self._gateway.roster.agent(agent_id).sign_in
+        if self._settings.cut_poll_takes_event or sign_in is None or reply.letter is None:
+            self._record.lost_on_wire[agent_id] += 1
+        else:
+            sign_in.mailbox.put_back(reply.letter)
+
+    def _headers(self, reply: Reply) -> CIMultiDict[str]:
+        headers: CIMultiDict[str] = CIMultiDict()
+        if reply.cookies:
+            if self._settings.session_cookie:
+                headers.add("Set-Cookie", f"JSESSIONID={secrets.token_hex(16).upper()}; Path=/agentgateway; HttpOnly")
+            if self._settings.balancer_cookie != "none":
+                headers.add("Set-Cookie", f"{self._settings.balancer_cookie}={secrets.token_hex(16)}; path=/; HttpOnly")
+        if reply.guid is not None:
+            headers.add("Set-GUID", f"JSESSIONID={reply.guid}")
+        headers.extend(self._encoder.headers)
+        return headers
+
+    async def _serve_with_faults(
+        self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, faults: tuple[Fault, ...]
+    ) -> web.StreamResponse:
+        entry.faults = tuple(fault.action for fault in faults)
+        ending = next((fault for fault in faults if fault.action not in ("delay", "rotate_now")), None)
+        if ending is not None and ending.action == "reset_before":
+            self._record.answered(entry, None, None)
+            return self._damage.cut(http)
+        await self._modify(call, faults, after=False)
+        await _read_body(http, call)
+        reply = None
+        if ending is None or ending.processes:
+            reply = await self._process(http, call, entry)
+        rotated = await self._modify(call, faults, after=True)
+        if reply is not None and rotated and call.operation in HEARTBEATS:
+            reply = replace(reply, guid=self._gateway.fresh_guid(call) or reply.guid)
+        if ending is None and reply is not None:
+            return self._respond(http, call, entry, reply)
+        return await self._end_badly(http, call, entry, ending, reply)
+
+    async def _modify(self, call: GatewayRequest, faults: tuple[Fault, ...], *, after: bool) -> bool:
+        rotated = False
+        for fault in faults:
+            if fault.after is not after:
+                continue
+            if fault.action == "delay":
+                await self._damage.pause(fault.seconds)
+            elif fault.action == "rotate_now":
+                self._gateway.rotate(self._gateway.roster.agent(call.agent_id), release_polls=fault.release_polls)
+                rotated = True
+        return rotated
+
+    async def _end_badly(
+        self,
+        http: web.BaseRequest,
+        call: GatewayRequest,
+        entry: RequestRecord,
+        fault: Fault | None,
+        reply: Reply | None,
+    ) -> web.StreamResponse:
+        if fault is None:
+            raise RuntimeError("a request without a reply has a fault")
+        readable = fault.action in ("charset", "slow_drip")
+        if reply is not None and reply.letter is not None:
+            self._count_letter(call.agent_id, reply, carried=readable and _connected(http))
+        if fault.action in ("retcode", "switch_over"):
+            code = "000-004" if fault.action == "switch_over" else fault.code
+            refusal = refused(code)
+            if fault.message is not None:
+                refusal = replace(refusal, message=fault.message)
+            self._record.answered(entry, code, 200)
+            return web.Response(body=self._encoder.body(refusal), headers=self._headers(refusal))
+        answer = reply or refused(fault.code)
+        response = await self._damage.reply(http, fault, answer, self._headers(answer))
+        status = None if fault.action in ("reset_after", "hang") else response.status
+        self._record.answered(entry, answer.retcode if readable else None, status)
+        return response
+
+    def _nowhere(self, http: web.BaseRequest, match: Match) -> web.StreamResponse:
+        if match.allowed:
+            page = _PAGE.format("405 Method Not Allowed")
+            return web.Response(
+                status=405, text=page, content_type="text/html", headers={"Allow": ", ".join(match.allowed)}
+            )
+        if self._settings.bad_path == "000-002" and http.rel_url.raw_path.startswith("/agentgateway/"):
+            refusal = refused("000-002")
+            return web.Response(body=self._encoder.body(refusal), headers=self._headers(refusal))
+        return web.Response(status=404, text=_PAGE.format("404 Not Found"), content_type="text/html")
+
+
+def _connected(http: web.BaseRequest) -> bool:
+    transport = http.transport
+    return transport is not None and not transport.is_closing()
+
+
+async def _read_body(http: web.BaseRequest, call: GatewayRequest) -> None:
+    if http.headers.get("Expect", "").lower() == "100-continue":
+        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    if http.can_read_body:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            call.body = await http.read()

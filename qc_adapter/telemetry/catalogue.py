@@ -1,0 +1,146 @@
+"""Every metric there is: one table, from which the metrics and their documentation are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# A command is answered in milliseconds; the last bounds lie around the gateway's time limits.
+CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# The goal is a p99 under 5 ms.
+DELIVERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric. `help` is what an operator reads; label values come from closed sets only."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = MetricRow(
+    "qc_requests_total",
+    "counter",
+    ("code", "method"),
+    "Finished gRPC calls, by status code and the gateway's name of the method.",
+)
+REQUEST_SECONDS = MetricRow(
+    "qc_request_seconds",
+    "histogram",
+    ("method",),
+    "Time from a gRPC call's first byte to its status; for a stream its whole life.",
+    CALL_SECONDS,
+)
+GATEWAY_REQUESTS = MetricRow(
+    "qc_gateway_requests_total",
+    "counter",
+    ("method", "retcode"),
+    "Requests to the CC-Gateway, by its retcode; 'none' without a readable one, 'other' for an unlisted one.",
+)
+GATEWAY_REQUEST_SECONDS = MetricRow(
+    "qc_gateway_request_seconds",
+    "histogram",
+    ("method",),
+    "Time from sending a request to the CC-Gateway to its reply or failure; a poll is held by the gateway.",
+    CALL_SECONDS,
+)
+EVENTS = MetricRow(
+    "qc_events_total",
+    "counter",
+    ("event_type",),
+    "Events read from the CC-Gateway; 'other' for an unlisted type.",
+)
+EVENTS_FOREIGN = MetricRow(
+    "qc_events_foreign_total",
+    "counter",
+    (),
+    "Events that a poll of one inspector brought and that name another agent; dropped.",
+)
+EVENT_DELIVERY_SECONDS = MetricRow(
+    "qc_event_delivery_seconds",
+    "histogram",
+    (),
+    "Time from reading an event from the CC-Gateway to writing it to a stream.",
+    DELIVERY_SECONDS,
+)
+COMMAND_OUTCOMES = MetricRow(
+    "qc_command_outcomes_total",
+    "counter",
+    ("method", "outcome"),
+    "What came of commands: confirmed, unconfirmed, accepted, refused, unavailable, not_sent, unknown.",
+)
+STREAMS_ACTIVE = MetricRow(
+    "qc_streams_active",
+    "gauge",
+    ("service",),
+    "gRPC streams that are open now.",
+)
+SESSIONS = MetricRow(
+    "qc_sessions",
+    "gauge",
+    ("state",),
+    "Inspectors' sessions that this replica looks after, by state.",
+)
+POLL_AGE_SECONDS = MetricRow(
+    "qc_poll_age_seconds",
+    "gauge",
+    (),
+    "Age of the oldest last poll among the sessions that this replica owns; at 120 the gateway signs out.",
+)
+LEASES_HELD = MetricRow(
+    "qc_leases_held",
+    "gauge",
+    (),
+    "Leases to poll that this replica holds.",
+)
+LEASE_CHANGES = MetricRow(
+    "qc_lease_changes_total",
+    "counter",
+    ("reason",),
+    "Leases won and lost by this replica.",
+)
+EVENT_GAPS = MetricRow(
+    "qc_event_gaps_total",
+    "counter",
+    ("reason",),
+    "Gaps that were reported: places where events may have been lost.",
+)
+STORE_ERRORS = MetricRow(
+    "qc_store_errors_total",
+    "counter",
+    ("operation",),
+    "Operations on the session store that failed.",
+)
+
+CATALOGUE: tuple[MetricRow, ...] = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    GATEWAY_REQUESTS,
+    GATEWAY_REQUEST_SECONDS,
+    EVENTS,
+    EVENTS_FOREIGN,
+    EVENT_DELIVERY_SECONDS,
+    COMMAND_OUTCOMES,
+    STREAMS_ACTIVE,
+    SESSIONS,
+    POLL_AGE_SECONDS,
+    LEASES_HELD,
+    LEASE_CHANGES,
+    EVENT_GAPS,
+    STORE_ERRORS,
+)
+
+
+def catalogue_markdown() -> str:
+    """Return the catalogue as a Markdown table, for the documentation."""
+    lines = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    for row in CATALOGUE:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{row.name}` | {row.kind} | {labels} | {row.help} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,109 @@
+"""One JSON object a line for everything that is logged, by us or by a library."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import orjson
+import structlog
+
+from qc_adapter.telemetry.redaction import redact, scrub
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from structlog.typing import Processor
+
+Level = Literal["debug", "info", "warning", "error"]
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bool = True) -> None:
+    """
+    Route all logs of the process to the stream, standard output by default.
+
+    With `json=False` and a terminal the lines are made for people. May be called again; `reset` undoes it.
+    """
+    out = sys.stdout.buffer if stream is None else stream
+    render = _to_json if json or not out.isatty() else _to_console()
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+        render,
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.BytesLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    _route_libraries(processors, out, _LEVELS[level])
+
+
+def reset() -> None:
+    """Go back to how logging is before `configure`."""
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, LibraryLogs)]:
+        root.removeHandler(handler)
+    root.setLevel(logging.WARNING)
+
+
+class LibraryLogs(logging.Handler):
+    """Writes what libraries log in the form of our own lines."""
+
+    def __init__(self, processors: list[Processor], out: BinaryIO) -> None:
+        super().__init__()
+        self._processors = processors
+        self._writer = structlog.BytesLogger(out)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record. What it says is a text by others, so all of it is searched for secrets."""
+        try:
+            line: Any = {"event": scrub(record.getMessage()), "logger": record.name}
+            if record.exc_info:
+                line["exc_info"] = record.exc_info
+            for process in self._processors:
+                line = process(None, record.levelname.lower(), line)
+            self._writer.msg(line)
+        except Exception:  # noqa: BLE001 - the rule of logging: a failing log line never fails its caller
+            self.handleError(record)
+
+
+def _route_libraries(processors: list[Processor], out: BinaryIO, level: int) -> None:
+    """Send the standard library's logging the same way; libraries are heard from warnings on."""
+    reset_level = max(level, logging.WARNING) if level != logging.DEBUG else logging.INFO
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, LibraryLogs)]:
+        root.removeHandler(handler)
+    root.addHandler(LibraryLogs(processors, out))
+    root.setLevel(reset_level)
+
+
+def _to_json(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> bytes:
+    """Return the line as bytes. `redact` left nothing that needs more than plain JSON."""
+    return orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS, default=_type_name)
+
+
+def _to_console() -> Processor:
+    render = structlog.dev.ConsoleRenderer()
+
+    def to_bytes(logger: Any, name: str, line: MutableMapping[str, Any]) -> bytes:
+        return str(render(logger, name, line)).encode()
+
+    return to_bytes
+
+
+def _type_name(value: Any) -> str:
+    return f"<{type(value).__name__}>"

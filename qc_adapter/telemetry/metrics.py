@@ -1,0 +1,198 @@
+"""The metrics of one process: the other parts say what happened, this one counts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from qc_adapter.telemetry import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from qc_adapter.telemetry.catalogue import MetricRow
+
+OTHER = "other"
+# The retcode of a request that brought no readable one.
+NO_RETCODE = "none"
+
+GRPC_CODES = frozenset({
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+})  # fmt: skip
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class GatewayCallLike(Protocol):
+    """One finished request to the gateway, as `gateway` reports it."""
+
+    @property
+    def method(self) -> str:
+        """The gateway's name of the operation."""
+        ...
+
+    @property
+    def retcode(self) -> str:
+        """The gateway's retcode, or `NO_RETCODE`."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSets:
+    """The closed sets that label values come from; what is in none of them is counted as `other`."""
+
+    methods: frozenset[str]
+    retcodes: frozenset[str]
+    event_types: frozenset[str]
+    services: frozenset[str] = frozenset({"QualityControl", "InspectorSessions", "InspectorEvents"})
+    outcomes: frozenset[str] = frozenset(
+        {"confirmed", "unconfirmed", "accepted", "refused", "unavailable", "not_sent", "unknown"}
+    )
+    session_states: frozenset[str] = frozenset({"starting", "active", "degraded", "lost"})
+    gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired"})
+    lease_reasons: frozenset[str] = frozenset({"won", "released", "expired", "fenced", "session_gone"})
+    store_operations: frozenset[str] = frozenset({"get", "list", "put", "renew", "remove", "ping"})
+
+
+class _Children(Generic[M]):
+    """The children of one metric with one or two labels, each looked up in the metric once in its life."""
+
+    def __init__(self, metric: M, *allowed: frozenset[str], bind: bool = False) -> None:
+        self._metric: M = metric
+        self._allowed = allowed
+        self._bound: dict[tuple[str, ...], M] = {}
+        if bind:
+            # Counters that start at 0 make the first increase visible to rate().
+            for value in allowed[0]:
+                self.of(value)
+
+    def of(self, *values: str) -> M:
+        child = self._bound.get(values)
+        if child is None:
+            known = tuple(
+                value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True)
+            )
+            child = self._metric.labels(*known)
+            # An unlisted value is not remembered: the dictionary stays as closed as the sets.
+            if known == values:
+                self._bound[values] = child
+        return child
+
+
+class Metrics:
+    """The catalogue on a registry. Every method is cheap, never fails and never waits."""
+
+    def __init__(self, registry: CollectorRegistry, labels: LabelSets) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        methods = labels.methods
+
+        def counter(row: MetricRow, *allowed: frozenset[str], bind: bool = False) -> _Children[Counter]:
+            return _Children(Counter(row.name, row.help, row.labels, registry=registry), *allowed, bind=bind)
+
+        def gauge(row: MetricRow) -> Gauge:
+            return Gauge(row.name, row.help, row.labels, registry=registry)
+
+        def histogram(row: MetricRow) -> Histogram:
+            return Histogram(row.name, row.help, row.labels, registry=registry, buckets=row.buckets)
+
+        self._requests = counter(catalogue.REQUESTS, GRPC_CODES, methods)
+        self._request_seconds = _Children(histogram(catalogue.REQUEST_SECONDS), methods)
+        self._gateway_requests = counter(catalogue.GATEWAY_REQUESTS, methods, labels.retcodes | {NO_RETCODE, "0"})
+        self._gateway_seconds = _Children(histogram(catalogue.GATEWAY_REQUEST_SECONDS), methods)
+        self._events = counter(catalogue.EVENTS, labels.event_types)
+        self._foreign = Counter(catalogue.EVENTS_FOREIGN.name, catalogue.EVENTS_FOREIGN.help, registry=registry)
+        self._delivery_seconds = histogram(catalogue.EVENT_DELIVERY_SECONDS)
+        self._outcomes = counter(catalogue.COMMAND_OUTCOMES, methods, labels.outcomes)
+        self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
+        self._sessions = _Children(gauge(catalogue.SESSIONS), labels.session_states, bind=True)
+        self._session_states = labels.session_states
+        self._poll_age = gauge(catalogue.POLL_AGE_SECONDS)
+        self._leases = gauge(catalogue.LEASES_HELD)
+        self._lease_changes = counter(catalogue.LEASE_CHANGES, labels.lease_reasons, bind=True)
+        self._gaps = counter(catalogue.EVENT_GAPS, labels.gap_reasons, bind=True)
+        self._store_errors = counter(catalogue.STORE_ERRORS, labels.store_operations, bind=True)
+
+    def request_finished(self, method: str, code: str, seconds: float) -> None:
+        """Count a gRPC call that ended with the status code of that name."""
+        self._requests.of(code, method).inc()
+        self._request_seconds.of(method).observe(seconds)
+
+    def gateway_call(self, call: GatewayCallLike) -> None:
+        """Count a request to the gateway."""
+        self._gateway_requests.of(call.method, call.retcode).inc()
+        self._gateway_seconds.of(call.method).observe(call.seconds)
+
+    def event_read(self, event_type: str) -> None:
+        """Count an event that the gateway gave us."""
+        self._events.of(event_type).inc()
+
+    def event_foreign(self) -> None:
+        """Count an event that named another agent than the one that was polled for."""
+        self._foreign.inc()
+
+    def event_delivered(self, seconds: float) -> None:
+        """Note how long an event took from the gateway to a stream."""
+        self._delivery_seconds.observe(seconds)
+
+    def command_outcome(self, method: str, outcome: str) -> None:
+        """Count what came of a command."""
+        self._outcomes.of(method, outcome).inc()
+
+    def stream_opened(self, service: str) -> None:
+        """Note a stream that begins."""
+        self._streams.of(service).inc()
+
+    def stream_closed(self, service: str) -> None:
+        """Note a stream that ended."""
+        self._streams.of(service).dec()
+
+    def sessions(self, counts: Mapping[str, int]) -> None:
+        """Note how many sessions are in each state; a state that is not named has none."""
+        for state in self._session_states:
+            self._sessions.of(state).set(counts.get(state, 0))
+        unlisted = sum(count for state, count in counts.items() if state not in self._session_states)
+        self._sessions.of(OTHER).set(unlisted)
+
+    def poll_age(self, seconds: Callable[[], float]) -> None:
+        """Ask that function for the age of the oldest poll at each scrape."""
+        self._poll_age.set_function(seconds)
+
+    def leases_held(self, count: int) -> None:
+        """Note how many leases this replica holds."""
+        self._leases.set(count)
+
+    def lease_changed(self, reason: str) -> None:
+        """Count a lease won or lost."""
+        self._lease_changes.of(reason).inc()
+
+    def gap(self, reason: str) -> None:
+        """Count a reported gap."""
+        self._gaps.of(reason).inc()
+
+    def store_error(self, operation: str) -> None:
+        """Count an operation on the session store that failed."""
+        self._store_errors.of(operation).inc()
+
+
+def open_registry() -> CollectorRegistry:
+    """Return a registry of its own, with the numbers of this process: memory, CPU, files, garbage collections."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def label_sets(methods: Iterable[str], retcodes: Iterable[str], event_types: Iterable[str]) -> LabelSets:
+    """Return the sets, with the defaults for those that belong to this project."""
+    return LabelSets(frozenset(methods), frozenset(retcodes), frozenset(event_types))

@@ -1,0 +1,226 @@
+"""The tolerant reader: the shapes of replies that gateways in the field are known to send."""
+
+from __future__ import annotations
+
+import contextlib
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qc_adapter.gateway.envelope import Envelope, RawEvent, UnreadableReply, plain_text, read_envelope
+from qc_adapter.gateway.wire import ReplyHeaders
+from qc_adapter.model.session import Secret
+
+
+def read(body, kind="application/json; charset=UTF-8", **options):
+    headers = ReplyHeaders(((b"Content-Type", kind.encode()),) if kind else ())
+    return read_envelope(200, headers, body, **options)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message":"","retcode":"0"}',
+        b'{"message":"","retcode":"0","event":null}',
+        b'{"message":"","retcode":"0","event":{}}',
+        b'{"message":"","retcode":"0","event":[]}',
+        b'{"message":"","retcode":"0","event":""}',
+        b'{"message":"","retcode":0}',
+        b'{"retcode":" 0 "}',
+        b'\xef\xbb\xbf{"message":"","retcode":"0"}\n',
+    ],
+)
+def test_every_form_of_no_event_is_a_plain_success(body):
+    """A1, A2, A6, A28: "no event" has many forms and no effect."""
+    assert read(body) == Envelope("0", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(b'"100-006"', "100-006"), (b"100006", "100006"), (b'"brand-new"', "brand-new"), (b"-1", "-1")],
+)
+def test_a_code_is_kept_as_it_came(code, expected):
+    """A6: numbers become text, unknown codes stay what they are."""
+    assert read(b'{"message":"m","retcode":' + code + b"}").retcode == expected
+
+
+@pytest.mark.parametrize("result", [b',"result":""', b',"result":[]', b',"result":7', b""])
+def test_an_odd_result_does_not_hide_the_code(result):
+    """A15: the code of a refusal counts, whatever its result is."""
+    envelope = read(b'{"message":"agent not login"' + result + b',"retcode":"100-006"}')
+    assert (envelope.retcode, envelope.message) == ("100-006", "agent not login")
+
+
+def test_one_event():
+    """The usual poll reply: one object; numbers are taken for a work number and a time."""
+    envelope = read(
+        b'{"message":"","retcode":"0","event":{"eventType":"AgentEvent_Hold","workNo":291,'
+        b'"content":"1397104272-3397","eventGenTime":1700000000123,"jsonKey":[]}}'
+    )
+    assert envelope.events == (RawEvent("AgentEvent_Hold", "291", "1397104272-3397", 1700000000123),)
+
+
+def test_an_array_of_events_keeps_its_order():
+    """A4: all events of a batch are delivered, in order."""
+    envelope = read(
+        b'{"retcode":"0","event":[{"eventType":"A","workNo":"291","content":null},'
+        b'{"eventType":"B","workNo":"291","content":{"x":{"y":[1]}}}]}'
+    )
+    assert envelope.events == (RawEvent("A", "291", None), RawEvent("B", "291", {"x": {"y": [1]}}))
+
+
+def test_a_pushed_list_inherits_the_work_number():
+    """A5: the newer batch has no retcode and names the agent once."""
+    envelope = read(b'{"workNo":"291","eventList":[{"eventType":"A","content":null},{"eventType":"B","workNo":"292"}]}')
+    assert envelope == Envelope("", "", None, (RawEvent("A", "291", None), RawEvent("B", "292", None)))
+
+
+def test_what_is_no_event_is_counted():
+    """An entry in the place of an event is not dropped in silence."""
+    envelope = read(b'{"retcode":"0","event":[{"workNo":"291"},{"eventType":"A"},7,"text"]}')
+    assert [event.event_type for event in envelope.events] == ["A"]
+    assert envelope.unread_events == 3
+
+
+def test_a_foreign_agents_event_keeps_its_number():
+    """A14: the event's own work number wins, so that it is not attributed to the poller."""
+    assert read(b'{"workNo":"291","retcode":"0","event":{"eventType":"A","workNo":"292"}}').events[0].work_no == "292"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "", "application/json;charset=klingon"])
+def test_the_content_type_does_not_matter(kind):
+    """A26: JSON is read under any type, and an unknown charset is taken for UTF-8."""
+    assert read('{"message":"你好","retcode":"0"}'.encode(), kind).message == "你好"
+
+
+@pytest.mark.parametrize("charset", ["GBK", "gb2312", "gb18030", '"GBK"'])
+def test_gbk_is_read(charset):
+    """A27: a declared Chinese charset is honoured."""
+    body = b'{"message":"\xc4\xe3\xba\xc3","retcode":"000-003"}'
+    assert read(body, f"application/json;charset={charset}").message == "你好"
+
+
+@pytest.mark.parametrize("kind", ["application/json;charset=GBK", "application/json;charset=UTF-8", "text/plain"])
+def test_bytes_of_no_charset_are_replaced(kind):
+    """A27: undecodable bytes spoil their letters and nothing else."""
+    envelope = read(b'{"message":"a\xff\xff\xffb","retcode":"100-006"}', kind)
+    assert envelope.retcode == "100-006"
+    assert envelope.message.startswith("a")
+    assert envelope.message.endswith("b")
+
+
+def test_nul_characters_are_taken_out():
+    """Call data padded with NUL loses the padding; an escaped backslash before u0000 is text."""
+    body = (
+        rb'{"retcode":"0","event":{"eventType":"A","content":"12\u0000\u0000","workNo":"1\u0000"},"result":"\\u0000"}'
+    )
+    envelope = read(body)
+    assert envelope.events == (RawEvent("A", "1", "12"),)
+    assert envelope.result == r"\u0000"
+
+
+def test_bare_control_characters_do_not_spoil_a_reply():
+    """Line breaks and NULs within a text are not JSON and still readable."""
+    assert read(b'{"message":"a\nb\x00c","retcode":"0"}').message == "a bc"
+
+
+def test_half_characters_do_not_pass():
+    """A lone surrogate is replaced: nothing after us could write it."""
+    content = read(rb'{"retcode":"0","event":{"eventType":"A","content":"x\ud800y"}}').events[0].content
+    assert orjson.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "empty"),
+        (b" \r\n ", "empty"),
+        (b"<html><body>Bad Gateway</body></html>", "html"),
+        (b"\r\n<!DOCTYPE html>", "html"),
+        (b'{"message":"","retco', "cut"),
+        (b'{"message":"","retcode":"0"', "cut"),
+        (b"[1,", "cut"),
+        (b"upstream timed out", "foreign"),
+        (b"null", "foreign"),
+        (b"[]", "foreign"),
+        (b"{}", "foreign"),
+        (b'{"error":"no","code":7}', "foreign"),
+        (b'{"retcode":null}', "foreign"),
+        (b'{"retcode":true}', "foreign"),
+        (b'{"retcode":""}', "foreign"),
+        (b'{"retcode":{}}', "foreign"),
+    ],
+)
+def test_what_is_no_envelope_is_named(body, kind):
+    """A20, A23, A25: pages, empty, cut and foreign bodies are told apart, and none is quoted."""
+    with pytest.raises(UnreadableReply) as raised:
+        read(body)
+    assert raised.value.kind == kind
+    assert "Bad Gateway" not in raised.value.why
+
+
+def test_a_reply_over_the_limit_is_refused():
+    """A body of more than the limit is not even parsed."""
+    with pytest.raises(UnreadableReply):
+        read(b'{"retcode":"0"}' + b" " * 100, max_bytes=64)
+
+
+@pytest.mark.parametrize("depth", [65, 900, 100_000])
+def test_deep_nesting_is_refused(depth):
+    """JSON too deep for those who read it after us is unreadable, and no crash."""
+    with pytest.raises(UnreadableReply):
+        read(b'{"retcode":"0","result":' + b"[" * depth + b"]" * depth + b"}")
+
+
+def test_wide_is_not_deep():
+    """A long list of small objects is fine."""
+    assert read(b'{"retcode":"0","result":[' + b",".join([b"{}"] * 500) + b"]}").retcode == "0"
+
+
+def test_a_message_is_made_printable():
+    """A66: a message is passed on as one line of at most 200 characters."""
+    assert plain_text("a\r\n\tb\x1b[31m  c") == "a b [31m c"
+    assert len(plain_text("x" * 10_000 + " ")) <= 200
+
+
+def test_a_message_shows_no_guid():
+    """What looks like a GUID, and any secret of the session, is cut out before the text is shortened."""
+    guid = "0a" * 24 + ".AgentGateway0"
+    assert plain_text(f"guid {guid} is wrong") == "guid <hidden> is wrong"
+    assert plain_text("279fe21d-2caa-4437-84c3-ab9e9dae20f5.AgentGateway0") == "<hidden>"
+    assert "oddly-shaped" not in plain_text("x" * 190 + "oddly-shaped", (Secret("oddly-shaped"),))
+    assert read(b'{"msg":"no such token abcd","retcode":"000-003"}', secrets=(Secret("abcd"),)).message == (
+        "no such token <hidden>"
+    )
+
+
+# The machine may be busy: a slow example is no failure.
+UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+TEXTS = st.text("a0-\x00\\ \u4f60", max_size=5)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda child: st.lists(child, max_size=3) | st.dictionaries(TEXTS, child, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["retcode", "message", "msg", "result", "event", "eventList", "workNo", "eventType", "x"])
+
+
+@UNHURRIED
+@given(st.dictionaries(KEYS, JSON_VALUES, max_size=6))
+def test_no_json_object_crashes_the_reader(fields):
+    """Any object is an envelope or an UnreadableReply, and nothing else."""
+    try:
+        envelope = read(orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS))
+    except (UnreadableReply, TypeError):
+        return
+    assert envelope.retcode or envelope.events
+
+
+@UNHURRIED
+@given(st.binary(max_size=60), st.sampled_from(["", "a;charset=gbk", "a;charset=utf-16", "a;charset=latin-1"]))
+def test_no_bytes_crash_the_reader(body, kind):
+    """Any bytes are an envelope or an UnreadableReply."""
+    with contextlib.suppress(UnreadableReply):
+        assert isinstance(read(body, kind), Envelope)

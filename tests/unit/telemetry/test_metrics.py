@@ -1,0 +1,159 @@
+"""What an operator sees on /metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from qc_adapter.telemetry.catalogue import CATALOGUE, catalogue_markdown
+from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as the gateway package reports it."""
+
+    method: str = "intercept"
+    retcode: str = "0"
+    seconds: float = 0.02
+    outcome: str = "accepted"
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry):
+    return Metrics(registry, label_sets({"intercept", "addSupervise"}, {"0", "900-003"}, {"AgentEvent_Talking"}))
+
+
+def lines(registry):
+    return generate_latest(registry).decode().splitlines()
+
+
+# The names and labels that dashboards, alerts and checks depend on.
+PUBLIC = {
+    "qc_requests_total": {"method", "code"},
+    "qc_request_seconds": {"method"},
+    "qc_gateway_requests_total": {"method", "retcode"},
+    "qc_gateway_request_seconds": {"method"},
+    "qc_events_total": {"event_type"},
+    "qc_events_foreign_total": set(),
+    "qc_event_delivery_seconds": set(),
+    "qc_command_outcomes_total": {"method", "outcome"},
+    "qc_streams_active": {"service"},
+    "qc_sessions": {"state"},
+    "qc_poll_age_seconds": set(),
+    "qc_leases_held": set(),
+    "qc_lease_changes_total": {"reason"},
+    "qc_event_gaps_total": {"reason"},
+    "qc_store_errors_total": {"operation"},
+}
+
+
+def test_the_public_names_and_labels_are_exactly_these():
+    """No metric disappears, changes its labels or appears without a decision."""
+    assert {row.name: set(row.labels) for row in CATALOGUE} == PUBLIC
+
+
+def test_every_metric_is_registered_and_documented(registry, metrics):
+    """The exposition and the documentation both come from the catalogue."""
+    text = "\n".join(lines(registry))
+    for row in CATALOGUE:
+        assert f"# TYPE {row.name} {row.kind}" in text
+        assert f"# HELP {row.name} {row.help}" in text
+        assert f"| `{row.name}` | {row.kind} |" in catalogue_markdown()
+
+
+def test_a_finished_call_is_counted_by_code_and_method(registry, metrics):
+    """The line that checks look for has exactly this text."""
+    metrics.request_finished("intercept", "OK", 0.03)
+    assert 'qc_requests_total{code="OK",method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_count{method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_bucket{le="0.05",method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_bucket{le="0.025",method="intercept"} 0.0' in lines(registry)
+
+
+def test_a_gateway_call_is_counted_by_retcode(registry, metrics):
+    """A transport failure is `none`, an unlisted retcode `other`."""
+    for retcode in ("0", "900-003", "none", "123-456", "4711"):
+        metrics.gateway_call(Call(retcode=retcode))
+    shown = lines(registry)
+    assert 'qc_gateway_requests_total{method="intercept",retcode="900-003"} 1.0' in shown
+    assert 'qc_gateway_requests_total{method="intercept",retcode="none"} 1.0' in shown
+    assert 'qc_gateway_requests_total{method="intercept",retcode="other"} 2.0' in shown
+    assert 'qc_gateway_request_seconds_count{method="intercept"} 5.0' in shown
+
+
+def test_label_values_stay_a_closed_set(registry, metrics):
+    """Whatever callers and gateways send, the number of series does not grow."""
+    for number in range(1000):
+        metrics.event_read(f"AgentEvent_{number}")
+        metrics.request_finished(f"method-{number}", f"CODE_{number}", 0.1)
+        metrics.command_outcome("intercept", f"outcome-{number}")
+        metrics.gap(f"reason-{number}")
+    shown = lines(registry)
+    assert 'qc_events_total{event_type="other"} 1000.0' in shown
+    assert 'qc_requests_total{code="other",method="other"} 1000.0' in shown
+    assert len(shown) < 200
+    assert len(metrics._events._bound) == 0
+
+
+def test_streams_and_sessions_go_up_and_down(registry, metrics):
+    """Gauges follow what is there now; a state that is not named has none."""
+    metrics.stream_opened("QualityControl")
+    metrics.stream_opened("QualityControl")
+    metrics.stream_closed("QualityControl")
+    metrics.sessions({"active": 3, "lost": 1, "sleeping": 5})
+    metrics.sessions({"active": 2, "sleeping": 4})
+    shown = lines(registry)
+    assert 'qc_streams_active{service="QualityControl"} 1.0' in shown
+    assert 'qc_sessions{state="active"} 2.0' in shown
+    assert 'qc_sessions{state="other"} 4.0' in shown
+    assert 'qc_sessions{state="lost"} 0.0' in shown
+
+
+def test_the_poll_age_is_asked_at_each_scrape(registry, metrics):
+    """A stuck poller shows although it reports nothing any more."""
+    ages = iter([3.0, 7.5])
+    metrics.poll_age(lambda: next(ages))
+    assert "qc_poll_age_seconds 3.0" in lines(registry)
+    assert "qc_poll_age_seconds 7.5" in lines(registry)
+
+
+def test_rare_counters_begin_at_zero(registry, metrics):
+    """The first error is a visible increase, and leases are 0 where there are none."""
+    shown = lines(registry)
+    assert 'qc_store_errors_total{operation="get"} 0.0' in shown
+    assert 'qc_event_gaps_total{reason="poll_reply_lost"} 0.0' in shown
+    assert "qc_leases_held 0.0" in shown
+    metrics.store_error("get")
+    metrics.lease_changed("won")
+    metrics.leases_held(4)
+    metrics.event_delivered(0.001)
+    metrics.event_foreign()
+    shown = lines(registry)
+    assert 'qc_store_errors_total{operation="get"} 1.0' in shown
+    assert 'qc_lease_changes_total{reason="won"} 1.0' in shown
+    assert "qc_leases_held 4.0" in shown
+    assert "qc_event_delivery_seconds_count 1.0" in shown
+    assert "qc_events_foreign_total 1.0" in shown
+
+
+def test_there_are_no_created_series(registry, metrics):
+    """The creation time of each child would double the series for nothing."""
+    metrics.request_finished("intercept", "OK", 0.03)
+    assert not [line for line in lines(registry) if "_created" in line]
+
+
+def test_two_adapters_in_one_process_do_not_meet():
+    """Metrics live on the registry that was passed in, not in the process."""
+    for _ in range(2):
+        own = open_registry()
+        Metrics(own, label_sets({"intercept"}, {"0"}, set())).request_finished("intercept", "OK", 0.1)
+        assert 'qc_requests_total{code="OK",method="intercept"} 1.0' in lines(own)
+        assert any(line.startswith("process_resident_memory_bytes ") for line in lines(own))

@@ -1,0 +1,249 @@
+"""What the environment may hold, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from qc_adapter.settings import (
+    VARIABLES,
+    InvalidSettings,
+    Listen,
+    describe,
+    read_settings,
+    settings_markdown,
+)
+
+LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
+
+
+def problems(environment):
+    """The names of the variables that are complained about, and all the text."""
+    with pytest.raises(InvalidSettings) as refused:
+        read_settings(environment)
+    return {problem.variable for problem in refused.value.problems}, str(refused.value)
+
+
+@pytest.fixture
+def pem(tmp_path):
+    """A file that exists."""
+    path = tmp_path / "some.pem"
+    path.write_text("certificate")
+    return str(path)
+
+
+def test_the_gateway_is_all_that_has_to_be_set():
+    """Every other setting has the documented default."""
+    settings = read_settings(LEAST)
+    assert settings.gateway.url == "https://gateway:8043"
+    assert settings.gateway.poll_hold_seconds == 10
+    assert settings.gateway.request_timeout_seconds == 10
+    assert settings.store_url.reveal() == "memory://"
+    assert settings.listen == Listen("127.0.0.1", 50051)
+    assert settings.ops_listen == Listen("127.0.0.1", 8080)
+    assert settings.tls is None
+    assert (settings.agent_id_max, settings.poll_pause_seconds, settings.log_level) == (59999, 0.2, "info")
+    assert (settings.confirm_within_seconds, settings.bookmark_seconds) == (10, 15)
+    assert (settings.drain_seconds, settings.grace_seconds) == (5, 10)
+    assert settings.warnings == ()
+
+
+def test_without_a_gateway_only_other_commands_run():
+    """Serve needs QC_GATEWAY_URL; what does not talk to the gateway does not."""
+    assert problems({})[0] == {"QC_GATEWAY_URL"}
+    assert read_settings({}, gateway_required=False).gateway is None
+
+
+def test_every_setting_can_be_set(pem):
+    """The values arrive typed, with one field for each variable."""
+    settings = read_settings(
+        LEAST
+        | {
+            "QC_GATEWAY_CA_FILE": pem,
+            "QC_GATEWAY_CERT_FILE": pem,
+            "QC_GATEWAY_KEY_FILE": pem,
+            "QC_GATEWAY_TIMEOUT_SECONDS": "2.5",
+            "QC_STORE_URL": "redis://cache",
+            "QC_LISTEN": "[::]:7000",
+            "QC_OPS_LISTEN": ":7001",
+            "QC_TLS_CERT_FILE": pem,
+            "QC_TLS_KEY_FILE": pem,
+            "QC_TLS_CLIENT_CA_FILE": pem,
+            "QC_AGENT_ID_MAX": "999999",
+            "QC_POLL_PAUSE_SECONDS": "0",
+            "QC_POLL_HOLD_SECONDS": "12",
+            "QC_CONFIRM_WITHIN_SECONDS": "4",
+            "QC_BOOKMARK_SECONDS": "5",
+            "QC_STREAMS_MAX": "7",
+            "QC_DRAIN_SECONDS": "0",
+            "QC_GRACE_SECONDS": "1",
+            "QC_LOG_LEVEL": "DEBUG",
+        }
+    )
+    assert (settings.gateway.ca_file, settings.gateway.cert_file, settings.gateway.key_file) == (pem, pem, pem)
+    assert (settings.gateway.request_timeout_seconds, settings.gateway.poll_hold_seconds) == (2.5, 12)
+    assert settings.gateway.connect_timeout_seconds == 2.5
+    assert settings.store_url.reveal() == "redis://cache"
+    assert (settings.listen, settings.ops_listen) == (Listen("::", 7000), Listen("0.0.0.0", 7001))
+    assert (settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file) == (pem, pem, pem)
+    assert (settings.agent_id_max, settings.poll_pause_seconds, settings.confirm_within_seconds) == (999999, 0, 4)
+    assert (settings.bookmark_seconds, settings.streams_max) == (5, 7)
+    assert (settings.drain_seconds, settings.grace_seconds, settings.log_level) == (0, 1, "debug")
+
+
+def test_all_problems_come_at_once():
+    """Whoever mends the settings sees everything that is wrong, once each."""
+    names, text = problems(
+        {
+            "QC_GATEWAY_URL": "gateway:8043",
+            "QC_STORE_URL": "cache:6379",
+            "QC_LISTEN": "50051",
+            "QC_OPS_LISTEN": "localhost:99999",
+            "QC_TLS_CERT_FILE": "/no/such/file",
+            "QC_POLICY_FILE": "policy.yaml",
+            "QC_AGENT_ID_MAX": "100",
+            "QC_POLL_PAUSE_SECONDS": "-1",
+            "QC_POLL_HOLD_SECONDS": "soon",
+            "QC_CONFIRM_WITHIN_SECONDS": "inf",
+            "QC_STREAMS_MAX": "0",
+            "QC_LOG_LEVEL": "loud",
+        }
+    )
+    assert names == {
+        "QC_GATEWAY_URL",
+        "QC_STORE_URL",
+        "QC_LISTEN",
+        "QC_OPS_LISTEN",
+        "QC_TLS_CERT_FILE",
+        "QC_POLICY_FILE",
+        "QC_AGENT_ID_MAX",
+        "QC_POLL_PAUSE_SECONDS",
+        "QC_POLL_HOLD_SECONDS",
+        "QC_CONFIRM_WITHIN_SECONDS",
+        "QC_STREAMS_MAX",
+        "QC_LOG_LEVEL",
+    }
+    lines = text.splitlines()
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("extra", "variable", "what"),
+    [
+        ({"QC_TLS_CERT_FILE": "PEM"}, "QC_TLS_CERT_FILE", "QC_TLS_KEY_FILE"),
+        ({"QC_TLS_KEY_FILE": "PEM"}, "QC_TLS_KEY_FILE", "QC_TLS_CERT_FILE"),
+        ({"QC_TLS_CLIENT_CA_FILE": "PEM"}, "QC_TLS_CLIENT_CA_FILE", "QC_TLS_CERT_FILE"),
+        ({"QC_GATEWAY_CERT_FILE": "PEM"}, "QC_GATEWAY_CERT_FILE", "QC_GATEWAY_KEY_FILE"),
+        ({"QC_GATEWAY_KEY_FILE": "PEM"}, "QC_GATEWAY_KEY_FILE", "QC_GATEWAY_CERT_FILE"),
+        ({"QC_GATEWAY_URL": "http://gateway", "QC_GATEWAY_CA_FILE": "PEM"}, "QC_GATEWAY_CA_FILE", "not https"),
+        ({"QC_GATEWAY_URL": "https://me:canary@gateway"}, "QC_GATEWAY_URL", "user name or password"),
+        ({"QC_POLICY_FILE": "policy.yaml"}, "QC_POLICY_FILE", "not supported"),
+        ({"QC_LISTEN": "0.0.0.0:50051"}, "QC_LISTEN", "QC_TLS_CLIENT_CA_FILE"),
+        ({"QC_LISTEN": ":50051"}, "QC_LISTEN", "QC_ALLOW_INSECURE"),
+        ({"QC_LISTEN": "::1:50051"}, "QC_LISTEN", "brackets"),
+        ({"QC_OPS_LISTEN": "0.0.0.0:50051"}, "QC_OPS_LISTEN", "QC_LISTEN"),
+        ({"QC_POLL_HOLD_SECONDS": "60"}, "QC_POLL_HOLD_SECONDS", "signs an inspector out"),
+        ({"QC_CONFIRM_WITHIN_SECONDS": "0.1"}, "QC_CONFIRM_WITHIN_SECONDS", "QC_POLL_PAUSE_SECONDS"),
+        ({"QC_ALLOW_INSECURE": "maybe"}, "QC_ALLOW_INSECURE", "1 or 0"),
+        ({"QC_STORE_URL_FILE": "/no/such/file"}, "QC_STORE_URL_FILE", "cannot be read"),
+        ({"QC_STORE_URL_FILE": "PEM", "QC_STORE_URL": "memory://"}, "QC_STORE_URL_FILE", "one of them"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(pem, extra, variable, what):
+    """One problem names one variable and says what to do about it."""
+    names, text = problems(LEAST | {name: pem if value == "PEM" else value for name, value in extra.items()})
+    assert names == {variable}
+    assert what in text
+    assert "canary" not in text
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:1", "[::1]:65535", "127.9.9.9:50051"])
+def test_loopback_needs_no_certificates(address):
+    """On this machine alone anyone may call."""
+    assert read_settings(LEAST | {"QC_LISTEN": address}).listen.loopback
+    assert str(read_settings(LEAST | {"QC_LISTEN": address}).listen) == address
+
+
+def test_an_open_port_can_be_allowed_on_purpose():
+    """QC_ALLOW_INSECURE=1 takes the responsibility."""
+    settings = read_settings(LEAST | {"QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://c"})
+    assert settings.listen == Listen("0.0.0.0", 50051)
+    assert settings.warnings == ()
+
+
+def test_server_tls_alone_does_not_open_the_port(pem):
+    """A certificate of ours does not say who the callers are."""
+    tls = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}
+    assert problems(LEAST | tls | {"QC_LISTEN": ":50051"})[0] == {"QC_LISTEN"}
+
+
+def test_a_secret_can_come_from_a_file(tmp_path):
+    """QC_STORE_URL_FILE is the same as QC_STORE_URL with the file's text, less the line's end."""
+    path = tmp_path / "url"
+    path.write_text("redis://:canary@cache/2\n")
+    environment = LEAST | {"QC_STORE_URL_FILE": str(path)}
+    settings = read_settings(environment)
+    assert settings.store_url.reveal() == "redis://:canary@cache/2"
+    assert settings.warnings == ()
+    assert "canary" not in repr(settings)
+    assert "canary" not in repr(describe(environment))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://me:canary@cache:6379/0", "redis://me:can@ary@cache", "redis://:pa/canary@cache", "wrong://canary"],
+)
+def test_a_password_is_never_shown(url):
+    """Neither the description nor a complaint shows what stands before the host."""
+    environment = LEAST | {"QC_STORE_URL": url}
+    assert "canary" not in repr(describe(environment))
+    try:
+        shown = repr(read_settings(environment))
+    except InvalidSettings as refused:
+        shown = str(refused)
+    assert "canary" not in shown
+    assert "ary@" not in shown
+
+
+def test_an_unknown_variable_is_named_with_what_was_probably_meant():
+    """A typing error does not go unnoticed."""
+    settings = read_settings(LEAST | {"QC_POL_PAUSE_SECONDS": "1", "QC_ZZZZ": "1", "OTHER": "1"})
+    typo, foreign = settings.warnings
+    assert "QC_POL_PAUSE_SECONDS" in typo
+    assert "QC_POLL_PAUSE_SECONDS" in typo
+    assert "QC_ZZZZ" in foreign
+
+
+def test_what_kubernetes_sets_is_not_unknown():
+    """The variables of a Service called qc-adapter are left alone."""
+    links = {
+        "QC_ADAPTER_SERVICE_HOST": "10.0.0.1",
+        "QC_ADAPTER_SERVICE_PORT_GRPC": "50051",
+        "QC_ADAPTER_PORT": "tcp://10.0.0.1:50051",
+        "QC_ADAPTER_PORT_50051_TCP_ADDR": "10.0.0.1",
+    }
+    assert read_settings(LEAST | links).warnings == ()
+
+
+def test_doubtful_settings_are_warned_about():
+    """What works but is hardly meant is said, not refused."""
+    settings = read_settings(
+        {"QC_GATEWAY_URL": "http://gateway", "QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1"},
+    )
+    unencrypted, one_replica = settings.warnings
+    assert "unencrypted" in unencrypted
+    assert "one replica" in one_replica
+
+
+def test_an_empty_variable_is_not_set():
+    """A manifest that leaves a value empty gets the default."""
+    assert read_settings(LEAST | {"QC_LISTEN": "", "QC_POLICY_FILE": " "}).listen.port == 50051
+
+
+def test_the_description_shows_every_setting():
+    """`qc-adapter check` and the documentation list the same variables, with value, default and meaning."""
+    rows = {row.variable: row for row in describe({"QC_LISTEN": "nonsense"})}
+    assert set(rows) == {variable.name for variable in VARIABLES}
+    assert (rows["QC_LISTEN"].value, rows["QC_LISTEN"].default) == ("nonsense", "127.0.0.1:50051")
+    assert all(row.meaning for row in rows.values())
+    for name in rows:
+        assert f"| `{name}`" in settings_markdown()
