@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     from qc_adapter.settings import Settings
 
-log = structlog.get_logger("qc_adapter.app")
-
 #: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
 _OWN_METHODS: Final = ("Watch", "Adopt", "Get", "List")
 _RPC_METHODS: Final = {operation.rpc: operation.method for operation in operations.ALL} | {
@@ -64,6 +62,7 @@ class Adapter:
         if settings.gateway is None:
             raise ValueError("QC_GATEWAY_URL is required")
         self._settings = settings
+        self._log = structlog.get_logger()
         methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
         registry = open_registry()
         self.metrics = Metrics(registry, label_sets(methods, RETCODES, SHAPES))
@@ -135,12 +134,12 @@ class Adapter:
         self.readers.start()
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
-        log.info("started", listen=f"{settings.listen.host}:{self.port}", ops_port=self.ops_port)
+        self._log.info("started", listen=f"{settings.listen.host}:{self.port}", ops_port=self.ops_port)
 
     async def drain(self) -> None:
         """Take the replica out of service so that callers lose nothing but the connection."""
         settings = self._settings
-        log.info("draining", streams_end_in_seconds=settings.drain_seconds)
+        self._log.info("draining", streams_end_in_seconds=settings.drain_seconds)
         # Load balancers stop sending; until they have, calls are still served.
         await self._end_health()
         await asyncio.sleep(settings.drain_seconds)
@@ -162,7 +161,7 @@ class Adapter:
         await self.gateway.close()
         await self.store.close()
         await self._ops.stop()
-        log.info("stopped")
+        self._log.info("stopped")
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -190,11 +189,11 @@ class Adapter:
             await self.store.ping()
         except StoreUnavailable as failure:
             if self._store_problem is None:
-                log.warning("store_lost", detail=failure.message)
+                self._log.warning("store_lost", detail=failure.message)
             self._store_problem = failure.message
         else:
             if self._store_problem is not None:
-                log.info("store_found")
+                self._log.info("store_found")
             self._store_problem = None
         self.metrics.sessions({state.value: count for state, count in self.readers.counts().items()})
         await self._server.serving(serving=self._store_problem is None and not self.hub.draining)

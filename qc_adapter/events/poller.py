@@ -24,6 +24,7 @@ from qc_adapter.model.errors import (
     GatewayUnavailable,
     PollFailed,
     SessionLost,
+    SessionUnreadable,
     StoreUnavailable,
 )
 from qc_adapter.model.session import EventSource
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.client import PollReply
     from qc_adapter.gateway.envelope import RawEvent
     from qc_adapter.model.session import Renewal, Secret, Session
-
-log = structlog.get_logger("qc_adapter.events")
 
 #: 000-003 may be a GUID that is just being renewed: bear it this often in a row (cec_07_1274, public clients).
 BORNE_REFUSALS: Final = 5
@@ -115,6 +114,7 @@ class Poller:
         self._pace = pace
         self._failures = 0
         self._refusals = 0
+        self._log = structlog.get_logger()
         self.status = PollStatus(PollState.STARTING, time.monotonic())
         self.lost_guid: Secret | None = None
 
@@ -123,7 +123,7 @@ class Poller:
         while True:
             try:
                 session = await self._sessions.get(self._agent_id)
-            except StoreUnavailable as failure:
+            except (StoreUnavailable, SessionUnreadable) as failure:
                 await asyncio.sleep(self._degraded(failure.message))
                 continue
             if session is None or session.event_source is not EventSource.POLL:
@@ -166,7 +166,9 @@ class Poller:
 
     def _foreign(self, raw: RawEvent) -> None:
         self._counts.event_foreign()
-        log.warning("foreign_event_dropped", agent_id=self._agent_id, work_no=raw.work_no, event_type=raw.event_type)
+        self._log.warning(
+            "foreign_event_dropped", agent_id=self._agent_id, work_no=raw.work_no, event_type=raw.event_type
+        )
 
     async def _renew(
         self, session: Session, renewal: Renewal | None, meanwhile: Callable[[], None] = lambda: None
@@ -181,7 +183,7 @@ class Poller:
         while renewal is not None:
             try:
                 await self._sessions.renew(self._agent_id, session.guid, renewal)
-            except StoreUnavailable as failure:
+            except (StoreUnavailable, SessionUnreadable) as failure:
                 if not waited:
                     waited = True
                     meanwhile()
@@ -208,7 +210,7 @@ class Poller:
         while True:
             try:
                 stored = await self._sessions.get(self._agent_id)
-            except StoreUnavailable as failure:
+            except (StoreUnavailable, SessionUnreadable) as failure:
                 await asyncio.sleep(self._degraded(failure.message))
             else:
                 return stored is None or stored.guid != session.guid
@@ -216,9 +218,9 @@ class Poller:
     def _answered(self) -> None:
         self._failures = self._refusals = 0
         if self.status.state is PollState.DEGRADED:
-            log.info("polling_recovered", agent_id=self._agent_id)
+            self._log.info("polling_recovered", agent_id=self._agent_id)
         elif self.status.state is PollState.STARTING:
-            log.info("polling_started", agent_id=self._agent_id)
+            self._log.info("polling_started", agent_id=self._agent_id)
         self.status.state = PollState.ACTIVE
         self.status.detail = ""
         self.status.answered_at = time.monotonic()
@@ -227,7 +229,7 @@ class Poller:
     def _degraded(self, why: str, *, loud: bool = False) -> float:
         """Note a failure. Returns the seconds to wait: doubling, with jitter, far below the gateway's 120 s."""
         if self.status.state is not PollState.DEGRADED or loud:
-            write = log.error if loud else log.warning
+            write = self._log.error if loud else self._log.warning
             write("polling_degraded", agent_id=self._agent_id, detail=why)
         self.status.state = PollState.DEGRADED
         self.status.detail = why
@@ -240,11 +242,11 @@ class Poller:
     def _report_gap(self, why: str) -> None:
         self._counts.gap(GapReason.POLL_REPLY_LOST.lower())
         entry = self._feed.append_gap(GapReason.POLL_REPLY_LOST)
-        log.warning("event_gap", agent_id=self._agent_id, detail=why, cursor=entry.cursor)
+        self._log.warning("event_gap", agent_id=self._agent_id, detail=why, cursor=entry.cursor)
 
     def _lost(self, session: Session, refusal: GatewayRefused) -> None:
         self.lost_guid = session.guid
         self.status.state = PollState.LOST
         self.status.detail = refusal.message
-        log.warning("session_lost", agent_id=self._agent_id, retcode=refusal.retcode)
+        self._log.warning("session_lost", agent_id=self._agent_id, retcode=refusal.retcode)
         self._feed.end(SessionLost(self._agent_id, refusal.retcode))

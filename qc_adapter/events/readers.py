@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from qc_adapter.events.poller import Pace, Poller, Polls, PollState, PollStatus
-from qc_adapter.model.errors import NotSignedIn, StoreUnavailable
+from qc_adapter.model.errors import NotSignedIn, SessionUnreadable, StoreUnavailable
 from qc_adapter.model.session import EventSource
 
 if TYPE_CHECKING:
     from qc_adapter.events.feed import Hub
     from qc_adapter.events.poller import Counts, Sessions
     from qc_adapter.model.session import Session
-
-log = structlog.get_logger("qc_adapter.events")
 
 
 class Directory(Protocol):
@@ -57,6 +55,8 @@ class Readers:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._pruned_at = time.monotonic()
+        self._unreadable: set[str] = set()
+        self._log = structlog.get_logger()
 
     def start(self) -> None:
         """Begin to look at the store."""
@@ -130,7 +130,7 @@ class Readers:
         if self._tasks.get(agent_id) is task:
             del self._tasks[agent_id]
         if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("poller_failed", agent_id=agent_id, exc_info=failure)
+            self._log.error("poller_failed", agent_id=agent_id, exc_info=failure)
         if self._pollers.get(agent_id) is poller and poller.status.state is not PollState.LOST:
             del self._pollers[agent_id]
 
@@ -145,12 +145,25 @@ class Readers:
 
     async def _look_once(self) -> None:
         stored = set(await self._directory.agent_ids())
+        self._unreadable &= stored
         for agent_id in self._pollers.keys() - stored:
             self.forget(agent_id)
         for agent_id in stored:
             poller = self._pollers.get(agent_id)
             if poller is not None and poller.status.state is not PollState.LOST:
                 continue
-            session = await self._sessions.get(agent_id)
+            session = await self._read(agent_id)
             if session is not None:
                 self.notice(session)
+
+    async def _read(self, agent_id: str) -> Session | None:
+        """Return a stored session; one that cannot be read is said once and does not keep the others waiting."""
+        try:
+            session = await self._sessions.get(agent_id)
+        except SessionUnreadable as failure:
+            if agent_id not in self._unreadable:
+                self._unreadable.add(agent_id)
+                self._log.warning("session_unreadable", agent_id=agent_id, detail=failure.message)
+            return None
+        self._unreadable.discard(agent_id)
+        return session

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.wire import Transport
     from qc_adapter.model.deadline import Deadline
 
+__all__ = ["GatewayClient", "PollReply", "Receipt", "SignedIn"]
+
 _Judge = Callable[[str, RawReply, Renewal | None, tuple[Secret, ...], int], Envelope]
 _Loss = Callable[[str, str, Renewal | None], GatewayError]
 

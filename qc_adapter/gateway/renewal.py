@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qc_adapter.gateway.wire import carriable
-from qc_adapter.model.session import NO_SECRET, Renewal, Secret
+from qc_adapter.model.session import NO_SECRET, Renewal, Secret, bare_guid
 
 if TYPE_CHECKING:
     from qc_adapter.gateway.wire import ReplyHeaders
 
-_PREFIX = "jsessionid="
 _MAX_CHARS = 4096
 
 
@@ -45,8 +44,7 @@ def _new_guid(headers: ReplyHeaders, present: Secret) -> tuple[Secret | None, bo
     refused = False
     found: Secret | None = None
     for value in headers.all("set-guid"):
-        text = value[len(_PREFIX) :] if value.lower().startswith(_PREFIX) else value
-        text = text.partition(";")[0].strip()
+        text = bare_guid(value).partition(";")[0].strip()
         if not text:
             continue
         if " " in text or len(text) > _MAX_CHARS or not carriable(text):

@@ -122,8 +122,9 @@ class _Pool:
                     mark.lines = response.raw_headers
                     return response.status, mark.lines, await self._body(response)
         except (aiohttp.ClientError, OSError) as error:
-            # TimeoutError is an OSError, ours as well as aiohttp's.
-            raise _as_httpx(error, mark) from error
+            # TimeoutError is an OSError, ours as well as aiohttp's. The cause is dropped: aiohttp's errors
+            # carry the request's headers, and with them the GUID.
+            raise _as_httpx(error, mark) from None
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         """Read until the end or just past the limit, where the connection is given up."""

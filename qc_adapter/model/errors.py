@@ -5,6 +5,7 @@ AdapterError
 ├── InvalidRequest                the caller must change the request
 ├── NotSignedIn                   no session is stored for the inspector
 ├── SessionLost                   the gateway no longer knows the stored session
+├── SessionUnreadable             what is stored for the inspector is not a session of it
 ├── SessionBusy                   the inspector is just being signed in or out
 ├── GatewayError                  what one request to the gateway can end with
 │   ├── GatewayRefused            understood and declined, with a retcode
@@ -73,6 +74,14 @@ class SessionLost(AdapterError):
         )
         self.agent_id = agent_id
         self.retcode = retcode
+
+
+class SessionUnreadable(AdapterError):
+    """What is stored for the inspector is not a session of it; whoever wrote it has to write it anew."""
+
+    def __init__(self, agent_id: str, why: str) -> None:
+        super().__init__(f"the stored session of inspector {agent_id} cannot be used: {why}")
+        self.agent_id = agent_id
 
 
 class SessionBusy(AdapterError):

@@ -34,6 +34,12 @@ class Secret:
 NO_SECRET = Secret("")
 
 
+def bare_guid(text: str) -> str:
+    """Return a GUID as it is sent, without the `JSESSIONID=` that `Set-GUID` puts before it in any letter case."""
+    prefix = "jsessionid="
+    return text[len(prefix) :] if text[: len(prefix)].lower() == prefix else text
+
+
 class EventSource(StrEnum):
     """How the events of a session reach the adapter."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-log = structlog.get_logger("qc_adapter.rpc")
-
 OURS: Final = "/qc_adapter.v1."
 _DETAILS: Final = "grpc-status-details-bin"
 #: Kept of the caller's time so that our status arrives before the caller gives up by itself.
@@ -182,7 +180,7 @@ async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failu
         await _abort(context, answer.code, status)
     elif isinstance(failure, Exception):
         call.code = StatusCode.INTERNAL
-        log.error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
+        structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
         await _abort(context, StatusCode.INTERNAL, internal_status())
 
 

@@ -61,6 +61,7 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.InvalidRequest: Answer(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     errors.NotSignedIn: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_NOT_SIGNED_IN"),
     errors.SessionLost: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_LOST"),
+    errors.SessionUnreadable: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_UNREADABLE"),
     errors.SessionBusy: Answer(StatusCode.ABORTED, "GATEWAY_BUSY_WITH_SAME_CALL"),
     errors.GatewayUnavailable: Answer(StatusCode.UNAVAILABLE, "GATEWAY_UNAVAILABLE", retry=True),
     errors.GatewayMisconfigured: Answer(StatusCode.INTERNAL, "GATEWAY_MISCONFIGURED"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from qc_adapter.gateway.requests import SignInForm, SkillReset
 from qc_adapter.model.errors import InvalidRequest, NotAvailable
-from qc_adapter.model.session import EventSource, Secret, Session
+from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import session_message
 from qc_adapter.v1 import sessions_pb2 as pb
@@ -33,7 +33,6 @@ _Flag = Literal[
 _PAGE: Final = 100
 _LARGEST_PAGE: Final = 1000
 _MOST_SKILLS: Final = 1000
-_PREFIX: Final = "JSESSIONID="
 #: Longest texts of a sign-in (cec_07_1202).
 _LENGTHS: Final = {"password": 32, "phone_number": 24, "ip": 15, "entry_ip": 64, "vc_phone_number": 24}
 _FLAGS: Final[tuple[_Flag, ...]] = get_args(_Flag)
@@ -83,7 +82,7 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         if request.event_source == pb.EVENT_SOURCE_PUSH:
             raise NotAvailable("Adopt with event_source PUSH")
         source = _SOURCES.get(request.event_source)
-        guid = request.guid.removeprefix(_PREFIX)
+        guid = bare_guid(request.guid)
         problems = []
         if source is None:
             problems.append(("event_source", f"has no value {int(request.event_source)}"))

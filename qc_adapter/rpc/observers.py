@@ -52,7 +52,7 @@ class CallLog:
     """Writes one line for each finished call."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("qc_adapter.calls")
+        self._log = structlog.get_logger()
 
     def began(self, call: Call) -> None:
         """Nothing is logged at the begin."""

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.deadline import Deadline
+from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 
 if TYPE_CHECKING:
     from qc_adapter.model.session import Renewal, Secret, Session
-
-log = structlog.get_logger("qc_adapter.sessions")
 
 
 class Renews(Protocol):
@@ -30,9 +29,12 @@ class GuidKeeper:
     only GUID that the gateway will take.
     """
 
-    def __init__(self, store: Renews, retry_seconds: float = 0.5) -> None:
+    def __init__(self, store: Renews, retry_seconds: float = 0.5, worthless_after_seconds: float = 120.0) -> None:
+        """Take the store; the gateway ends the life of a GUID after 120 s (GUIDTIMEOUT, cec_07_0005)."""
         self._store = store
         self._retry_seconds = retry_seconds
+        self._worthless_after_seconds = worthless_after_seconds
+        self._log = structlog.get_logger()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def absorb(self, session: Session, renewal: Renewal | None) -> None:
@@ -41,8 +43,8 @@ class GuidKeeper:
             return
         try:
             await self._store.renew(session.agent_id, session.guid, renewal)
-        except StoreUnavailable:
-            log.warning("renewal_kept_in_hand", agent_id=session.agent_id)
+        except (StoreUnavailable, SessionUnreadable):
+            self._log.warning("renewal_kept_in_hand", agent_id=session.agent_id)
             task = asyncio.create_task(self._retry(session, renewal), name=f"renewal {session.agent_id}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -55,10 +57,12 @@ class GuidKeeper:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _retry(self, session: Session, renewal: Renewal) -> None:
-        while True:
+        life = Deadline.after(self._worthless_after_seconds)
+        while not life.over:
             await asyncio.sleep(self._retry_seconds)
             try:
                 await self._store.renew(session.agent_id, session.guid, renewal)
-            except StoreUnavailable:
+            except (StoreUnavailable, SessionUnreadable):
                 continue
             return
+        self._log.warning("renewal_given_up", agent_id=session.agent_id)

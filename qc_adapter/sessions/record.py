@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qc_adapter.model.errors import InvalidRequest
-from qc_adapter.model.session import EventSource, Secret, Session
+from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 KEY_PREFIX = "qc:session:"
 # Other systems write these records too. A reader refuses a higher major version than it knows.
 RECORD_VERSION = 1
-# Sign-in services copy the gateway's Set-GUID header as it came.
-GUID_PREFIX = "JSESSIONID="
 
 # At least as long as what the gateway package takes from a reply: a renewal that cannot be stored ends a sign-in.
 _GUID = re.compile(r"[!-~]{1,4096}")
@@ -42,7 +40,7 @@ def agent_id_of(key: bytes) -> str | None:
 
 def storable(session: Session) -> Session:
     """Return the session as it may be stored; its values go into HTTP headers later."""
-    guid = session.guid.reveal().removeprefix(GUID_PREFIX)
+    guid = bare_guid(session.guid.reveal())  # sign-in services copy the Set-GUID header as it came
     if not _GUID.fullmatch(guid):
         raise InvalidRequest([("guid", "must be 1 to 4096 printable ASCII characters without spaces")])
     if not _COOKIES.fullmatch(session.cookies.reveal()):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 from redis.exceptions import NoScriptError, RedisError
 
-from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.sessions.failure import is_read_only, why_of
 from qc_adapter.sessions.record import (
     KEY_PREFIX,
@@ -58,12 +57,11 @@ class RedisSessionStore:
         self._on_close = on_close
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
-        self._log = structlog.get_logger()
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
         key = key_of(agent_id)
-        return self._session("get", agent_id, await self._run("get", lambda: self._send("HGETALL", key)))
+        return self._session(agent_id, await self._run("get", lambda: self._send("HGETALL", key)))
 
     async def agent_ids(self) -> list[str]:
         """Return the inspectors with a session."""
@@ -79,7 +77,7 @@ class RedisSessionStore:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
         changes = to_changes(renewal)
         reply = await self._run("renew", lambda: self._script(RENEW, key_of(agent_id), used.reveal(), *changes))
-        return self._session("renew", agent_id, dict(zip(reply[::2], reply[1::2], strict=True)))
+        return self._session(agent_id, dict(zip(reply[::2], reply[1::2], strict=True)))
 
     async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
         """Remove the session, with `guid` only while that is the stored one."""
@@ -99,15 +97,13 @@ class RedisSessionStore:
         if self._on_close is not None:
             await self._on_close()
 
-    def _session(self, operation: str, agent_id: str, stored: dict[bytes, bytes]) -> Session | None:
+    def _session(self, agent_id: str, stored: dict[bytes, bytes]) -> Session | None:
         if not stored:
             return None
         try:
             return read_record(agent_id, stored)
         except UnreadableRecord as error:
-            self._log.warning("session_record_refused", agent_id=agent_id, why=str(error))
-            self._on_error(operation)
-            raise StoreUnavailable(operation, f"the record {key_of(agent_id)} is unreadable: {error}") from None
+            raise SessionUnreadable(agent_id, f"the record {key_of(agent_id)}: {error}") from None
 
     async def _run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
         """Run the command in a task that this store owns, and wait for it as long as the caller wants to."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from qc_adapter.model.session import Session
     from qc_adapter.sessions.store import SessionStore
 
-log = structlog.get_logger("qc_adapter.sessions")
-
 T = TypeVar("T")
 
 _UNDO_SECONDS = 5.0
@@ -49,6 +47,7 @@ class SessionService:
         self._listeners = listeners
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._log = structlog.get_logger()
 
     async def sign_in(
         self, agent_id: str, form: SignInForm, *, force: bool, skills: SkillReset | None, deadline: Deadline
@@ -69,7 +68,7 @@ class SessionService:
         """Store a session that another system opened."""
         with self._only(session.agent_id):
             await self._store.put(session)
-        log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
+        self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
         self._listeners.notice(session)
 
     async def get(self, agent_id: str) -> Session:
@@ -103,7 +102,7 @@ class SessionService:
         except StoreUnavailable:
             await self._undo(signed_in.session)
             raise
-        log.info("signed_in", agent_id=agent_id, force=force)
+        self._log.info("signed_in", agent_id=agent_id, force=force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
         self._listeners.notice(signed_in.session)
         if skills is not None:
@@ -114,7 +113,7 @@ class SessionService:
         try:
             await self._gateway.sign_out(session, force=True, deadline=Deadline.after(_UNDO_SECONDS))
         except AdapterError as failure:
-            log.warning("sign_in_not_undone", agent_id=session.agent_id, detail=failure.message)
+            self._log.warning("sign_in_not_undone", agent_id=session.agent_id, detail=failure.message)
 
     async def _sign_out(self, agent_id: str, force: bool, deadline: Deadline) -> None:
         session = await self.get(agent_id)
@@ -128,7 +127,7 @@ class SessionService:
                 break
             session = stored
         self._listeners.forget(agent_id)
-        log.info("signed_out", agent_id=agent_id, force=force)
+        self._log.info("signed_out", agent_id=agent_id, force=force)
 
     async def _finish(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
         """Run the work to its end in a task of our own, whatever becomes of the caller."""

@@ -151,5 +151,7 @@ async def _body(http: web.BaseRequest) -> Any:
 
 def _json(value: Any, status: int) -> web.Response:
     return web.Response(
-        status=status, body=orjson.dumps(value, option=orjson.OPT_INDENT_2), content_type="application/json"
+        status=status,
+        body=orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        content_type="application/json",
     )

@@ -72,8 +72,8 @@ def offer(simulator: Simulator) -> str:
             f"""curl -s -X POST {simulator.url}/simulator/calls -d '{{"agent_id": "292"}}'""",
         ]
     lines += [
-        "# Listen to 292, then take the call over",
-        f'curl -s -X PUT {base}/qualitycontrol/101/addsupervise/292 -H "Guid: $GUID"',
+        "# Listen to 292; once the phone is picked up, take the call over",
+        f'curl -s -X PUT {base}/qualitycontrol/101/addsupervise/292 -H "Guid: $GUID"; sleep 1',
         f'curl -s -X PUT {base}/qualitycontrol/101/intercept/292 -H "Guid: $GUID"',
     ]
     if settings.control_enabled:

@@ -73,7 +73,7 @@ class Simulator(Controls):
     async def _open_ports(self, runner: web.ServerRunner) -> None:
         site = web.TCPSite(runner, self.settings.host, self.settings.port, backlog=4096)
         await site.start()
-        self._port = _port(site)
+        self._port = int(runner.addresses[0][1])
         if self.settings.tls_port is None:
             return
         if self.settings.tls_cert_file and self.settings.tls_key_file:
@@ -85,7 +85,7 @@ class Simulator(Controls):
         context = await asyncio.to_thread(server_context, certificate, key)
         tls_site = web.TCPSite(runner, self.settings.host, self.settings.tls_port, ssl_context=context, backlog=4096)
         await tls_site.start()
-        self._tls_port = _port(tls_site)
+        self._tls_port = int(runner.addresses[-1][1])
 
     async def stop(self) -> None:
         """Close the ports; held polls get their answer first."""
@@ -99,11 +99,3 @@ class Simulator(Controls):
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-
-def _port(site: web.TCPSite) -> int:
-    server = site._server  # noqa: SLF001 - aiohttp tells the port that was chosen nowhere else
-    sockets = getattr(server, "sockets", None)
-    if not sockets:
-        raise RuntimeError("the port was not opened")
-    return int(sockets[0].getsockname()[1])

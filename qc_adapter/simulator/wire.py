@@ -159,13 +159,14 @@ class WireHandler:
             return self._damage.cut(http)
         await self._modify(call, faults, after=False)
         await _read_body(http, call)
-        reply = None
         if ending is None or ending.processes:
             reply = await self._process(http, call, entry)
+        else:
+            reply = refused("000-004" if ending.action == "switch_over" else ending.code)
         rotated = await self._modify(call, faults, after=True)
-        if reply is not None and rotated and call.operation in HEARTBEATS:
+        if rotated and call.operation in HEARTBEATS:
             reply = replace(reply, guid=self._gateway.fresh_guid(call) or reply.guid)
-        if ending is None and reply is not None:
+        if ending is None:
             return self._respond(http, call, entry, reply)
         return await self._end_badly(http, call, entry, ending, reply)
 
@@ -182,29 +183,21 @@ class WireHandler:
         return rotated
 
     async def _end_badly(
-        self,
-        http: web.BaseRequest,
-        call: GatewayRequest,
-        entry: RequestRecord,
-        fault: Fault | None,
-        reply: Reply | None,
+        self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, fault: Fault, reply: Reply
     ) -> web.StreamResponse:
-        if fault is None:
-            raise RuntimeError("a request without a reply has a fault")
         readable = fault.action in ("charset", "slow_drip")
-        if reply is not None and reply.letter is not None:
+        if reply.letter is not None:
             self._count_letter(call.agent_id, reply, carried=readable and _connected(http))
         if fault.action in ("retcode", "switch_over"):
-            code = "000-004" if fault.action == "switch_over" else fault.code
-            refusal = refused(code)
+            if fault.processes:
+                reply = refused(fault.code)
             if fault.message is not None:
-                refusal = replace(refusal, message=fault.message)
-            self._record.answered(entry, code, 200)
-            return web.Response(body=self._encoder.body(refusal), headers=self._headers(refusal))
-        answer = reply or refused(fault.code)
-        response = await self._damage.reply(http, fault, answer, self._headers(answer))
+                reply = replace(reply, message=fault.message)
+            self._record.answered(entry, reply.retcode, 200)
+            return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
+        response = await self._damage.reply(http, fault, reply, self._headers(reply))
         status = None if fault.action in ("reset_after", "hang") else response.status
-        self._record.answered(entry, answer.retcode if readable else None, status)
+        self._record.answered(entry, reply.retcode if readable else None, status)
         return response
 
     def _nowhere(self, http: web.BaseRequest, match: Match) -> web.StreamResponse:

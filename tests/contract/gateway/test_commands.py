@@ -310,6 +310,17 @@ async def test_no_message_shows_a_secret(gateway, client, session):
     assert session.guid.reveal() not in f"{raised.value} {raised.value.__cause__!r}"
 
 
+async def test_no_cause_of_an_error_shows_a_secret(gateway, client, session):
+    """The errors beneath ours do not carry the request's headers on."""
+    gateway.script.append((b"HTTP/1.1 xyz\r\n\r\n", gateway.CLOSE))
+    with pytest.raises(OutcomeUnknown) as raised:
+        await client.send(session, INTERCEPT, soon())
+    cause = raised.value
+    while cause is not None:
+        assert session.guid.reveal() not in f"{cause!r} {cause}"
+        cause = cause.__cause__
+
+
 SIGNED_IN = (
     b'{"message":"success","retcode":"0","result":{"vdnid":1,"workno":"117","mediatype":"TFF",'
     b'"loginTime":"1700000000123","isForceChange":"true","serverName":"cluster1","timeRemaining":"42"}}'
