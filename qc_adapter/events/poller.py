@@ -141,6 +141,7 @@ class Poller:
             await self._renew(session, refusal.renewal)
             return await self._refused(session, refusal)
         except PollFailed as failure:
+            await self._renew(session, failure.renewal)
             if failure.event_may_be_lost:
                 self._report_gap(failure.message)
             return self._degraded(failure.message)

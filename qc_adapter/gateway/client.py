@@ -216,5 +216,4 @@ def _command_lost(method: str, text: str, renewal: Renewal | None) -> GatewayErr
 
 
 def _poll_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
-    del renewal  # PollFailed has no place for it; the present GUID still lives for its overlap
-    return PollFailed(method, f"{method} brought no whole reply: {text}", event_may_be_lost=True)
+    return PollFailed(method, f"{method} brought no whole reply: {text}", event_may_be_lost=True, renewal=renewal)

@@ -63,13 +63,18 @@ def judge_poll(
     if not 200 <= status < 300:
         _judge_foreign_status(method, reply, renewal, secrets, max_bytes)
         raise PollFailed(
-            method, f"{method} was answered with HTTP {status} and no retcode", event_may_be_lost=status != 503
+            method,
+            f"{method} was answered with HTTP {status} and no retcode",
+            event_may_be_lost=status != 503,
+            renewal=renewal,
         )
     try:
         envelope = read_envelope(status, reply.headers, reply.body, secrets=secrets, max_bytes=max_bytes)
     except UnreadableReply as unreadable:
         lost = unreadable.kind not in {"empty", "html"}
-        raise PollFailed(method, f"{method} brought no event: {unreadable.why}", event_may_be_lost=lost) from None
+        raise PollFailed(
+            method, f"{method} brought no event: {unreadable.why}", event_may_be_lost=lost, renewal=renewal
+        ) from None
     if envelope.retcode not in {OK, ""}:
         raise GatewayRefused(method, envelope.retcode, envelope.message, renewal)
     return envelope

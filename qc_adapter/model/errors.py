@@ -129,9 +129,10 @@ class OutcomeUnknown(GatewayError):
 class PollFailed(GatewayError):
     """A poll brought no readable reply. With `event_may_be_lost` a gap has to be reported."""
 
-    def __init__(self, method: str, message: str, *, event_may_be_lost: bool) -> None:
+    def __init__(self, method: str, message: str, *, event_may_be_lost: bool, renewal: Renewal | None = None) -> None:
         super().__init__(method, message)
         self.event_may_be_lost = event_may_be_lost
+        self.renewal = renewal
 
 
 class DeadlineExceeded(AdapterError):

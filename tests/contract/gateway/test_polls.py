@@ -111,6 +111,14 @@ async def test_a_cut_poll_may_have_lost_an_event(gateway, client, session, bench
     assert bench.calls[-1].outcome is Outcome.POLL_FAILED
 
 
+async def test_a_cut_poll_still_renews_the_session(gateway, client, session):
+    """The next GUID stands in the head of the reply: it is not lost with the body."""
+    gateway.script.append((gateway.reply(EVENT, headers=[("Set-GUID", "b.AgentGateway0")], length=5000), gateway.CLOSE))
+    with pytest.raises(PollFailed) as raised:
+        await client.poll(session, hold_seconds=10)
+    assert raised.value.renewal == Renewal(guid=Secret("b.AgentGateway0"))
+
+
 async def test_a_silent_poll_ends_after_hold_and_margin(gateway, bench, session):
     """A30: a poll waits longer than the gateway holds it, but not for ever."""
     client = bench.client(gateway.url, poll_margin_seconds=0.2)
