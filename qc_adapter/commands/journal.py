@@ -37,6 +37,7 @@ class Journal:
     def keep(self, run: CommandRun) -> None:
         """Remember the run of a command with a request id."""
         self._runs[_key(run.command)] = (time.monotonic(), run)
+        self._expire()
 
     def drop(self, run: CommandRun) -> None:
         """Forget a run that certainly sent nothing: a repetition is to run."""

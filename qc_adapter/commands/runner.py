@@ -219,7 +219,9 @@ class CommandRunner:
 
     async def _follow(self, run: CommandRun, follow: Follow, deadline: Deadline) -> AsyncGenerator[Update]:
         """Yield the events since the command was sent, the outcome when it is known, and end as `follow` says."""
-        subscription = self._hub.subscribe(run.command.agent_id, after=run.start)
+        # Who joins late may find the first events gone from the log; the verdict is kept with the run.
+        start = run.start if run.verdict is None else max(run.start, run.feed.head)
+        subscription = self._hub.subscribe(run.command.agent_id, after=start)
         effects = run.command.effects
         told = False
         released = brings_release(effects)
@@ -249,7 +251,7 @@ def _room(run: CommandRun, subscription: Subscription, *, told: bool) -> int:
     """How many entries to take at once: none behind the place of an outcome that is still to be told."""
     if run.verdict is None or told:
         return _BATCH
-    return min(_BATCH, run.verdict.sequence - subscription.position)
+    return max(0, min(_BATCH, run.verdict.sequence - subscription.position))
 
 
 def _releases(run: CommandRun, entry: Entry) -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 24
 #: Doubles, which `Value` has for numbers, are exact up to here.
 _EXACT: Final = 2**53
+#: The last millisecond that a `Timestamp` may hold.
+_LAST_MS: Final = 253_402_300_799_999
 _TIMES: Final = frozenset({"begin_time", "end_time", "login_time"})
 
 _DETAILS: Final[dict[str, type[Any]]] = {
@@ -56,6 +58,12 @@ def timestamp(seconds: float) -> Timestamp:
     """Return seconds since the epoch as a timestamp."""
     whole = int(seconds)
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def _timestamp_ms(milliseconds: int) -> Timestamp:
+    """Return milliseconds since the epoch; in whole numbers, so that the caller reads back the very same."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
 
 
 def update_message(update: Update) -> qc.CommandUpdate:
@@ -106,8 +114,9 @@ def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:
         received_time=timestamp(event.received_at),
         content=json_value(event.content),
     )
-    if event.gateway_time_ms is not None:
-        message.gateway_time.CopyFrom(timestamp(event.gateway_time_ms / 1000))
+    # A time before 1970 or after the year 9999 is none: it would make the message unreadable as JSON.
+    if event.gateway_time_ms is not None and 0 <= event.gateway_time_ms <= _LAST_MS:
+        message.gateway_time.CopyFrom(_timestamp_ms(event.gateway_time_ms))
     if event.details is not None:
         getattr(message, event.details.kind).CopyFrom(_details(event.details))
     return message
@@ -115,7 +124,7 @@ def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:
 
 def _details(details: Details) -> Any:
     fields: dict[str, Any] = {
-        name: timestamp(int(value) / 1000) if name in _TIMES else value for name, value in details.fields.items()
+        name: _timestamp_ms(int(value)) if name in _TIMES else value for name, value in details.fields.items()
     }
     return _DETAILS[details.kind](**fields)
 

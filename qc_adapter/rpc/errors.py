@@ -110,7 +110,7 @@ def to_status(error: errors.AdapterError, method: str) -> tuple[Answer, status_p
     message = error.message
     if isinstance(error, errors.GatewayRefused):
         known = describe(error.retcode)
-        message = f"{error.message}: {known.meaning}. {known.advice}"
+        message = f"{error.message} ({known.meaning}). {known.advice}"
     status = status_pb2.Status(code=answer.code.value[0], message=message)
     _add(status, error_details_pb2.ErrorInfo(reason=answer.reason, domain=DOMAIN, metadata=_metadata(error, method)))
     if isinstance(error, errors.InvalidRequest):

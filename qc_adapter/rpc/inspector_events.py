@@ -68,7 +68,8 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Follow an inspector's events."""
         agent_id = self._parser.agent_id(request.agent_id)
-        current_call().agent_id = agent_id
+        call = current_call()
+        call.agent_id = agent_id
         deadline = deadline_of(context)
         session = await self._sessions.get(agent_id)
         self._readers.notice(session)
@@ -80,7 +81,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             entries = subscription.take()
             for entry in entries:
                 yield watch_message(entry)
-                if isinstance(entry.item, AgentEvent):
+                if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
                     self._counts.event_delivered(time.monotonic() - entry.logged_at)
             if entries:
                 continue

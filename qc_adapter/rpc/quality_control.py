@@ -6,7 +6,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qc_adapter.commands.model import Outcome, Told
+from qc_adapter.commands.model import Accepted, Told
 from qc_adapter.gateway import requests
 from qc_adapter.model.errors import NotAvailable
 from qc_adapter.rpc.calls import current_call, deadline_of
@@ -88,11 +88,12 @@ class QualityControl(pb_grpc.QualityControlServicer):
             async for update in updates:
                 yield update_message(update)
                 if isinstance(update, Told):
-                    self._delivers.event_delivered(time.monotonic() - update.logged_at)
-                else:
+                    if update.logged_at >= call.started_at:  # a replay says nothing about delivery
+                        self._delivers.event_delivered(time.monotonic() - update.logged_at)
+                elif isinstance(update, Accepted):
                     call.retcode = "0"
-                    if isinstance(update, Outcome):
-                        call.outcome = _label(update.verdict)
+                else:
+                    call.outcome = _label(update.verdict)
 
 
 def _label(verdict: Verdict) -> str:

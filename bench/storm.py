@@ -1,0 +1,266 @@
+"""
+`make storm`: 1,000 intercepts at once, then storms of 20,000 calls of which half are cancelled.
+
+Simulator and adapter are processes of their own on loopback. Ends with 1 when a call failed that was not asked to, when
+the gateway received a command twice, or when tasks, sockets or memory of the adapter do not come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+
+from bench.accounts import Accounts, Samples, settled_commands
+from bench.children import MIB, Bench, Footprint, running
+from bench.driver import Callers, Order, Result
+
+FIRST_INSPECTOR: Final = 1000
+FIRST_AGENT: Final = 3000
+LONGEST_SECONDS: Final = 1500.0
+CANCEL_WITHIN_SECONDS: Final = 0.3
+SETTLE_SECONDS: Final = 60.0
+SPARE_TASKS: Final = 5
+SPARE_FDS: Final = 8
+GROWTH_MIB: Final = 4.0
+#: Share of commands that two callers give at once under one request id.
+TWINS: Final = 0.05
+PLANS: Final = (
+    ("Listen", "Intercept"),
+    ("Listen", "StopInspecting"),
+    # After an intercept there is nothing to stop: the one refusal that is asked for.
+    ("Listen", "Intercept", "StopInspecting"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line may change."""
+
+    inspectors: int
+    calls: int
+    rounds: int
+    in_flight: int
+    seed: int
+
+
+@dataclass(slots=True)
+class Round:
+    """One storm, and what the adapter looked like once it was over."""
+
+    name: str
+    calls: int
+    seconds: float
+    cpu_seconds: float
+    received: int
+    footprint: Footprint
+    tasks: dict[str, int] = field(default_factory=dict)
+
+
+class Storm:
+    """Drives the calls of one run."""
+
+    def __init__(self, bench: Bench, callers: Callers, options: Options) -> None:
+        self._bench = bench
+        self._callers = callers
+        self._options = options
+        self._random = random.Random(options.seed)  # noqa: S311 - a repeatable choice, nothing secret
+        self._next_agent = FIRST_AGENT
+        self._ids = 0
+        self.accounts = Accounts()
+        self.inspectors = [str(FIRST_INSPECTOR + number) for number in range(options.inspectors)]
+
+    def _agent(self) -> str:
+        self._next_agent += 1
+        return str(self._next_agent)
+
+    async def all_at_once(self) -> None:
+        """Let every inspector listen to an agent of its own; then all intercept in one moment."""
+        pairs = [(inspector, self._agent()) for inspector in self.inspectors]
+        slots = asyncio.Semaphore(self._options.in_flight)
+
+        async def listen(inspector: str, agent: str) -> str:
+            async with slots:
+                call_id = await self._bench.begin_call(agent)
+                await self._give(Order("Listen", inspector, agent))
+                return call_id
+
+        calls = await asyncio.gather(*(listen(*pair) for pair in pairs))
+        await asyncio.gather(*(self._give(Order("Intercept", *pair)) for pair in pairs))
+        for call_id in calls:
+            await self._bench.end_call(call_id)
+
+    async def storm(self) -> None:
+        """Keep that many inspectors busy until all calls are made."""
+        until = self.accounts.calls + self._options.calls
+        free: asyncio.Queue[str] = asyncio.Queue()
+        for inspector in self._random.sample(self.inspectors, len(self.inspectors)):
+            free.put_nowait(inspector)
+
+        async def worker() -> None:
+            while self.accounts.calls < until:
+                inspector = await free.get()
+                await self._cycle(inspector, self._agent())
+                free.put_nowait(inspector)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.in_flight):
+                group.create_task(worker())
+
+    async def _cycle(self, inspector: str, agent: str) -> None:
+        """Run one plan against one call; the end of the call frees the inspector whatever became of the plan."""
+        call_id = await self._bench.begin_call(agent)
+        doubt = intercepted = False
+        for rpc in self._random.choice(PLANS):
+            order = Order(rpc, inspector, agent, self._request_id())
+            results = await self._call(order, may_be_refused=doubt or (rpc == "StopInspecting" and intercepted))
+            # Once a call was cancelled nobody knows what was done: what follows may be refused.
+            doubt = doubt or all(result.ending == "cancelled" for result in results)
+            intercepted = intercepted or rpc == "Intercept"
+        await self._bench.end_call(call_id)
+
+    def _request_id(self) -> str:
+        self._ids += 1
+        return f"storm-{self._ids}" if self._random.random() < 0.3 else ""
+
+    async def _call(self, order: Order, *, may_be_refused: bool) -> list[Result]:
+        twin = bool(order.request_id) and self._random.random() < TWINS / 0.3
+        return await asyncio.gather(
+            *(
+                self._give(order, cancel=self._random.random() < 0.5, may_be_refused=may_be_refused)
+                for _ in range(2 if twin else 1)
+            )
+        )
+
+    async def _give(self, order: Order, *, cancel: bool = False, may_be_refused: bool = False) -> Result:
+        after_seconds = self._random.uniform(0, CANCEL_WITHIN_SECONDS) if cancel else None
+        result = await self._callers.run(order, after_seconds)
+        self.accounts.note(order, result, cancel_asked=cancel, may_be_refused=may_be_refused)
+        return result
+
+
+async def settled(bench: Bench, tasks_before: int, fds_before: int) -> dict[str, int]:
+    """Wait until the adapter has no more tasks and descriptors than before, or until patience ends."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while True:
+        tasks: dict[str, int] = await bench.adapter.ask("tasks")
+        few = sum(tasks.values()) <= tasks_before + SPARE_TASKS
+        if (few and bench.adapter.footprint().fds <= fds_before + SPARE_FDS) or time.monotonic() > until:
+            return tasks
+        await asyncio.sleep(1.0)
+
+
+async def _quiet(bench: Bench, inspectors: int) -> None:
+    """Wait until a poll of every inspector is held: what there is then is the measure for what must come back."""
+    while bench.adapter.footprint().fds < inspectors or await bench.simulator.ask("held") < inspectors:
+        await asyncio.sleep(0.2)
+
+
+async def run(options: Options) -> int:
+    """Run everything, print it, and return the exit code."""
+    simulator = {"event_delay_seconds": 0.0, "recorded_requests": 200_000, "phone_connected": True}
+    async with (
+        asyncio.timeout(LONGEST_SECONDS),
+        running(simulator, {"LOAD_SMALL_MEMORY": "1"}) as bench,
+        grpc.aio.insecure_channel(bench.target) as channel,
+    ):
+        storm = Storm(bench, Callers(channel), options)
+        await Callers(channel).sign_in(storm.inspectors)
+        await _quiet(bench, options.inspectors)
+        before = bench.adapter.footprint()
+        tasks_before = sum((await bench.adapter.ask("tasks")).values())
+        print(f"{options.inspectors} inspectors signed in: {_show(before)}, {tasks_before} tasks")
+        rounds = [await _measured(bench, storm, "intercepts at once", before, tasks_before)]
+        for number in range(options.rounds):
+            rounds.append(await _measured(bench, storm, f"storm {number + 1}", before, tasks_before))
+        story = await bench.simulator.ask("story")
+    _check_story(storm.accounts, story)
+    _check_growth(storm.accounts, rounds)
+    _report(storm.accounts, rounds, story)
+    return 1 if storm.accounts.violations else 0
+
+
+async def _measured(bench: Bench, storm: Storm, name: str, before: Footprint, tasks_before: int) -> Round:
+    accounts = storm.accounts
+    calls, cpu, began = accounts.calls, bench.adapter.footprint().cpu_seconds, time.monotonic()
+    await (storm.storm() if name.startswith("storm") else storm.all_at_once())
+    seconds, cpu_seconds = time.monotonic() - began, bench.adapter.footprint().cpu_seconds - cpu
+    tasks = await settled(bench, tasks_before, before.fds)
+    after = bench.adapter.footprint()
+    if sum(tasks.values()) > tasks_before + SPARE_TASKS:
+        accounts.violate(f"{name}: {tasks_before} tasks before, now {tasks}")
+    if after.fds > before.fds + SPARE_FDS:
+        accounts.violate(f"{name}: {before.fds} descriptors before, {after.fds} now")
+    # Cumulative on purpose: a command of an earlier round that is sent again now would show.
+    received = accounts.compare_with_gateway(await bench.simulator.ask("commands"))
+    metrics = await _all_told(bench, received)
+    accounts.compare_with_metrics(metrics, received)
+    if any(metrics.get("qc_streams_active", {}).values()):
+        accounts.violate(f"{name}: streams are counted as open: {metrics['qc_streams_active']}")
+    done = Round(name, accounts.calls - calls, seconds, cpu_seconds, received, after, tasks)
+    print(f"{name}: {done.calls} calls in {seconds:.1f} s, then {_show(after)}, {sum(tasks.values())} tasks")
+    return done
+
+
+async def _all_told(bench: Bench, received: int) -> Samples:
+    """Read the metrics once every command has its outcome: events go on coming after the last caller has left."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while settled_commands(metrics := await bench.metrics()) < received and time.monotonic() < until:
+        await asyncio.sleep(0.2)
+    return metrics
+
+
+def _check_story(accounts: Accounts, story: dict[str, object]) -> None:
+    for name in ("overlaps", "sign_outs", "lost_on_wire"):
+        if story[name]:
+            accounts.violate(f"{name}: {story[name]}")
+
+
+def _check_growth(accounts: Accounts, rounds: list[Round]) -> None:
+    storms = rounds[1:]
+    if len(storms) >= 3:
+        grown = (storms[-1].footprint.rss_bytes - storms[-2].footprint.rss_bytes) / MIB
+        if grown > GROWTH_MIB:
+            accounts.violate(f"memory grew by {grown:.1f} MiB from {storms[-2].name} to {storms[-1].name}")
+
+
+def _show(footprint: Footprint) -> str:
+    return f"{footprint.rss_bytes / MIB:.1f} MiB, {footprint.fds} descriptors, {footprint.threads} threads"
+
+
+def _report(accounts: Accounts, rounds: list[Round], story: dict[str, object]) -> None:
+    print(f"\n{'':20}{'calls':>8}{'s':>8}{'calls/s':>9}{'CPU us/call':>13}{'MiB':>8}{'fds':>7}{'tasks':>7}")
+    for one in rounds:
+        spent = one.cpu_seconds / one.calls * 1e6
+        print(
+            f"{one.name:20}{one.calls:8}{one.seconds:8.1f}{one.calls / one.seconds:9.0f}{spent:13.0f}"
+            f"{one.footprint.rss_bytes / MIB:8.1f}{one.footprint.fds:7}{sum(one.tasks.values()):7}"
+        )
+    print()
+    for (rpc, ending), number in sorted(accounts.endings.items()):
+        print(f"{rpc:16}{ending:24}{number:8}")
+    print(f"{accounts.calls} calls, {accounts.cancels_asked} to be cancelled, {accounts.messages} messages")
+    print(f"{rounds[-1].received} commands reached the gateway, each once")
+    print(f"gateway: {story}")
+    print("\n".join(accounts.violations[:40]) or "no violation")
+
+
+def main() -> int:
+    """Read the options and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inspectors", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    return asyncio.run(run(Options(**vars(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The options that every command has which calls an adapter, and the connection made of them."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import grpc
+import typer
+
+from qc_adapter.cli.exits import CommandFailed, Exit
+from qc_adapter.cli.output import Output
+
+_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):([0-9]{1,5})")
+_SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|xds):\S+")
+#: A server that is gone without a word is found out in half a minute.
+_OPTIONS: Final = (("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000))
+UNARY_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """Where the adapter is, how it is trusted, and how to print."""
+
+    target: Annotated[str, typer.Option(envvar="QC_TARGET", help="Adapter to call, as host:port.")] = "127.0.0.1:50051"
+    timeout_seconds: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Longest time for the whole call.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS with the system's CAs.")] = False
+    ca_file: Annotated[Path | None, typer.Option(help="Use TLS; CAs that sign the adapter's certificate.")] = None
+    cert_file: Annotated[Path | None, typer.Option(help="Certificate of this caller, for mutual TLS.")] = None
+    key_file: Annotated[Path | None, typer.Option(help="Key of that certificate.")] = None
+
+    def output(self) -> Output:
+        """Return where to print."""
+        return Output(json=self.json)
+
+    def __post_init__(self) -> None:
+        if problems := self.problems():
+            raise CommandFailed(Exit.USAGE, "; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong with the options."""
+        found = []
+        match = _HOST_PORT.fullmatch(self.target)
+        if _SCHEME.fullmatch(self.target) is None and (match is None or not 0 < int(match[2]) <= 65535):
+            found.append(f"--target {self.target!r} must be host:port, for example 127.0.0.1:50051")
+        if self.timeout_seconds is not None and not 0 < self.timeout_seconds < 10**9:
+            found.append("--timeout must be a number of seconds above 0")
+        if (self.cert_file is None) != (self.key_file is None):
+            found.append("--cert-file and --key-file belong together")
+        return found
+
+
+@asynccontextmanager
+async def connect(options: ClientOptions) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel; the first call connects it."""
+    if options.tls or options.ca_file or options.cert_file:
+        credentials = grpc.ssl_channel_credentials(
+            _read(options.ca_file), private_key=_read(options.key_file), certificate_chain=_read(options.cert_file)
+        )
+        channel = grpc.aio.secure_channel(options.target, credentials, options=_OPTIONS)
+    else:
+        channel = grpc.aio.insecure_channel(options.target, options=_OPTIONS)
+    async with channel:
+        yield channel
+
+
+def _read(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandFailed(Exit.USAGE, f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,129 @@
+"""The console script: finds the command, runs it, and turns every end into an exit code and a sentence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from qc_adapter.cli.exits import CommandFailed, Exit, epilog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROGRAM: Final = "qc-adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """A command: its name, where its function is, and what it is for."""
+
+    name: str
+    place: str
+    summary: str
+
+
+COMMANDS: Final = (
+    CommandRow("demo", "demo:demo", "Simulator and adapter in one process: one story, step by step."),
+    CommandRow("serve", "serve:serve", "Run the service."),
+    CommandRow("check", "check:check", "Show the settings of serve and what is wrong with them."),
+    CommandRow("simulate", "simulate:simulate", "Run a CC-Gateway to try and test against."),
+    CommandRow("sign-in", "sessions:sign_in", "Sign an inspector in."),
+    CommandRow("sign-out", "sessions:sign_out", "Sign an inspector out."),
+    CommandRow("adopt", "sessions:adopt", "Take over a session that another system opened."),
+    CommandRow("sessions", "sessions:sessions", "List the inspectors' sessions."),
+    CommandRow("listen", "inspection:listen", "Listen to an agent's call."),
+    CommandRow("insert", "inspection:insert", "Join an agent's call."),
+    CommandRow("whisper", "inspection:whisper", "Speak to an agent, unheard by the customer."),
+    CommandRow("intercept", "inspection:intercept", "Take a call over from an agent."),
+    CommandRow("stop", "inspection:stop", "End listening or inserting; --whisper ends whispering."),
+    CommandRow("watch", "watch:watch", "Show an inspector's events as they come."),
+    CommandRow("explain", "explain:explain", "Explain a return code of the gateway."),
+)
+
+
+def main() -> None:
+    """Run the command of this process and exit."""
+    sys.exit(int(run(sys.argv[1:])))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code."""
+    if list(arguments) == ["--version"]:
+        print(importlib.metadata.version(PROGRAM))  # noqa: T201 - all there is to it
+        return Exit.OK
+    json = "--json" in arguments
+    try:
+        _app(arguments)(args=list(arguments), prog_name=PROGRAM)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.UNEXPECTED
+    except CommandFailed as failed:
+        _tell(failed, json=json)
+        return failed.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain at its own end too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.UNEXPECTED
+    except Exception as error:  # noqa: BLE001 - the last stop before a person: a sentence in place of a traceback
+        _tell(_defect(error), json=json)
+        return Exit.UNEXPECTED
+    return Exit.OK
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the commands; only the one that will run is imported."""
+    app = typer.Typer(
+        name=PROGRAM,
+        help="Real-time quality control on a Huawei CC-Gateway, over gRPC.",
+        epilog=epilog(),
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    wanted = next((word for word in arguments if not word.startswith("-")), "")
+    for row in COMMANDS:
+        if row.name == wanted:
+            app.command(row.name, epilog=epilog())(_load(row.place))
+        else:
+            app.command(row.name, help=row.summary)(_not_loaded)
+    return app
+
+
+def _load(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(f"qc_adapter.cli.{module}"), function)
+    return loaded
+
+
+def _not_loaded() -> None:
+    """Stand in the list of commands for one that does not run."""
+
+
+def _tell(failed: CommandFailed, *, json: bool) -> None:
+    if json:
+        import orjson  # noqa: PLC0415 - only for machines, and after everything else
+
+        error = {"error": failed.what, "advice": failed.advice, "exit_code": int(failed.exit_code), **failed.details}
+        print(orjson.dumps(error).decode(), file=sys.stderr)  # noqa: T201 - the last words of a command
+        return
+    advice = f"\n  {failed.advice}" if failed.advice else ""
+    print(f"{PROGRAM}: {failed.what}{advice}", file=sys.stderr)  # noqa: T201 - same
+
+
+def _defect(error: Exception) -> CommandFailed:
+    """Return what to say about an error that nobody foresaw: no text of it, which may hold anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown place"
+    return CommandFailed(
+        Exit.UNEXPECTED, f"unexpected {type(error).__name__} at {where}", advice="this is a defect: please report it"
+    )

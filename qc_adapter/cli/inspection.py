@@ -1,0 +1,167 @@
+"""The inspection commands: sends one, shows its updates, and ends with a code that says what became of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import grpc
+import typer
+
+from qc_adapter.cli.client import ClientOptions, connect
+from qc_adapter.cli.exits import CommandFailed, Exit
+from qc_adapter.cli.options import with_options
+from qc_adapter.cli.output import DIM, Output
+from qc_adapter.cli.refusals import take_apart, to_failed
+from qc_adapter.cli.updates import update_parts
+from qc_adapter.v1 import quality_control_pb2 as pb
+from qc_adapter.v1 import quality_control_pb2_grpc as pb_grpc
+
+CONFIRM_SECONDS: Final = 10.0
+#: For everything around the confirmation: the gateway's reply, the way there and back.
+_MARGIN_SECONDS: Final = 20.0
+_LONGEST_CONFIRM_SECONDS: Final = 300
+
+
+class Follow(StrEnum):
+    """When the stream of a command ends."""
+
+    CONFIRMED = "confirmed"
+    NONE = "none"
+    RELEASED = "released"
+
+
+_FOLLOW: Final = {
+    Follow.CONFIRMED: pb.FOLLOW_UNTIL_CONFIRMED,
+    Follow.NONE: pb.FOLLOW_NONE,
+    Follow.RELEASED: pb.FOLLOW_UNTIL_RELEASED,
+}
+
+AgentId = Annotated[str, typer.Argument(metavar="AGENT_ID", help="The inspector.", show_default=False)]
+WorkNo = Annotated[str, typer.Argument(metavar="WORK_NO", help="The inspected agent.", show_default=False)]
+CallId = Annotated[str, typer.Option(help="Intercept this call only.")]
+StopWhisper = Annotated[bool, typer.Option("--whisper", help="End whispering, not listening or inserting.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a command is run and followed."""
+
+    request_id: Annotated[
+        str, typer.Option(help="Name of this command: repeating it joins the first run instead of running it again.")
+    ] = ""
+    follow: Annotated[Follow, typer.Option(help="When to end: once confirmed, at once, or when the call is over.")] = (
+        Follow.CONFIRMED
+    )
+    confirm_within: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long events may take to confirm it.", show_default="10")
+    ] = None
+
+    def message(self) -> pb.CommandOptions:
+        """Return the options as the contract has them."""
+        message = pb.CommandOptions(request_id=self.request_id, follow=_FOLLOW[self.follow])
+        if self.confirm_within is not None:
+            if not 0 < self.confirm_within <= _LONGEST_CONFIRM_SECONDS:
+                limit = f"at most {_LONGEST_CONFIRM_SECONDS} seconds"
+                raise CommandFailed(Exit.USAGE, f"--confirm-within must be above 0 and {limit}")
+            message.confirm_within.FromMicroseconds(round(self.confirm_within * 1_000_000))
+        return message
+
+
+@with_options
+def listen(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
+    """Listen to an agent's call, unheard."""
+    _send("Listen", pb.ListenRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+
+
+@with_options
+def insert(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
+    """Join an agent's call; both hear the inspector."""
+    _send("Insert", pb.InsertRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+
+
+@with_options
+def whisper(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
+    """Speak to an agent; the customer does not hear it."""
+    _send("Whisper", pb.WhisperRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+
+
+@with_options
+def intercept(agent_id: AgentId, work_no: WorkNo, call_id: CallId = "", *, run: Run, options: ClientOptions) -> None:
+    """Take the customer's call over from an agent. Listen, insert or whisper first."""
+    request = pb.InterceptRequest(agent_id=agent_id, work_no=work_no, call_id=call_id, options=run.message())
+    _send("Intercept", request, options)
+
+
+@with_options
+def stop(agent_id: AgentId, work_no: WorkNo, whisper: StopWhisper = False, *, run: Run, options: ClientOptions) -> None:
+    """End listening or inserting; with --whisper end whispering."""
+    ids = {"agent_id": agent_id, "work_no": work_no}
+    if whisper:
+        _send("StopWhispering", pb.StopWhisperingRequest(**ids, options=run.message()), options)
+    else:
+        _send("StopInspecting", pb.StopInspectingRequest(**ids, options=run.message()), options)
+
+
+def timeout_of(request: Any, options: ClientOptions) -> float | None:
+    """Return the deadline of a command: what was asked for, else long enough for its confirmation."""
+    if options.timeout_seconds is not None or request.options.follow == pb.FOLLOW_UNTIL_RELEASED:
+        return options.timeout_seconds
+    asked = request.options.confirm_within
+    confirm_seconds = asked.ToMicroseconds() / 1e6 if request.options.HasField("confirm_within") else CONFIRM_SECONDS
+    return float(confirm_seconds + _MARGIN_SECONDS)
+
+
+def _send(rpc: str, request: Any, options: ClientOptions) -> None:
+    asyncio.run(_send_and_show(rpc, request, options))
+
+
+async def _send_and_show(rpc: str, request: Any, options: ClientOptions) -> None:
+    shown = Shown(options.output())
+    try:
+        async with connect(options) as channel:
+            await shown.all(
+                getattr(pb_grpc.QualityControlStub(channel), rpc)(request, timeout=timeout_of(request, options))
+            )
+    except grpc.aio.AioRpcError as error:
+        failed = to_failed(take_apart(error), options.target, may_have_run=True)
+        if shown.cursor:
+            failed.advice += f"; the events go on at: qc-adapter watch {request.agent_id} --cursor {shown.cursor}"
+        raise failed from error
+    except asyncio.CancelledError:
+        if shown.cursor:
+            again = f"qc-adapter watch {request.agent_id} --cursor {shown.cursor}"
+            shown.output.note(f"interrupted; what was sent is not undone, its events go on at: {again}")
+        raise
+    if shown.unconfirmed:
+        advice = "look at the agent's state; it was not sent again" + ("" if shown.heard else _UNHEARD)
+        raise CommandFailed(Exit.UNCONFIRMED, "the gateway took the command and no event proved it", advice=advice)
+
+
+_UNHEARD: Final = "; no event came at all: does another system read this inspector's events?"
+
+
+class Shown:
+    """Shows the updates of one command and remembers what matters at its end."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.cursor = ""
+        self.heard = False
+        self.unconfirmed = False
+        self._started_at = time.monotonic()
+
+    async def all(self, updates: AsyncIterable[pb.CommandUpdate]) -> None:
+        """Show every update."""
+        async for update in updates:
+            self.cursor = update.cursor or self.cursor
+            self.heard = self.heard or update.HasField("event")
+            if update.HasField("outcome"):
+                self.unconfirmed = update.outcome.state == pb.CommandOutcome.UNCONFIRMED
+            if self.output.json:
+                self.output.message(update)
+            else:
+                elapsed_seconds = time.monotonic() - self._started_at
+                self.output.line((f"{elapsed_seconds:8.3f} s  ", DIM), *update_parts(update))

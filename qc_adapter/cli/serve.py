@@ -1,0 +1,41 @@
+"""The serve command: settings from the environment, then the service until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import structlog
+
+from qc_adapter import app
+from qc_adapter.cli.environment_settings import settings_of
+from qc_adapter.cli.exits import CommandFailed, Exit
+from qc_adapter.cli.running import run
+from qc_adapter.telemetry import logs
+
+if TYPE_CHECKING:
+    from qc_adapter.settings import Settings
+
+
+def serve() -> None:
+    """Run the service. Settings are environment variables: qc-adapter check lists them. Logs go to standard output."""
+    settings = settings_of(os.environ)
+    begin_logs(settings)
+    try:
+        run(app.serve(settings))
+    except OSError as error:
+        raise start_failed(error) from error
+
+
+def begin_logs(settings: Settings) -> None:
+    """Log JSON to standard output, first of all what is doubtful about the settings."""
+    logs.configure(settings.log_level)
+    log = structlog.get_logger()
+    for warning in settings.warnings:
+        log.warning("setting_doubtful", detail=warning)
+
+
+def start_failed(error: OSError) -> CommandFailed:
+    """Return the error for a port that cannot be had."""
+    what = f"the service cannot start: {error.strerror or error}"
+    return CommandFailed(Exit.UNEXPECTED, what, advice="is the port taken? QC_LISTEN and QC_OPS_LISTEN choose others")

@@ -1,0 +1,175 @@
+"""The session commands: sign in, sign out, adopt a session that another system opened, list."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import grpc
+import typer
+
+from qc_adapter.cli.client import UNARY_SECONDS, ClientOptions, connect
+from qc_adapter.cli.options import with_options
+from qc_adapter.cli.output import BAD, DIM, DOUBT, GOOD, Part, printable
+from qc_adapter.cli.refusals import take_apart, to_failed
+from qc_adapter.cli.secret_input import read_secret
+from qc_adapter.v1 import sessions_pb2 as pb
+from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
+
+
+class Source(StrEnum):
+    """How the events of a session come."""
+
+    POLL = "poll"
+    NONE = "none"
+
+
+_SOURCES: Final = {Source.POLL: pb.EVENT_SOURCE_POLL, Source.NONE: pb.EVENT_SOURCE_NONE}
+_SOURCE_NAMES: Final = {pb.EVENT_SOURCE_POLL: "poll", pb.EVENT_SOURCE_PUSH: "push", pb.EVENT_SOURCE_NONE: "none"}
+_STATES: Final[dict[int, Part]] = {
+    pb.SESSION_STATE_UNSPECIFIED: ("not polled yet", DIM),
+    pb.SESSION_STATE_ACTIVE: ("active", GOOD),
+    pb.SESSION_STATE_DEGRADED: ("degraded", DOUBT),
+    pb.SESSION_STATE_LOST: ("lost", BAD),
+}
+_PAGE: Final = 500
+
+AgentId = Annotated[str, typer.Argument(metavar="AGENT_ID", help="The inspector.", show_default=False)]
+
+
+@with_options
+def sign_in(
+    agent_id: AgentId,
+    phone: Annotated[str, typer.Option(help="Softphone number; newer gateways require it.")] = "",
+    password_file: Annotated[str, typer.Option(metavar="FILE", help="Read the password there; - is stdin.")] = "",
+    no_password: Annotated[bool, typer.Option("--no-password", help="The agent has none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Take the session over from another client.")] = False,
+    *,
+    options: ClientOptions,
+) -> None:
+    """Sign an inspector in. The password is asked for, or comes from QC_PASSWORD or a file."""
+    password = "" if no_password else read_secret("password", file=password_file, variable="QC_PASSWORD")
+    request = pb.SignInRequest(agent_id=agent_id, password=password, phone_number=phone, force=force)
+
+    async def run(stub: Any) -> None:
+        reply = await stub.SignIn(request, timeout=_seconds(options))
+        output = options.output()
+        if output.json:
+            output.message(reply)
+            return
+        output.line(("signed in", GOOD), f"  {_session_text(reply.session)}")
+        if reply.password_change_required:
+            output.line(("the password has to be changed at the gateway", DOUBT))
+        elif reply.HasField("password_days_left"):
+            output.line(f"the password ends in {reply.password_days_left} days")
+
+    asyncio.run(_calling(run, options))
+
+
+@with_options
+def sign_out(
+    agent_id: AgentId,
+    force: Annotated[bool, typer.Option("--force", help="Also during a call, which is then released.")] = False,
+    *,
+    options: ClientOptions,
+) -> None:
+    """Sign an inspector out."""
+
+    async def run(stub: Any) -> None:
+        reply = await stub.SignOut(pb.SignOutRequest(agent_id=agent_id, force=force), timeout=_seconds(options))
+        output = options.output()
+        if output.json:
+            output.message(reply)
+        else:
+            output.line(("signed out", GOOD), f"  inspector {agent_id}")
+
+    asyncio.run(_calling(run, options))
+
+
+@with_options
+def adopt(
+    agent_id: AgentId,
+    guid_file: Annotated[str, typer.Option(metavar="FILE", help="Read the GUID there; - is stdin.")] = "",
+    event_source: Annotated[Source, typer.Option(help="none: another system reads the events.")] = Source.POLL,
+    *,
+    options: ClientOptions,
+) -> None:
+    """Take over a session that another system opened. The GUID is asked for, or comes from QC_GUID or a file."""
+    guid = read_secret("guid", file=guid_file, variable="QC_GUID")
+    request = pb.AdoptRequest(agent_id=agent_id, guid=guid, event_source=_SOURCES[event_source])
+
+    async def run(stub: Any) -> None:
+        reply = await stub.Adopt(request, timeout=_seconds(options))
+        output = options.output()
+        if output.json:
+            output.message(reply)
+        else:
+            output.line(("adopted", GOOD), f"  {_session_text(reply.session)}")
+
+    asyncio.run(_calling(run, options))
+
+
+@with_options
+def sessions(
+    agent_id: Annotated[str, typer.Argument(metavar="[AGENT_ID]", help="Only this one.", show_default=False)] = "",
+    *,
+    options: ClientOptions,
+) -> None:
+    """List the inspectors' sessions, or show one."""
+
+    async def run(stub: Any) -> None:
+        found = await _found(stub, agent_id, _seconds(options))
+        output = options.output()
+        if output.json:
+            for session in found:
+                output.message(session)
+        elif found:
+            heads = ("inspector", "state", "events by", "signed in", "last poll", "detail")
+            output.table(heads, [_row(session) for session in found])
+        else:
+            output.line("no sessions; sign in with: qc-adapter sign-in AGENT_ID")
+
+    asyncio.run(_calling(run, options))
+
+
+async def _found(stub: Any, agent_id: str, timeout_seconds: float) -> list[pb.Session]:
+    if agent_id:
+        return [(await stub.Get(pb.GetRequest(agent_id=agent_id), timeout=timeout_seconds)).session]
+    found: list[pb.Session] = []
+    token = ""
+    while True:
+        page = await stub.List(pb.ListRequest(page_size=_PAGE, page_token=token), timeout=timeout_seconds)
+        found += page.sessions
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def _calling(run: Callable[[Any], Awaitable[None]], options: ClientOptions) -> None:
+    try:
+        async with connect(options) as channel:
+            await run(pb_grpc.InspectorSessionsStub(channel))
+    except grpc.aio.AioRpcError as error:
+        raise to_failed(take_apart(error), options.target, may_have_run=True) from error
+
+
+def _seconds(options: ClientOptions) -> float:
+    return options.timeout_seconds or UNARY_SECONDS
+
+
+def _session_text(session: pb.Session) -> str:
+    where = f" at {printable(session.server_name)}" if session.server_name else ""
+    return f"inspector {session.agent_id}{where}, events by {_SOURCE_NAMES.get(session.event_source, 'poll')}"
+
+
+def _row(session: pb.Session) -> list[Part]:
+    signed_in = session.signed_in_time.ToJsonString() if session.HasField("signed_in_time") else "elsewhere"
+    last_poll = session.last_poll_time.ToJsonString() if session.HasField("last_poll_time") else "-"
+    return [
+        session.agent_id,
+        _STATES.get(session.state, str(session.state)),
+        _SOURCE_NAMES.get(session.event_source, "poll"),
+        signed_in.partition(".")[0].removesuffix("Z"),
+        last_poll.partition(".")[0].removesuffix("Z"),
+        printable(session.detail),
+    ]

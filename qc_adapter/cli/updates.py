@@ -1,0 +1,95 @@
+"""From messages of the contract to lines for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qc_adapter.cli.output import BAD, DIM, DOUBT, GOOD, Part, printable
+from qc_adapter.v1 import events_pb2 as events
+from qc_adapter.v1 import quality_control_pb2 as qc
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+_STATES: Final = {
+    qc.CommandOutcome.CONFIRMED: ("CONFIRMED", GOOD),
+    qc.CommandOutcome.UNCONFIRMED: ("UNCONFIRMED", DOUBT),
+}
+_KIND_WIDTH: Final = 10
+_NAME_WIDTH: Final = 26
+_LONGEST_CONTENT: Final = 120
+
+
+def update_parts(update: qc.CommandUpdate) -> list[Part]:
+    """Return one update of a command as a line."""
+    match update.WhichOneof("update"):
+        case "accepted":
+            return _line("accepted", GOOD, update.accepted.method, printable(update.accepted.gateway_message))
+        case "event":
+            return event_parts(update.event)
+        case "outcome":
+            return _outcome_parts(update.outcome)
+        case _:
+            return _line("other", DIM, "an update that this version does not know", "")
+
+
+def watch_parts(message: events.WatchResponse) -> list[Part]:
+    """Return one message of a watch as a line."""
+    match message.WhichOneof("update"):
+        case "subscribed":
+            return _line("subscribed", GOOD, "", f"cursor={message.cursor}")
+        case "event":
+            return event_parts(message.event)
+        case "bookmark":
+            return _line("bookmark", DIM, "", f"cursor={message.cursor}")
+        case "gap":
+            gap = message.gap
+            where = f"after {getattr(gap, 'from') or 'the begin'}, certain again at {gap.to}"
+            return [(f"GAP: EVENTS MAY BE MISSING HERE ({printable(gap.reason)})", BAD), f" {where}"]
+        case _:
+            return _line("other", DIM, "a message that this version does not know", "")
+
+
+def event_parts(event: events.AgentEvent) -> list[Part]:
+    """Return an event as a line."""
+    return _line("event", DIM, printable(event.event_type), _event_text(event))
+
+
+def _event_text(event: events.AgentEvent) -> str:
+    kind = event.WhichOneof("details")
+    if kind is not None:
+        return fields_text(getattr(event, kind))
+    if event.content.WhichOneof("kind") in (None, "null_value"):
+        return ""
+    text = printable(MessageToJson(event.content, indent=None))
+    return text if len(text) <= _LONGEST_CONTENT else text[:_LONGEST_CONTENT] + "..."
+
+
+def fields_text(message: Message) -> str:
+    """Return the fields that are set, as name=value."""
+    shown = []
+    for field, value in message.ListFields():
+        if field.enum_type is not None:
+            text = field.enum_type.values_by_number[value].name
+        elif isinstance(value, Timestamp):
+            text = value.ToJsonString()
+        else:
+            text = printable(str(value))
+        shown.append(f"{field.name}={text}")
+    return " ".join(shown)
+
+
+def _outcome_parts(outcome: qc.CommandOutcome) -> list[Part]:
+    name, style = _STATES.get(outcome.state, ("no event can confirm it", DIM))
+    texts = [f"call_id={printable(outcome.call_id)}"] if outcome.call_id else []
+    if outcome.missing_event_types:
+        texts.append("missing: " + ", ".join(map(printable, outcome.missing_event_types)))
+    return _line("outcome", style, name, "  ".join(texts))
+
+
+def _line(kind: str, style: str, name: str, text: str) -> list[Part]:
+    rest = f"{name:<{_NAME_WIDTH}}  {text}" if name and text else name or text
+    return [(f"{kind:<{_KIND_WIDTH}}", style), f" {rest}".rstrip()]

@@ -1,0 +1,191 @@
+"""Requests that cannot be carried out: refused before anything is sent, with what to change."""
+
+from __future__ import annotations
+
+import pytest
+from grpc import StatusCode
+
+from qc_adapter.v1 import events_pb2, sessions_pb2
+from qc_adapter.v1 import quality_control_pb2 as qc
+
+BAD_IDS = {
+    "empty": "",
+    "letters": "abc",
+    "too low": "100",
+    "too high": "60000",
+    "leading zero": "0101",
+    "arabic digits": "\u0661\u0660\u0661",
+    "fullwidth digits": "\uff11\uff10\uff11",
+    "superscript": "1\u00b2\u00b3",
+    "sign": "+101",
+    "newline": "101\n",
+    "path": "101/../102",
+    "10 kB": "1" * 10_240,
+}
+bad_ids = pytest.mark.parametrize("bad_id", BAD_IDS.values(), ids=BAD_IDS.keys())
+
+
+def assert_refused(ended, reason, *fields):
+    """Whoever sent this has to change these fields."""
+    assert (ended.code, ended.reason, ended.domain) == (StatusCode.INVALID_ARGUMENT, reason, "qc-adapter")
+    assert ended.fields == fields
+    assert ended.updates == []
+    assert not ended.retry
+    assert len(ended.message) < 500
+
+
+@bad_ids
+@pytest.mark.parametrize("field", ["agent_id", "work_no"])
+async def test_a_bad_agent_id_is_refused_before_anything_is_sent(site, field, bad_id):
+    """An id that is no decimal number from 101 to 59999 is INVALID_AGENT_ID and names its field."""
+    sent = {"agent_id": "101", "work_no": "292"} | {field: bad_id}
+    assert_refused(await site.ending(site.intercept(**sent)), "INVALID_AGENT_ID", field)
+    assert site.puts == 0
+    await site.goes_on()
+
+
+async def test_all_bad_ids_are_named_at_once(site):
+    """Two bad ids are two violations of one answer."""
+    assert_refused(await site.ending(site.intercept("1", "2")), "INVALID_AGENT_ID", "agent_id", "work_no")
+
+
+async def test_the_highest_agent_id_is_a_setting(open_site):
+    """With QC_AGENT_ID_MAX at 999999 an id of six digits is taken."""
+    site = await open_site(gateway={"agent_id_max": 999_999}, QC_AGENT_ID_MAX="999999")
+    assert (await site.ending(site.sign_in("600001"))).code is StatusCode.OK
+    await site.goes_on("600001", "999999")
+    assert_refused(await site.ending(site.intercept("600001", "1000000")), "INVALID_AGENT_ID", "work_no")
+
+
+@bad_ids
+@pytest.mark.parametrize("rpc", ["SignIn", "SignOut", "Adopt", "Get", "Watch"])
+async def test_every_service_checks_the_agent_id(site, rpc, bad_id):
+    """Sessions and events refuse a bad id in the same words as commands."""
+    requests = {
+        "SignIn": lambda: site.sessions.SignIn(sessions_pb2.SignInRequest(agent_id=bad_id), timeout=20),
+        "SignOut": lambda: site.sessions.SignOut(sessions_pb2.SignOutRequest(agent_id=bad_id), timeout=20),
+        "Adopt": lambda: site.sessions.Adopt(sessions_pb2.AdoptRequest(agent_id=bad_id, guid="g"), timeout=20),
+        "Get": lambda: site.get(bad_id),
+        "Watch": lambda: site.watch(bad_id),
+    }
+    logins = len(site.simulator.requests("login"))
+    assert_refused(await site.ending(requests[rpc]()), "INVALID_AGENT_ID", "agent_id")
+    assert len(site.simulator.requests("login")) == logins
+
+
+@pytest.mark.parametrize("rpc", ["Intercept", "Listen", "Insert", "StopInspecting", "Whisper", "StopWhispering"])
+async def test_an_inspector_cannot_inspect_itself(site, rpc):
+    """Inspector and agent are two: SELF_INSPECTION, from every command."""
+    request = getattr(qc, f"{rpc}Request")(agent_id="101", work_no="101")
+    before = site.simulator.record.received - len(site.simulator.record.polls)
+    assert_refused(await site.ending(getattr(site.commands, rpc)(request, timeout=20)), "SELF_INSPECTION", "work_no")
+    assert site.simulator.record.received - len(site.simulator.record.polls) == before
+    await site.goes_on()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"follow": 99}, "options.follow"),
+        ({"follow": -1}, "options.follow"),
+        ({"request_id": "a b"}, "options.request_id"),
+        ({"request_id": "x" * 129}, "options.request_id"),
+        ({"request_id": "\u00e9"}, "options.request_id"),
+        ({"request_id": "a\n"}, "options.request_id"),
+        ({"confirm_within": 0.0}, "options.confirm_within"),
+        ({"confirm_within": -1.0}, "options.confirm_within"),
+        ({"confirm_within": 300.5}, "options.confirm_within"),
+    ],
+)
+async def test_bad_options_are_named(site, options, field):
+    """An option out of its range is INVALID_ARGUMENT with the option's path, and nothing is sent."""
+    assert_refused(await site.ending(site.intercept(**options)), "INVALID_ARGUMENT", field)
+    assert site.puts == 0
+    await site.goes_on()
+
+
+async def test_all_bad_options_are_named_at_once(site):
+    """Three bad options are three violations."""
+    ended = await site.ending(site.intercept(request_id=" ", follow=7, confirm_within=-1.0))
+    assert_refused(ended, "INVALID_ARGUMENT", "options.request_id", "options.follow", "options.confirm_within")
+
+
+@pytest.mark.parametrize("call_id", ["a b", "1\r\nGuid: x", "x" * 65, "\u00fc"])
+async def test_a_bad_call_id_is_refused(site, call_id):
+    """A call id that no gateway gives out is refused before it gets into an address."""
+    assert_refused(await site.ending(site.intercept(call_id=call_id)), "INVALID_ARGUMENT", "call_id")
+    assert site.puts == 0
+
+
+@pytest.mark.parametrize("call_id", ["../../onlineagent/101/forcelogout", "a/b", "%2e%2e", "?x=1", "1#2", ".."])
+async def test_a_call_id_stays_one_segment_of_the_address(site, call_id):
+    """Whatever a caller names as a call, no other operation of the gateway is reached with it."""
+    await site.listening()
+    ended = await site.ending(site.intercept(call_id=call_id))
+    assert ended.code in {StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT}
+    assert site.simulator.state_of("101") == "LISTENING"
+    assert {entry.operation for entry in site.simulator.record.commands} <= {"login", "addSupervise", "intercept"}
+    await site.goes_on()
+
+
+@pytest.mark.parametrize("cursor", ["x", "m-1", "m-00-1", "OLDEST", "m-000000000000--1", "9" * 10_000])
+async def test_a_bad_cursor_is_refused(site, cursor):
+    """A text that is no cursor is INVALID_CURSOR, not an empty stream."""
+    ended = await site.ending(site.watch(cursor=cursor))
+    assert (ended.code, ended.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_CURSOR")
+    assert ended.updates == []
+    await site.goes_on()
+
+
+async def test_an_expired_cursor_fails_unless_a_gap_is_asked_for(site):
+    """A cursor of a log that is gone is OUT_OF_RANGE with the cursor, or a gap and then what is kept."""
+    gone = "m-000000000000-5"
+    ended = await site.ending(site.watch(cursor=gone))
+    assert (ended.code, ended.reason) == (StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
+    assert ended.metadata["cursor"] == gone
+
+    stream = site.watch(cursor=gone, on_expired=events_pb2.ON_EXPIRED_GAP)
+    assert (await stream.read()).HasField("subscribed")
+    gap = (await stream.read()).gap
+    assert (gap.reason, getattr(gap, "from")) == ("CURSOR_EXPIRED", gone)
+    first = await stream.read()
+    assert first.event.event_type == "AgentOther_InService"
+    stream.cancel()
+    assert 'qc_event_gaps_total{reason="cursor_expired"} 1.0' in await site.page("/metrics")
+
+
+UNBUILT = {
+    "SwitchMode": "requestSwitchInsertWhisperAgent",
+    "ToggleListenInsert": "switchSuperviseOrInsert",
+    "ForceBusy": "forceBusy",
+    "ForceIdle": "forceIdle",
+    "ForceSignOut": "forceLogOutAgent",
+    "ForceRest": "forceRest",
+    "ForceDropCall": "forceDropCall",
+    "AdjustSkills": "adjustSkill",
+}
+
+
+@pytest.mark.parametrize(("rpc", "method"), UNBUILT.items())
+async def test_what_is_not_built_yet_says_so(site, rpc, method):
+    """A method of the contract that comes later is UNIMPLEMENTED, and says that it is this version's fault."""
+    ended = await site.ending(getattr(site.commands, rpc)(getattr(qc, f"{rpc}Request")(), timeout=20))
+    assert (ended.code, ended.reason, ended.domain) == (StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET", "qc-adapter")
+    assert ended.metadata == {"method": method}
+    assert rpc in ended.message
+    assert "not built yet" in ended.message
+
+
+async def test_an_adopted_push_session_is_not_built_yet(site):
+    """Adopt for pushed events is UNIMPLEMENTED and stores nothing."""
+    request = sessions_pb2.AdoptRequest(agent_id="105", guid="g", event_source=sessions_pb2.EVENT_SOURCE_PUSH)
+    ended = await site.ending(site.sessions.Adopt(request, timeout=20))
+    assert (ended.code, ended.reason) == (StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET")
+    assert (await site.ending(site.get("105"))).reason == "INSPECTOR_NOT_SIGNED_IN"
+
+
+async def test_a_huge_request_is_refused_and_the_connection_lives_on(site):
+    """More than the server takes in one message is RESOURCE_EXHAUSTED, and the next call works."""
+    ended = await site.ending(site.intercept("1" * 300_000))
+    assert ended.code is StatusCode.RESOURCE_EXHAUSTED
+    await site.goes_on()

@@ -1,0 +1,106 @@
+"""Which texts are ids: decimal, in the range of the gateway's edition, and nothing that only looks like it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qc_adapter.commands.model import Follow
+from qc_adapter.gateway import requests
+from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.rpc.parse import AGENT_ID_MIN, LONGEST_CONFIRMATION_SECONDS, Parser
+from qc_adapter.v1 import quality_control_pb2 as pb
+
+maxima = st.sampled_from([59999, 999999])
+odd = st.sampled_from(
+    ["", "0", "100", "101", "0101", "+101", "-101", "101 ", " 101", "101\n", "1_01", "1e3", "101.0", "１０１", "٣٠٠",
+     "59999", "60000", "999999", "1000000", "9" * 40, "../101", "101/292", "\x00101"]
+)  # fmt: skip
+
+
+def accepted(parser, text):
+    try:
+        return parser.agent_id(text) == text
+    except InvalidRequest as refused:
+        assert refused.reason == "INVALID_AGENT_ID"
+        assert len(refused.message) < 250
+        assert refused.message.isascii()
+        return False
+
+
+def is_id(text, longest):
+    plain = text.isascii() and text.isdigit() and not text.startswith("0")
+    return plain and len(text) < 10 and AGENT_ID_MIN <= int(text) <= longest
+
+
+@given(maxima, odd | st.text(max_size=12) | st.integers(-10, 2_000_000).map(str) | st.from_regex(r"\A[0-9]{1,9}\Z"))
+def test_a_text_is_an_id_only_in_range(longest, text):
+    """An id is accepted if and only if it is plain decimal without leading zero and in range."""
+    assert accepted(Parser(longest, 10.0), text) == is_id(text, longest)
+
+
+@given(odd | st.integers(101, 300).map(str), odd | st.integers(101, 300).map(str))
+def test_a_pair_names_every_problem_at_once(agent_id, work_no):
+    """Both ids are checked before a caller hears of one; equal valid ids are a self-inspection."""
+    request = pb.ListenRequest(agent_id=agent_id, work_no=work_no)
+    bad = [field for field, text in (("agent_id", agent_id), ("work_no", work_no)) if not is_id(text, 59999)]
+    if not bad and agent_id != work_no:
+        Parser(59999, 10.0).pair(request)
+        return
+    with pytest.raises(InvalidRequest) as refused:
+        Parser(59999, 10.0).pair(request)
+    assert [field for field, _ in refused.value.violations] == (bad or ["work_no"])
+    assert refused.value.reason == ("INVALID_AGENT_ID" if bad else "SELF_INSPECTION")
+
+
+@given(st.text(max_size=140) | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=140))
+def test_a_request_id_is_short_printable_ascii(request_id):
+    """A request id goes into logs and keys: 1 to 128 printable ASCII characters, or empty for none."""
+    request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(request_id=request_id))
+    good = len(request_id) <= 128 and all("!" <= char <= "~" for char in request_id)
+    try:
+        command = Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+    except InvalidRequest as refused:
+        assert not good
+        assert [field for field, _ in refused.violations] == ["options.request_id"]
+    else:
+        assert good
+        assert command.request_id == request_id
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(-999_999_999, 999_999_999))
+def test_confirm_within_is_positive_and_bounded(seconds, nanos):
+    """Any duration over 0 and up to the bound is taken as it is; any other is refused."""
+    options = pb.CommandOptions()
+    options.confirm_within.seconds, options.confirm_within.nanos = seconds, nanos
+    request = pb.InterceptRequest(agent_id="101", work_no="292", options=options)
+    wanted = seconds + nanos / 1e9
+    try:
+        command = Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+    except InvalidRequest:
+        assert not 0 < wanted <= LONGEST_CONFIRMATION_SECONDS
+    else:
+        assert command.confirm_within_seconds == pytest.approx(wanted)
+
+
+@given(st.integers(-5, 10))
+def test_follow_takes_the_values_of_the_contract_only(number):
+    """Every value of the proto enum has its meaning, and a number beyond it is refused by name."""
+    request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(follow=number))
+    if number in pb.Follow.values():
+        command = Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+        assert command.follow is Follow[pb.Follow.Name(number).removeprefix("FOLLOW_")]
+    else:
+        with pytest.raises(InvalidRequest, match=f"options.follow: has no value {number}"):
+            Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+
+
+@given(st.text(max_size=70) | st.sampled_from(["1456401416-3", ".", "..", "a/b", "a?b=c", "a%2fb"]))
+def test_a_call_id_never_leaves_its_place_in_the_path(call_id):
+    """What is accepted as a call id is one quoted part of the path; dots that would climb out are refused."""
+    try:
+        request = requests.intercept("101", "292", Parser(59999, 10.0).call_id(call_id))
+    except InvalidRequest as refused:
+        assert [field for field, _ in refused.violations] == ["call_id"]
+    else:
+        assert request.path.count("/") == (5 if call_id else 4)
+        assert not set(request.path) & set("?#; \\")
