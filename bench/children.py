@@ -9,13 +9,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
 
 ANSWER_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -42,7 +44,7 @@ class Footprint:
         rss_pages = int((proc / "statm").read_text().split()[1])
         return cls(
             rss_bytes=rss_pages * os.sysconf("SC_PAGE_SIZE"),
-            fds=len(os.listdir(proc / "fd")),
+            fds=len(list((proc / "fd").iterdir())),
             threads=int(fields[17]),
             cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
         )
@@ -148,16 +150,17 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def running(simulator: Mapping[str, Any], adapter: Mapping[str, str]) -> AsyncIterator[Bench]:
+async def running(
+    simulator: Mapping[str, Any] | None, adapter: Mapping[str, str], gateway: str = "simulator_child"
+) -> AsyncIterator[Bench]:
     """Run both on free loopback ports; a child that does not end cleanly fails the run."""
     with tempfile.TemporaryDirectory(prefix="qc-load-") as folder:
         place = Path(folder)
         async with contextlib.AsyncExitStack() as stack:
-            gateway = await Child.start(
-                "simulator_child", json.dumps(dict(simulator)), errors=place / "simulator.err", environment={}
-            )
-            stack.push_async_callback(_end, "simulator", gateway)
-            url = str(await gateway.ask("url"))
+            settings = [] if simulator is None else [json.dumps(dict(simulator))]
+            site = await Child.start(gateway, *settings, errors=place / "gateway.err", environment={})
+            stack.push_async_callback(_end, "gateway", site)
+            url = str(await site.ask("url"))
             environment = {
                 "QC_GATEWAY_URL": url,
                 "QC_LISTEN": "127.0.0.1:0",
@@ -171,7 +174,7 @@ async def running(simulator: Mapping[str, Any], adapter: Mapping[str, str]) -> A
             http = await stack.enter_async_context(
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), trust_env=False)
             )
-            yield Bench(gateway, child, url, f"127.0.0.1:{port}", f"http://127.0.0.1:{ops_port}/metrics", log, http)
+            yield Bench(site, child, url, f"127.0.0.1:{port}", f"http://127.0.0.1:{ops_port}/metrics", log, http)
 
 
 async def _end(name: str, child: Child) -> None:

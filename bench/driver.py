@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +14,9 @@ from google.rpc import error_details_pb2, status_pb2
 from qc_adapter.v1 import quality_control_pb2 as pb
 from qc_adapter.v1 import quality_control_pb2_grpc as pb_grpc
 from qc_adapter.v1 import sessions_pb2, sessions_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Our name of the command -> the gateway's, as in the simulator's record and in the metrics.
 METHODS: Final = MappingProxyType(
@@ -57,6 +59,17 @@ class Result:
     messages: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """When a caller cancels its call: after a time, after that many messages, or not at all."""
+
+    after_seconds: float | None = None
+    after_messages: int = 0
+
+
+STAYS: Final = Leaving()
+
+
 class Callers:
     """All calls of a run, on one channel."""
 
@@ -80,8 +93,8 @@ class Callers:
             for agent_id in inspectors:
                 group.create_task(one(agent_id))
 
-    async def run(self, order: Order, cancel_after_seconds: float | None = None) -> Result:
-        """Give the order and read its stream to the end; cancel the call at that moment if it is still open."""
+    async def run(self, order: Order, leaving: Leaving = STAYS) -> Result:
+        """Give the order and read its stream to the end, or until the caller leaves."""
         request = _REQUESTS[order.rpc](
             agent_id=order.inspector,
             work_no=order.agent,
@@ -89,8 +102,8 @@ class Callers:
         )
         call = self._calls[order.rpc](request, timeout=DEADLINE_SECONDS)
         timer = None
-        if cancel_after_seconds is not None:
-            timer = asyncio.get_running_loop().call_later(cancel_after_seconds, call.cancel)
+        if leaving.after_seconds is not None:
+            timer = asyncio.get_running_loop().call_later(leaving.after_seconds, call.cancel)
         accepted, messages, ending = False, 0, ""
         try:
             async for update in call:
@@ -98,6 +111,8 @@ class Callers:
                 accepted = accepted or update.HasField("accepted")
                 if update.HasField("outcome"):
                     ending = pb.CommandOutcome.State.Name(update.outcome.state).lower()
+                if messages == leaving.after_messages:
+                    call.cancel()
         except asyncio.CancelledError:
             # grpc.aio raises this in the reader when the call is cancelled here, task or not.
             if not call.cancelled() or _being_cancelled():
@@ -121,8 +136,8 @@ def _refusal(error: grpc.aio.AioRpcError, *, accepted: bool, messages: int) -> R
         return Result("cancelled", "", accepted, messages)
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            status = status_pb2.Status.FromString(bytes(value))
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            status = status_pb2.Status.FromString(value)
             for detail in status.details:
                 detail.Unpack(info)
     retcode = info.metadata.get("retcode", "")

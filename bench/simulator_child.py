@@ -11,7 +11,7 @@ from typing import Any
 from bench.answers import answer
 from qc_adapter.simulator import Simulator, SimulatorSettings
 
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 1.0
 _NOT_COMMANDS = frozenset({"login", "forceLogin", "loginEx", "logout", "forceLogout", "resetSkill"})
 
 

@@ -28,7 +28,7 @@ from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.ops import Check, OpsServer
-from qc_adapter.rpc.calls import CallInterceptor
+from qc_adapter.rpc.calls import CallInterceptor, CallObserver
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.observers import CallLog, CallMetrics, Correlation
@@ -124,7 +124,8 @@ class Adapter:
 
     def _interceptor(self) -> CallInterceptor:
         """The chain: each observer's end runs in the reverse order, so the log line comes first."""
-        return CallInterceptor(_RPC_METHODS, [Correlation(Ids()), CallMetrics(self.metrics), CallLog()])
+        observers: list[CallObserver] = [Correlation(Ids()), CallMetrics(self.metrics), CallLog()]
+        return CallInterceptor(_RPC_METHODS, observers, streams_max=self._settings.streams_max)
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
@@ -164,7 +165,11 @@ class Adapter:
         self._log.info("stopped")
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import sys
 import traceback
@@ -51,13 +50,16 @@ COMMANDS: Final = (
 
 def main() -> None:
     """Run the command of this process and exit."""
+    if sys.argv[1:2] != ["serve"]:
+        # The core of gRPC writes lines of its own to standard error; what matters stands in the status.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(int(run(sys.argv[1:])))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
     if list(arguments) == ["--version"]:
-        print(importlib.metadata.version(PROGRAM))  # noqa: T201 - all there is to it
+        print(importlib.import_module("importlib.metadata").version(PROGRAM))  # noqa: T201 - all there is to it
         return Exit.OK
     json = "--json" in arguments
     try:
@@ -127,3 +129,9 @@ def _defect(error: Exception) -> CommandFailed:
     return CommandFailed(
         Exit.UNEXPECTED, f"unexpected {type(error).__name__} at {where}", advice="this is a defect: please report it"
     )
+
+
+def commands_markdown() -> str:
+    """Return the commands as a table for the documentation."""
+    rows = [f"| `{PROGRAM} {row.name}` | {row.summary} |" for row in COMMANDS]
+    return "\n".join(["| command | what it does |", "| --- | --- |", *rows]) + "\n"

@@ -55,9 +55,7 @@ class Behaviour:
     silence: Annotated[float, typer.Option(metavar="SECONDS", help="Without a poll until the sign-out.")] = 120.0
     poll_hold: Annotated[float, typer.Option(metavar="SECONDS", help="How long a poll without event is held.")] = 10.0
     no_recording: Annotated[bool, typer.Option("--no-recording", help="Calls are not recorded.")] = False
-    phone_connected: Annotated[bool, typer.Option("--phone-connected", help="Phones are off the hook for good.")] = (
-        False
-    )
+    phone_connected: Annotated[bool, typer.Option("--phone-connected", help="Phones are never hung up.")] = False
     calls_per_minute: Annotated[float, typer.Option(help="Calls that begin by themselves.")] = 0.0
     call_agents: Annotated[str, typer.Option(metavar="IDS", help="Who gets them, as 292,293; else anyone.")] = ""
     agent_id_max: Annotated[int, typer.Option(help="59999, or 999999 as newer gateways have it.")] = 59999

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -16,7 +14,7 @@ from qc_adapter.v1 import quality_control_pb2 as pb
 from qc_adapter.v1 import sessions_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from qc_adapter.cli.stage import Stage
 
@@ -25,8 +23,6 @@ AGENT: Final = "292"
 #: Signed in as well, and without a call.
 IDLE_AGENT: Final = "293"
 _CALL_SECONDS: Final = 20.0
-_PATIENCE_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.02
 
 
 class StoryFailed(Exception):
@@ -50,7 +46,7 @@ class Story:
         await self._listen()
         await self._intercept()
         await self._refusal()
-        await self._log_line()
+        self._log_line()
         await self._metrics()
 
     def _where(self) -> None:
@@ -70,7 +66,7 @@ class Story:
         self._step(
             1,
             f"Inspector {INSPECTOR} and the agents {AGENT} and {IDLE_AGENT} sign in",
-            "InspectorSessions.SignIn. The adapter keeps the GUIDs and polls for events, which keeps the sign-ins alive.",
+            "InspectorSessions.SignIn. The adapter keeps the GUIDs and polls, which keeps the sign-ins alive.",
         )
         for agent_id in (INSPECTOR, AGENT, IDLE_AGENT):
             request = sessions_pb2.SignInRequest(agent_id=agent_id, password="", phone_number=f"40{agent_id}")
@@ -123,27 +119,22 @@ class Story:
         else:
             raise StoryFailed("the second intercept was not refused")
 
-    async def _log_line(self) -> None:
+    def _log_line(self) -> None:
         self._step(6, "The log line of the intercept", "One JSON object for each finished call.")
-        found = await _wait_for(self._intercept_line)
-        self._output.line(f"   {found}")
+        self._output.line(f"   {self._intercept_line()}")
 
     def _intercept_line(self) -> str:
         for line in self._log_file.read_bytes().splitlines():
             entry = orjson.loads(line)
             if entry.get("method") == "intercept" and entry.get("grpc_code") == "OK":
                 return line.decode()
-        return ""
+        raise StoryFailed("the log has no line of the intercept")
 
     async def _metrics(self) -> None:
         self._step(7, "The metrics of the intercept", f"From {self._stage.ops_url}/metrics, for Prometheus.")
-        for line in await self._stage.metrics():
-            if 'method="intercept"' in line and "_bucket{" not in line:
+        found = [line for line in await self._stage.metrics() if 'method="intercept"' in line]
+        if not found:
+            raise StoryFailed("the metrics have no line of the intercept")
+        for line in found:
+            if "_bucket{" not in line:
                 self._output.line(f"   {line}")
-
-
-async def _wait_for(look: Callable[[], str]) -> str:
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while not (found := look()):
-            await asyncio.sleep(_LOOK_SECONDS)
-    return found

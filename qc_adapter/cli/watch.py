@@ -84,7 +84,8 @@ class Watching:
             if self.output.json:
                 self.output.message(message)
             elif not message.HasField("bookmark"):
-                self.output.line((f"{datetime.now().astimezone():%H:%M:%S.%f} ", DIM), *watch_parts(message))
+                now = datetime.now().astimezone().time().isoformat("milliseconds")
+                self.output.line((f"{now}  ", DIM), *watch_parts(message))
             if self.done:
                 return
 

@@ -52,6 +52,11 @@ class CommandRun:
         """Whether it is known what became of the command."""
         return self.verdict is not None or self.failure is not None
 
+    @property
+    def doubted(self) -> OutcomeUnknown | None:
+        """Why it is not known whether the gateway took the command, as long as no event has settled it."""
+        return None if self.finished else self._unknown
+
     def mark_sent(self) -> None:
         """Note that the request goes out now: events count from here."""
         self.sent = True

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 STALE_GUID: Final = frozenset({"000-003", "100-006"})
 #: Of what is left of the caller's deadline, the part that the gateway's reply may take; the rest is for the events.
 SENDING_SHARE: Final = 0.8
+#: With less than this left no reply could be read in time: rather nothing is sent than an outcome unknown.
+LEAST_SECONDS: Final = 0.01
 #: How long a renewal that overtook the command may take to reach the store.
 RENEWAL_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
@@ -170,7 +172,7 @@ class CommandRunner:
             run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")
         except BaseException:
             # Cancelled before it was sent, or at the end of the process: nobody may wait for a receipt for ever.
-            run.fail(Draining(run.feed.cursor(run.start)), "unknown" if run.sent else "not_sent")
+            run.fail(_cut_off(run), "unknown" if run.sent else "not_sent")
             raise
 
     async def _send(self, run: CommandRun, deadline: Deadline) -> Receipt:
@@ -189,6 +191,10 @@ class CommandRunner:
         return await self._send_once(run, newer, deadline)
 
     async def _send_once(self, run: CommandRun, session: Session, deadline: Deadline) -> Receipt:
+        if deadline.remaining_seconds < LEAST_SECONDS:
+            raise DeadlineExceeded(
+                f"too little time is left to send {run.command.method}: nothing was done", "not_sent"
+            )
         try:
             receipt = await self._gateway.send(session, run.command.request, deadline, run.mark_sent)
         except (GatewayRefused, OutcomeUnknown) as failure:
@@ -243,8 +249,15 @@ class CommandRunner:
                     return
             elif told and released:
                 return
-            elif not await subscription.wait(deadline.remaining_seconds, to_the_end=told):
-                raise _too_late(run, subscription.cursor)
+            else:
+                await self._wait(run, subscription, deadline, told=told)
+
+    async def _wait(self, run: CommandRun, subscription: Subscription, deadline: Deadline, *, told: bool) -> None:
+        """Wait for an event or the verdict; raises when none can be waited for any more."""
+        if run.doubted is not None and self._hub.draining:
+            raise run.doubted  # `Draining` would invite a repetition
+        if not await subscription.wait(deadline.remaining_seconds, to_the_end=told):
+            raise _too_late(run, subscription.cursor)
 
 
 def _room(run: CommandRun, subscription: Subscription, *, told: bool) -> int:
@@ -263,6 +276,14 @@ def _releases(run: CommandRun, entry: Entry) -> bool:
         and isinstance(entry.item, AgentEvent)
         and releases(entry.item.event_type, run.command.effects)
     )
+
+
+def _cut_off(run: CommandRun) -> AdapterError:
+    """Say what is known of a run whose reply nobody waits for: `Draining` invites a repetition, so only if unsent."""
+    if not run.sent:
+        return Draining(run.feed.cursor(run.start))
+    method = run.command.method
+    return OutcomeUnknown(method, f"{method} was sent and this replica shut down before the gateway answered")
 
 
 def _too_late(run: CommandRun, cursor: str) -> DeadlineExceeded:

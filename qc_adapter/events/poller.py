@@ -22,6 +22,7 @@ from qc_adapter.model.errors import (
     GatewayMisconfigured,
     GatewayRefused,
     GatewayUnavailable,
+    NotSignedIn,
     PollFailed,
     SessionLost,
     SessionUnreadable,
@@ -126,7 +127,10 @@ class Poller:
             except (StoreUnavailable, SessionUnreadable) as failure:
                 await asyncio.sleep(self._degraded(failure.message))
                 continue
-            if session is None or session.event_source is not EventSource.POLL:
+            if session is None:
+                self._feed.end(NotSignedIn(self._agent_id))
+                return
+            if session.event_source is not EventSource.POLL:
                 return
             pause = await self._step(session)
             if pause is None:
@@ -197,7 +201,7 @@ class Poller:
     async def _refused(self, session: Session, refusal: GatewayRefused) -> float | None:
         if refusal.retcode == GUID_REFUSED or refusal.retcode in SIGNED_OUT:
             if await self._newer(session):
-                return 0.0
+                return self._pace.pause_seconds
             self._refusals += 1
             if refusal.retcode in SIGNED_OUT or self._refusals >= BORNE_REFUSALS:
                 self._lost(session, refusal)

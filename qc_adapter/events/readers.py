@@ -76,6 +76,8 @@ class Readers:
         if self._hub.draining:
             return
         if session.event_source is not EventSource.POLL:
+            if session.agent_id not in self._tasks:
+                self._pollers.pop(session.agent_id, None)  # what it found out was about an older sign-in
             self._hub.feed(session.agent_id).reopen()
             return
         poller = self._pollers.get(session.agent_id)
@@ -144,10 +146,12 @@ class Readers:
             await asyncio.sleep(self._look_seconds)
 
     async def _look_once(self) -> None:
+        known = dict(self._pollers)  # a listing says nothing about a session that came after it began
         stored = set(await self._directory.agent_ids())
         self._unreadable &= stored
-        for agent_id in self._pollers.keys() - stored:
-            self.forget(agent_id)
+        for agent_id in known.keys() - stored:
+            if self._pollers.get(agent_id) is known[agent_id]:
+                self.forget(agent_id)
         for agent_id in stored:
             poller = self._pollers.get(agent_id)
             if poller is not None and poller.status.state is not PollState.LOST:

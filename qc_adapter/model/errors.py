@@ -19,6 +19,7 @@ AdapterError
 ├── InvalidCursor                 the text is not a cursor
 ├── SlowConsumer                  the reader fell further behind than the log keeps
 ├── StoreUnavailable              the session store cannot be reached
+├── TooManyStreams                this replica has as many open streams as it may
 ├── Draining                      this replica is going away
 └── NotAvailable                  the operation is not offered by this version
 """
@@ -188,6 +189,13 @@ class StoreUnavailable(AdapterError):
     def __init__(self, operation: str, why: str) -> None:
         super().__init__(f"the session store cannot be reached ({operation}: {why}): try again")
         self.operation = operation
+
+
+class TooManyStreams(AdapterError):
+    """This replica has as many open streams as it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"this replica has {most} open streams, which is its limit: try another one, or later")
 
 
 class Draining(AdapterError):

@@ -19,8 +19,8 @@ import structlog
 from grpc import StatusCode
 
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError
-from qc_adapter.rpc.errors import internal_status, to_status
+from qc_adapter.model.errors import AdapterError, TooManyStreams
+from qc_adapter.rpc.errors import internal_status, outcome_of, to_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -32,6 +32,8 @@ _DETAILS: Final = "grpc-status-details-bin"
 #: Kept of the caller's time so that our status arrives before the caller gives up by itself.
 _RESERVE_PART: Final = 0.1
 _RESERVE_SECONDS: Final = 0.25
+#: Clients round a timeout up by as much on the wire: 100 s arrive as 101 s.
+_ROUNDED_PART: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -86,16 +88,21 @@ def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> Deadline:
     remaining = context.time_remaining()
     if remaining is None:
         return Deadline.never()
-    return Deadline.after(remaining - min(_RESERVE_SECONDS, _RESERVE_PART * remaining))
+    reserve = min(_RESERVE_SECONDS, _RESERVE_PART * remaining) + _ROUNDED_PART * remaining
+    return Deadline.after(remaining - reserve)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services; health and reflection pass as they are."""
 
-    def __init__(self, methods: Mapping[str, str], observers: Sequence[CallObserver]) -> None:
-        """Take the gateway's name of the operation by rpc name, and the observers in their order."""
+    def __init__(
+        self, methods: Mapping[str, str], observers: Sequence[CallObserver], *, streams_max: int = 10_000
+    ) -> None:
+        """Take the gateway's name of the operation by rpc name, the observers in their order, and the most streams."""
         self._methods = methods
         self._observers = observers
+        self._streams_max = streams_max
+        self._streams = 0
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -146,7 +153,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context, streaming=True)
+            self._streams += 1
             try:
+                self._admit()
                 # Closed here and now: cleanup must not wait for the garbage collector.
                 async with aclosing(answer_many(request, context)) as messages:
                     async for message in messages:
@@ -155,11 +164,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await _answer(call, context, failure)
                 raise
             finally:
+                self._streams -= 1
                 self._end(call)
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, **codec)
         return grpc.unary_unary_rpc_method_handler(unary, **codec)
+
+    def _admit(self) -> None:
+        if self._streams > self._streams_max:
+            raise TooManyStreams(self._streams_max)
 
     def _end(self, call: Call) -> None:
         for observer in reversed(self._observers):
@@ -176,7 +190,7 @@ async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failu
         answer, status = to_status(failure, "" if call.method == call.rpc else call.method)
         call.code, call.reason = answer.code, answer.reason
         call.retcode = getattr(failure, "retcode", "") or call.retcode
-        call.outcome = getattr(failure, "outcome", "") or call.outcome
+        call.outcome = outcome_of(failure) or call.outcome
         await _abort(context, answer.code, status)
     elif isinstance(failure, Exception):
         call.code = StatusCode.INTERNAL

@@ -73,6 +73,7 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.CursorExpired: Answer(StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     errors.SlowConsumer: Answer(StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER"),
     errors.StoreUnavailable: Answer(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", retry=True),
+    errors.TooManyStreams: Answer(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry=True),
     errors.Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING", retry=True),
     errors.NotAvailable: Answer(StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET"),
 }
@@ -126,6 +127,11 @@ def to_status(error: errors.AdapterError, method: str) -> tuple[Answer, status_p
     return answer, status
 
 
+def outcome_of(error: errors.AdapterError) -> str:
+    """Return what is known of the effect when a call ends with this error: `not_sent`, `unknown`, or nothing."""
+    return getattr(error, "outcome", "unknown" if isinstance(error, errors.OutcomeUnknown) else "")
+
+
 def internal_status() -> status_pb2.Status:
     """Return the status of a defect of our own; what it was stands in the log only."""
     status = status_pb2.Status(
@@ -140,7 +146,7 @@ def _metadata(error: errors.AdapterError, method: str) -> dict[str, str]:
         "method": getattr(error, "method", "") or method,
         "retcode": getattr(error, "retcode", ""),
         "cursor": getattr(error, "cursor", ""),
-        "outcome": getattr(error, "outcome", "unknown" if isinstance(error, errors.OutcomeUnknown) else ""),
+        "outcome": outcome_of(error),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -131,20 +131,17 @@ class SessionService:
 
     async def _finish(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
         """Run the work to its end in a task of our own, whatever becomes of the caller."""
-
-        async def alone() -> T:
-            with self._only(agent_id):
-                return await work
-
         if agent_id in self._busy:
             work.close()
             raise SessionBusy(agent_id)
-        task = asyncio.create_task(alone(), name=f"session {agent_id}")
+        self._busy.add(agent_id)  # at once: the task begins later, and a second call may come before
+        task = asyncio.create_task(work, name=f"session {agent_id}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda done: self._ended(agent_id, done))
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, agent_id: str, task: asyncio.Task[Any]) -> None:
+        self._busy.discard(agent_id)
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a caller that went away does not read it

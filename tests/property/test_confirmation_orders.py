@@ -59,9 +59,7 @@ def test_complete_needs_the_proof(operation, before, told):
     if confirmation.complete:
         assert confirmation.confirmed
         after = told[confirmation.confirmed_at :]
-        ended = any(
-            releases(event_type, operation.effects) and call_id not in before for event_type, call_id in after
-        )
+        ended = any(releases(event_type, operation.effects) and call_id not in before for event_type, call_id in after)
         assert not confirmation.missing or ended
 
 

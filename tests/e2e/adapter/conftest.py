@@ -231,7 +231,7 @@ class Site:
 
     def watch(self, agent_id="101", cursor="", **more):
         """Begin a watch."""
-        return self.events.Watch(events_pb2.WatchRequest(agent_id=agent_id, cursor=cursor, **more), timeout=40)
+        return self.events.Watch(events_pb2.WatchRequest(agent_id=agent_id, cursor=cursor, **more), timeout=15)
 
     def sign_in(self, agent_id="101", **more):
         """Begin a sign-in."""
@@ -243,8 +243,8 @@ class Site:
         updates = []
         try:
             if isinstance(call, grpc.aio.UnaryStreamCall):
-                async for update in call:
-                    updates.append(update)  # noqa: PERF401 - what came before the error counts
+                while (update := await call.read()) is not grpc.aio.EOF:
+                    updates.append(update)
             else:
                 updates.append(await call)
         except grpc.aio.AioRpcError as error:
@@ -335,7 +335,7 @@ def _kinds():
 def _sockets():
     """How many sockets the process holds."""
     found = 0
-    for number in range(os.sysconf("SC_OPEN_MAX") if not _FILES.is_dir() else 1 + max(map(int, os.listdir(_FILES)))):
+    for number in [int(path.name) for path in _FILES.iterdir()]:
         with contextlib.suppress(OSError):
             found += stat.S_ISSOCK(os.fstat(number).st_mode)
     return found

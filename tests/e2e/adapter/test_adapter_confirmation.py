@@ -164,8 +164,9 @@ async def test_a_session_whose_events_others_read_stays_unconfirmed(open_site, u
     request = sessions_pb2.AdoptRequest(agent_id="101", guid=guid, event_source=sessions_pb2.EVENT_SOURCE_NONE)
     assert (await site.ending(site.sessions.Adopt(request, timeout=20))).code is StatusCode.OK
     site.simulator.start_call("292")
-    listen = qc.ListenRequest(agent_id="101", work_no="292", options=qc.CommandOptions(follow=qc.FOLLOW_NONE))
-    assert (await site.ending(site.commands.Listen(listen, timeout=20))).kinds == ["accepted"]
+    listen = qc.ListenRequest(agent_id="101", work_no="292")
+    listen.options.confirm_within.FromMilliseconds(100)
+    assert (await site.ending(site.commands.Listen(listen, timeout=20))).outcome == "UNCONFIRMED"
     await until(lambda: site.simulator.state_of("101") == "LISTENING")
     assert (await site.ending(site.intercept(confirm_within=0.2))).outcome == "UNCONFIRMED"
     assert site.simulator.state_of("101") == "INTERCEPTED"

@@ -122,6 +122,7 @@ async def test_the_outcome_stands_where_it_was_decided(desk):
     trip = await desk.gate.arrived()
     trip.go()
     trip.accept()
+    await first.until(1)
     desk.tell(TALKING, RECORD, READY, call_id="7-1")
     await first.end()
     second = desk.follow(request_id="once")
@@ -439,6 +440,23 @@ async def test_a_caller_behind_the_log_is_told_so(small_desk):
     with pytest.raises(SlowConsumer) as slow:
         await caller.end()
     assert slow.value.cursor == caller.updates[0].cursor
+
+
+async def test_a_late_caller_gets_the_verdict_although_the_log_forgot(small_desk):
+    """Who repeats a command after its events are gone from the log still learns what became of it."""
+    desk = small_desk
+    first = desk.follow(request_id="once")
+    trip = await desk.gate.arrived()
+    trip.go()
+    trip.accept()
+    await first.until(1)
+    desk.tell(TALKING, RECORD, call_id="7-1")
+    await first.end()
+    desk.tell(*["AgentEvent_Hold"] * 6)
+    late = desk.follow(request_id="once")
+    updates = await late.end()
+    assert late.kinds == ["accepted", "outcome"]
+    assert updates[-1].verdict == first.updates[-1].verdict
 
 
 # --- callers that go away

@@ -52,7 +52,7 @@ def test_busy_for_reason_three_is_forced(reason):
     assert translated("AgentState_SetNotReady_Success", {"reason": 200}).details.fields["forced"] is False
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1" * 15, 1.5, True, None, {}, "١"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1" * 15, 1.5, True, None, {}, "\u0661"])
 def test_a_time_that_is_none_is_left_out(value):
     """Only whole milliseconds of our calendar become a time."""
     assert "login_time" not in translated("AgentOther_ShutdownService", {"loginTime": value}).details.fields

@@ -153,7 +153,7 @@ def test_a_retcode_is_answered_as_designed(code, status, reason, retry):
     assert "outcome" not in info.metadata
 
 
-@pytest.mark.parametrize(("kind", "status", "reason", "retry"), OWN_BY_DESIGN, ids=lambda value: str(value))
+@pytest.mark.parametrize(("kind", "status", "reason", "retry"), OWN_BY_DESIGN, ids=str)
 def test_an_own_finding_is_answered_as_designed(kind, status, reason, retry):
     """The rows of the design's error table hold for what the adapter itself finds."""
     answer = BY_ERROR[kind]

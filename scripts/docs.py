@@ -1,0 +1,115 @@
+"""Write the parts of the documents that come from tables in the code, or with --check say what is out of date."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from qc_adapter.cli.entry import commands_markdown
+from qc_adapter.cli.exits import exit_codes_markdown
+from qc_adapter.cli.explain import told
+from qc_adapter.gateway.retcodes import RETCODES
+from qc_adapter.model import errors
+from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, Answer
+from qc_adapter.settings import settings_markdown
+from qc_adapter.telemetry.catalogue import catalogue_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+#: `<!-- generated NAME -->` to `<!-- end NAME -->`; what stands between is ours.
+_PART: Final = re.compile(r"(<!-- generated (?P<name>[\w-]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
+#: Not in the table of errors: `InvalidRequest` carries its reason itself.
+_REQUEST_REASONS: Final = {
+    "INVALID_AGENT_ID": "an agent id is missing, out of range, or not a plain decimal number",
+    "SELF_INSPECTION": "inspector and inspected agent are the same",
+    "INVALID_ARGUMENT": "another field of the request is wrong; BadRequest names it",
+}
+
+
+def errors_markdown() -> str:
+    """Return what the adapter itself finds, as a table."""
+    rows = [_row("INVALID_ARGUMENT", f"`{reason}`", "", meaning) for reason, meaning in _REQUEST_REASONS.items()]
+    rows += [
+        _row(answer.code.name, f"`{answer.reason}`", _retry(answer), _sentence(error))
+        for error, answer in BY_ERROR.items()
+        if error is not errors.InvalidRequest
+    ]
+    return _table(("status", "reason", "retry", "cause"), rows)
+
+
+def refusals_markdown() -> str:
+    """Return the reasons that stand for return codes of the gateway, as a table."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for retcode, answer in BY_RETCODE.items():
+        found.setdefault((answer.code.name, answer.reason, _retry(answer)), []).append(retcode)
+    rows = [
+        _row(code, f"`{reason}`", retry, ", ".join(f"`{one}`" for one in retcodes))
+        for (code, reason, retry), retcodes in found.items()
+    ]
+    rows.append(_row("by its category", "`GATEWAY_REFUSED`", "", "every other return code; see the list below"))
+    return _table(("status", "reason", "retry", "return codes of the gateway"), rows)
+
+
+def retcodes_markdown() -> str:
+    """Return every listed return code with what a caller gets and what to do, as a table."""
+    rows = []
+    for found in RETCODES.values():
+        answer = told(found)
+        status = f"{answer.code.name} `{answer.reason}`" if answer.reason else answer.code.name
+        rows.append(_row(f"`{found.code}`", found.meaning, status, _retry(answer), found.advice, found.source))
+    return _table(("retcode", "meaning", "a caller gets", "retry", "what to do", "source"), rows)
+
+
+PARTS: Final[Mapping[str, Callable[[], str]]] = {
+    "commands": commands_markdown,
+    "errors": errors_markdown,
+    "exit-codes": exit_codes_markdown,
+    "metrics": catalogue_markdown,
+    "refusals": refusals_markdown,
+    "retcodes": retcodes_markdown,
+    "settings": settings_markdown,
+}
+
+
+def renewed(text: str) -> str:
+    """Return a page with its generated parts made anew; an unknown name is an error."""
+    return _PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}{part[3]}", text)
+
+
+def main() -> None:
+    """Write, or check."""
+    stale = [(page, text) for page in PAGES if (text := renewed(page.read_text())) != page.read_text()]
+    if "--check" not in sys.argv[1:]:
+        for page, text in stale:
+            page.write_text(text)
+        return
+    if stale:
+        names = ", ".join(str(page.relative_to(ROOT)) for page, _ in stale)
+        raise SystemExit(f"generated parts are not up to date ({names}): run `make docs` and commit")
+
+
+def _sentence(error: type[errors.AdapterError]) -> str:
+    first = (error.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return first[0].lower() + first[1:]
+
+
+def _retry(answer: Answer) -> str:
+    return "yes" if answer.retry else ""
+
+
+def _row(*cells: str) -> str:
+    escaped = (cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def _table(heads: tuple[str, ...], rows: list[str]) -> str:
+    return "\n".join([_row(*heads), _row(*["---"] * len(heads)), *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    main()

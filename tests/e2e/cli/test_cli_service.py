@@ -1,0 +1,226 @@
+"""The commands that run or check something: serve, check, explain, simulate, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import signal
+import socket
+import ssl
+import subprocess
+
+import aiohttp
+import grpc
+import orjson
+import pytest
+
+from qc_adapter.v1 import events_pb2, events_pb2_grpc
+
+FREE_PORTS = {"QC_LISTEN": "127.0.0.1:0", "QC_OPS_LISTEN": "127.0.0.1:0"}
+
+
+@pytest.fixture
+def serving(simulator, start):
+    """A function that starts `serve` against the simulator; returns the process and its `started` line."""
+
+    async def begin(**environment):
+        defaults = FREE_PORTS | {"QC_GATEWAY_URL": simulator.url, "QC_DRAIN_SECONDS": "0", "QC_GRACE_SECONDS": "2"}
+        running = await start("serve", **(defaults | environment))
+        return running, orjson.loads(await running.line_with('"started"'))
+
+    return begin
+
+
+async def test_sigterm_drains_serve(serving, qc):
+    """Open streams end with UNAVAILABLE and a cursor, and the process ends with 0."""
+    running, started = await serving()
+    target = started["listen"]
+    assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--target", target)).code == 0
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = events_pb2_grpc.InspectorEventsStub(channel)
+        messages = aiter(stub.Watch(events_pb2.WatchRequest(agent_id="101"), timeout=30))
+        assert (await anext(messages)).HasField("subscribed")
+        running.send(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            while True:
+                await anext(messages)
+    ended = await running.end()
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert ended.code == 0, ended.err
+    names = [one["event"] for one in ended.objects]
+    assert names.index("draining") < names.index("stopped")
+    assert ended.err == ""
+
+
+async def test_ctrl_c_ends_serve_cleanly(serving):
+    """By hand it ends as in the cluster."""
+    running, _ = await serving()
+    running.send(signal.SIGINT)
+    ended = await running.end()
+    assert ended.code == 0
+    assert "Traceback" not in ended.out + ended.err
+
+
+async def test_serve_says_that_a_port_is_taken(simulator, adapter, qc):
+    """A second service on the port is no success."""
+    ended = await qc(
+        "serve", **(FREE_PORTS | {"QC_GATEWAY_URL": simulator.url, "QC_LISTEN": f"127.0.0.1:{adapter.port}"})
+    )
+    assert ended.code == 1
+    assert "QC_LISTEN" in ended.err
+    assert "Traceback" not in ended.err + ended.out
+
+
+async def test_serve_warns_of_unknown_settings_only(serving):
+    """A misspelt setting is told; what only callers use is none."""
+    running, _ = await serving(QC_TARGET="127.0.0.1:1", QC_LOG_LEVLE="debug")
+    running.send(signal.SIGTERM)
+    warned = [one["detail"] for one in (await running.end()).objects if one["event"] == "setting_doubtful"]
+    assert warned == ["QC_LOG_LEVLE is not a setting: did you mean QC_LOG_LEVEL?"]
+
+
+async def test_check_can_try_store_and_gateway(simulator, redis_url, qc):
+    """With --connect both are reached, or it is said which one is not."""
+    good = await qc("check", "--connect", QC_GATEWAY_URL=simulator.url, QC_STORE_URL=redis_url)
+    assert good.code == 0, good.out + good.err
+    assert "gateway  127.0.0.1" in good.out
+    bad = await qc("check", "--connect", QC_GATEWAY_URL="https://127.0.0.1:1", QC_STORE_URL="redis://127.0.0.1:1")
+    assert bad.code == 4
+    assert "gateway  cannot be connected to" in bad.out
+    assert "store  the session store cannot be reached" in bad.out
+
+
+async def test_colours_are_for_terminals_only(script):
+    """A terminal gets colours, unless NO_COLOR is set."""
+    shown = []
+    for extra in ({}, {"NO_COLOR": "1"}):
+        ours, theirs = pty.openpty()
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        process = await asyncio.create_subprocess_exec(
+            script,
+            "explain",
+            "0",
+            stdout=theirs,
+            stderr=subprocess.DEVNULL,
+            env=environment | {"TERM": "xterm"} | extra,
+        )
+        await process.wait()
+        os.close(theirs)
+        shown.append(_read_all(ours))
+    assert b"\x1b[" in shown[0]
+    assert b"\x1b[3" not in shown[1]
+
+
+def _read_all(descriptor):
+    found = b""
+    try:
+        while part := os.read(descriptor, 65536):
+            found += part
+    except OSError:
+        return found  # the other side of the terminal is closed
+    finally:
+        os.close(descriptor)
+    return found
+
+
+async def test_simulate_says_what_it_offers(start):
+    """Its curl lines work as they stand, and Ctrl-C ends it with 0."""
+    running = await start("simulate", "--listen", "127.0.0.1:0", "--seed", "1")
+    url = (await running.line_with("CC-Gateway simulator on")).split()[-1]
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/simulator") as reply:
+        assert "POST /simulator/calls" in await reply.json()
+    running.send(signal.SIGINT)
+    ended = await running.end()
+    assert ended.code == 0
+    assert f"curl -s -X PUT {url}/agentgateway/resource/qualitycontrol/101/intercept/292" in ended.out
+    assert ended.err == "Ctrl-C ends it.\n"
+
+
+async def test_simulate_takes_a_scenario_and_switches(start, tmp_path):
+    """What the file says is there at once; TLS has a certificate that can be trusted."""
+    scenario, certificate = tmp_path / "s.json", tmp_path / "ca.pem"
+    scenario.write_bytes(orjson.dumps({"agents": [{"agent_id": "333", "inspector": False}]}))
+    running = await start(
+        *("simulate", "--listen", "127.0.0.1:0", "--tls-port", "0", "--save-certificate", str(certificate)),
+        *("--scenario", str(scenario), "--set", "event_time=true", "--no-recording"),
+    )
+    url = (await running.line_with("CC-Gateway simulator on")).split()[-1]
+    assert url.startswith("https://")
+    trust = ssl.create_default_context(cafile=certificate)
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/simulator/state", ssl=trust) as reply:
+        assert (await reply.json())["agents"]["333"]["inspector"] is False
+    running.send(signal.SIGTERM)
+    assert (await running.end()).code == 0
+
+
+async def test_the_demo_tells_the_whole_story(qc):
+    """From sign-in to metrics, with status 0."""
+    ended = await qc("demo")
+    assert ended.code == 0, ended.err
+    for said in (
+        "accepted",
+        "AgentEvent_Talking",
+        "AgentMediaEvent_Record",
+        "CONFIRMED",
+        '"method":"intercept"',
+        'qc_requests_total{code="OK",method="intercept"} 1.0',
+        "WRONG_INSPECTION_STATE",
+    ):
+        assert said in ended.out
+    assert ended.err == ""
+
+
+async def test_the_demo_goes_round_ports_that_are_taken(start, qc):
+    """With every usual port busy it takes free ones, keeps running, and Ctrl-C ends it."""
+    taken = [hold(port) for port in (8043, 50051, 8080)]
+    try:
+        running = await start("demo", "--keep")
+        target = (await running.line_with("adapter, gRPC")).split()[-1]
+        assert target != "127.0.0.1:50051"
+        await running.line_with("It keeps running")
+        assert (await qc("sessions", "101", "--json", "--target", target)).objects[0]["agentId"] == "101"
+        running.send(signal.SIGINT)
+        ended = await running.end()
+    finally:
+        for one in taken:
+            one.close()
+    assert ended.code == 0
+    assert ended.err == "ended\n"
+
+
+def hold(port):
+    """Listen on a port, unless somebody else does so already."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+    return holder
+
+
+async def test_demo_serve_is_a_service_with_a_gateway(start, qc):
+    """What `make run` starts serves calls, logs JSON, and ends with 0."""
+    running = await start("demo", "--serve")
+    target = orjson.loads(await running.line_with('"started"'))["listen"]
+    assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--target", target)).code == 0
+    running.send(signal.SIGINT)
+    ended = await running.end()
+    assert ended.code == 0
+    assert {"started", "signed_in", "draining", "stopped"} <= {one["event"] for one in ended.objects}
+    assert "qc-adapter intercept 101 292" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_reader_that_goes_away_is_no_defect(script):
+    """`qc-adapter explain --all | head -1` prints no complaint."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = await asyncio.create_subprocess_exec(
+        script, "explain", "--all", "--json", stdout=theirs, stderr=subprocess.PIPE
+    )
+    os.close(theirs)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err == b""

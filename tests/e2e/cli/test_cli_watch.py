@@ -1,0 +1,64 @@
+"""The watch command over streams that end, break and come back."""
+
+from __future__ import annotations
+
+import signal
+
+
+async def test_watch_once_ends_after_that_many_events(signed_in):
+    """The oldest events kept are shown first, and enough is enough."""
+    ended = await signed_in("watch", "101", "--oldest", "--once", "2", "--json", "--timeout", "20")
+    assert ended.code == 0, ended.err
+    assert "subscribed" in ended.objects[0]
+    assert [one["event"]["eventType"] for one in ended.objects[1:]] == ["AgentOther_InService", "AgentState_Ready"]
+
+
+async def test_watch_goes_on_right_after_a_cursor(signed_in):
+    """A cursor that a command printed is where the next watch begins."""
+    first = await signed_in("watch", "101", "--oldest", "--once", "1", "--json", "--timeout", "20")
+    cursor = first.objects[-1]["cursor"]
+    second = await signed_in("watch", "101", "--cursor", cursor, "--once", "1", "--json", "--timeout", "20")
+    assert second.objects[-1]["event"]["eventType"] == "AgentState_Ready"
+
+
+async def test_a_watch_that_is_over_in_time_ends_with_5(signed_in):
+    """A script that waits for an event learns that none came, and where to go on."""
+    ended = await signed_in("watch", "101", "--once", "1", "--timeout", "1")
+    assert ended.code == 5
+    assert "qc-adapter watch 101 --cursor" in ended.err
+
+
+async def test_watch_resumes_by_itself_and_shouts_about_the_gap(simulator, make_adapter, start, qc, redis_url):
+    """The adapter is restarted and its event log with it: the watch says so and goes on."""
+    settings = {"QC_STORE_URL": redis_url}
+    async with make_adapter(simulator, **settings) as first:
+        port = first.port
+        target = f"127.0.0.1:{port}"
+        assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--target", target)).code == 0
+        running = await start("watch", "101", "--oldest", "--target", target)
+        await running.line_with("AgentState_Ready")
+    async with make_adapter(simulator, QC_LISTEN=f"127.0.0.1:{port}", **settings):
+        assert "CURSOR_EXPIRED" in await running.line_with("GAP: EVENTS MAY BE MISSING HERE")
+        assert (await qc("listen", "101", "292", "--target", target)).code == 0
+        await running.line_with("AgentOther_PhoneOffhook")
+        running.send(signal.SIGINT)
+        ended = await running.end()
+    assert ended.code == 130
+    assert "resuming from" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_an_expired_cursor_fails_when_asked_to(simulator, make_adapter, qc):
+    """With --on-expired fail a script notices that events are gone."""
+    async with make_adapter(simulator) as old:
+        target = f"127.0.0.1:{old.port}"
+        assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--target", target)).code == 0
+        seen = await qc("watch", "101", "--oldest", "--once", "1", "--json", "--target", target)
+    async with make_adapter(simulator) as new:
+        target = f"127.0.0.1:{new.port}"
+        assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--force", "--target", target)).code == 0
+        arguments = ("watch", "101", "--cursor", seen.objects[-1]["cursor"], "--target", target)
+        ended = await qc(*arguments, "--on-expired", "fail")
+    assert ended.code == 3
+    assert "CURSOR_EXPIRED" in ended.err
+    assert "--on-expired gap" in ended.err

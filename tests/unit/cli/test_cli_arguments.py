@@ -1,0 +1,160 @@
+"""What is said about arguments, files and settings before anything is sent or started."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("listen 101", "WORK_NO"),
+        ("listen 101 292 --follow ever", "released"),
+        ("listen 101 292 --confirm-within 0", "--confirm-within must be above 0"),
+        ("listen 101 292 --confirm-within 301", "at most 300"),
+        ("listen 101 292 --timeout -1", "--timeout must be"),
+        ("listen 101 292 --timeout nan", "--timeout must be"),
+        ("listen 101 292 --target nowhere", "must be host:port"),
+        ("listen 101 292 --target host:99999", "must be host:port"),
+        ("listen 101 292 --cert-file c.pem", "belong together"),
+        ("listen 101 292 --ca-file no-such.pem", "no-such.pem cannot be read"),
+        ("intercpt 101 292", "intercept"),
+        ("watch 101 --cursor x --oldest", "exclude each other"),
+        ("watch 101 --once -1", "--once"),
+        ("sign-in 101 --password-file no-such", "no-such cannot be read"),
+        ("demo --keep --serve", "exclude each other"),
+        ("explain", "900-003"),
+        ("explain 900", "900-003"),
+        ("explain 9x-1", "900-003"),
+        ("explain ٩٠٠-٠٠٣", "900-003"),
+        ("explain 900-003 --all", "or --all"),
+        ("simulate --listen nowhere", "--listen 'nowhere' must be host:port"),
+        ("simulate --set event_tim=true", "did you mean event_time?"),
+        ("simulate --set event_time=7", "must be like false"),
+        ("simulate --set event_time", "must be NAME=VALUE"),
+        ("simulate --guid-interval 200", "must exceed"),
+        ("simulate --save-certificate x.pem", "--tls-port"),
+        ("simulate --tls-port 0 --cert-file x.pem", "belong together"),
+        ("simulate --scenario no-such.json", "cannot be read"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_what_is_right(qc, line, said):
+    """Nothing is printed but a sentence that helps."""
+    ended = qc(*line.split())
+    assert ended.code == 2
+    assert said in ended.err
+    assert ended.out == ""
+
+
+def test_wrong_arguments_are_json_for_machines(qc):
+    """With --json the last line of standard error is one object."""
+    ended = qc("listen", "101", "292", "--timeout", "0", "--json")
+    assert orjson.loads(ended.err)["exit_code"] == 2
+
+
+def test_help_lists_commands_and_exit_codes(qc):
+    """Scripts learn there what to branch on."""
+    ended = qc("--help")
+    assert ended.code == 0
+    for said in ("intercept", "explain", "Exit codes:", "  6  ", "130  "):
+        assert said in ended.out
+
+
+@pytest.mark.parametrize("command", ["intercept", "watch", "sign-in", "simulate", "serve", "check", "demo", "explain"])
+def test_every_command_has_help_with_exit_codes(qc, command):
+    """Help comes without the service, and ends with the exit codes."""
+    ended = qc(command, "--help")
+    assert ended.code == 0
+    assert f"Usage: qc-adapter {command}" in ended.out
+    assert "Exit codes:" in ended.out
+
+
+def test_the_version_is_told(qc):
+    """A number, and nothing else."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", qc("--version").out)
+
+
+def test_explain_a_listed_code(qc):
+    """Meaning, advice, and what a caller is told."""
+    [found] = qc("explain", "900-003", "--json").objects
+    assert found["listed"] is True
+    assert (found["grpc_code"], found["reason"]) == ("FAILED_PRECONDITION", "WRONG_INSPECTION_STATE")
+    assert found["retry"] is False
+    shown = qc("explain", "900-003").out
+    assert shown.startswith("900-003  ")
+    assert "FAILED_PRECONDITION WRONG_INSPECTION_STATE" in shown
+
+
+@pytest.mark.parametrize(
+    ("retcode", "repeat"),
+    [("000-004", "yes, after a pause"), ("100-006", "only after a new sign-in"), ("0", "not needed")],
+)
+def test_explain_says_whether_to_repeat(qc, retcode, repeat):
+    """Repeating helps, helps after something else, or is not needed."""
+    assert repeat in qc("explain", retcode).out
+
+
+def test_explain_an_unlisted_code(qc):
+    """A code that nobody listed is explained by its group, and that is said."""
+    ended = qc("explain", "900-777")
+    assert ended.code == 0
+    assert "not listed" in ended.out
+    assert "GATEWAY_REFUSED" in ended.out
+
+
+def test_explain_all_lists_every_code(qc):
+    """For machines it is one object a line, for people a table."""
+    found = qc("explain", "--all", "--json").objects
+    assert len({one["retcode"] for one in found}) == len(found) > 100
+    assert len(qc("explain", "--all").out.splitlines()) == len(found) + 1
+
+
+def test_simulate_names_every_problem_of_a_scenario(qc, tmp_path):
+    """A scenario is checked as a whole."""
+    scenario = tmp_path / "s.json"
+    scenario.write_bytes(orjson.dumps({"agentss": [], "calls": [{}], "steps": [{"do": "dance", "at_seconds": 1}]}))
+    ended = qc("simulate", "--scenario", str(scenario))
+    assert ended.code == 2
+    for said in ("agentss is not known", "calls[0]: agent_id is missing", "steps[0]: do must be one of"):
+        assert said in ended.err
+
+
+def test_simulate_lists_its_switches(qc):
+    """What --set takes is shown with the defaults."""
+    lines = qc("simulate", "--switches").out.splitlines()
+    assert "event_time=false" in lines
+    assert "call_seconds=20.0,60.0" in lines
+
+
+def test_check_shows_settings_without_secrets(qc):
+    """Each setting has a row; a password in an address does not show."""
+    environment = {"QC_GATEWAY_URL": "https://gw:8043", "QC_STORE_URL": "redis://me:s3cret@redis:6379/0"}
+    ended = qc("check", **environment)
+    assert ended.code == 0
+    assert "https://gw:8043" in ended.out
+    assert "redis://<hidden>@redis:6379/0" in ended.out
+    assert "s3cret" not in ended.out + ended.err
+    rows = {one["variable"]: one for one in qc("check", "--json", **environment).objects if "variable" in one}
+    assert rows["QC_GATEWAY_URL"]["value"] == "https://gw:8043"
+
+
+def test_check_ends_with_2_and_all_problems(qc):
+    """The table comes all the same."""
+    ended = qc("check", QC_LISTEN="here", QC_AGENT_ID_MAX="7")
+    assert ended.code == 2
+    named = re.findall(r"^problem  (\w+)", ended.out, re.MULTILINE)
+    assert named == ["QC_GATEWAY_URL", "QC_LISTEN", "QC_AGENT_ID_MAX"]
+    assert "3 problems" in ended.err
+
+
+def test_serve_names_all_problems_at_once(qc):
+    """Nothing starts, and every wrong setting is named, without its secrets."""
+    ended = qc("serve", QC_GATEWAY_URL="ftp://gateway", QC_LISTEN="here", QC_STORE_URL="http://user:s3cret@redis")
+    assert ended.code == 2
+    for name in ("QC_GATEWAY_URL", "QC_LISTEN", "QC_STORE_URL"):
+        assert name in ended.err
+    assert "s3cret" not in ended.err
+    assert ended.out == ""
