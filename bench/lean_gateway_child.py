@@ -23,7 +23,7 @@ class Floor:
 
     def __init__(self) -> None:
         self._events: dict[str, deque[bytes]] = {}
-        self._held: dict[str, Connection] = {}
+        self._held: dict[str, tuple[Connection, asyncio.TimerHandle]] = {}
         self._numbers = itertools.count(1)
         self.intercepts = 0
         self.polls = 0
@@ -40,7 +40,8 @@ class Floor:
             self._events.setdefault(agent_id, deque()).append(body)
         held = self._held.pop(agent_id, None)
         if held is not None:
-            held.reply(self._events[agent_id].popleft())
+            held[1].cancel()
+            held[0].reply(self._events[agent_id].popleft())
 
     def poll(self, agent_id: str, connection: Connection) -> None:
         """Answer with the oldest event, or hold."""
@@ -49,13 +50,11 @@ class Floor:
         if waiting:
             connection.reply(waiting.popleft())
             return
-        self._held[agent_id] = connection
-        asyncio.get_running_loop().call_later(HOLD_SECONDS, self._give_up, agent_id, connection, self.polls)
+        timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._give_up, agent_id)
+        self._held[agent_id] = (connection, timer)
 
-    def _give_up(self, agent_id: str, connection: Connection, _number: int) -> None:
-        if self._held.get(agent_id) is connection:
-            del self._held[agent_id]
-            connection.reply(_EMPTY)
+    def _give_up(self, agent_id: str) -> None:
+        self._held.pop(agent_id)[0].reply(_EMPTY)
 
 
 class Connection(asyncio.Protocol):

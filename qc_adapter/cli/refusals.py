@@ -40,13 +40,18 @@ _ADVICE: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call, taken apart. `ours` says whether the adapter answered, or something before it."""
+    """
+    A failed call, taken apart.
+
+    `ours` says whether the adapter answered, or something before it; `retry` whether it says that nothing was done.
+    """
 
     code: StatusCode
     message: str
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     ours: bool = False
+    retry: bool = False
 
     @property
     def cursor(self) -> str:
@@ -63,18 +68,21 @@ class Failure:
 def take_apart(error: grpc.aio.AioRpcError) -> Failure:
     """Return what the error says."""
     message = printable(error.details() or "no details")
+    info, retry = error_details_pb2.ErrorInfo(), False
     for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
-            continue
-        for detail in status_pb2.Status.FromString(value).details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info) and info.domain == _DOMAIN:
-                return Failure(error.code(), message, info.reason, dict(info.metadata), ours=True)
-    return Failure(error.code(), message)
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                detail.Unpack(info)
+                retry = retry or detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+    if info.domain != _DOMAIN:
+        return Failure(error.code(), message)
+    return Failure(error.code(), message, info.reason, dict(info.metadata), ours=True, retry=retry)
 
 
 def exit_code_of(failure: Failure) -> Exit:
     """Return the exit code for a failed call."""
+    if failure.retry:
+        return Exit.UNAVAILABLE
     if failure.code is StatusCode.UNKNOWN:
         # The adapter also answers UNKNOWN for a refusal with a return code that nobody knows.
         return Exit.REFUSED if failure.ours and failure.reason != _OUTCOME_UNKNOWN else Exit.UNKNOWN
@@ -89,7 +97,8 @@ def to_failed(failure: Failure, target: str, *, may_have_run: bool = False) -> C
     details = {name: value for name, value in details.items() if value}
     if failure.ours:
         exit_code = exit_code_of(failure)
-        if may_have_run and exit_code is Exit.UNAVAILABLE and failure.reason == "DRAINING":
+        if may_have_run and failure.reason == "DRAINING" and failure.cursor:
+            # The replica went away while the command was under way.
             exit_code = Exit.UNKNOWN
         advice = _ADVICE.get(failure.reason, "try again" if exit_code is Exit.UNAVAILABLE else "")
         what = f"{failure.code.name} {failure.reason}: {failure.message}"

@@ -123,7 +123,7 @@ class FeedMachine(RuleBasedStateMachine):
 
 
 TestFeed = FeedMachine.TestCase
-TestFeed.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+TestFeed.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None)
 
 
 @given(st.text(max_size=60))

@@ -372,7 +372,7 @@ async def open_site(nothing_leaks, tape):
 
 
 async def _open(stack, tape, gateway, environment):
-    quick = {"event_delay_seconds": 0.01, "poll_hold_seconds": 1.0, "control_enabled": False} | gateway
+    quick = {"event_delay_seconds": 0.005, "poll_hold_seconds": 1.0, "control_enabled": False} | gateway
     simulator = await stack.enter_async_context(Simulator(SimulatorSettings(**quick)))
     wire = Wire()
     await wire.start(int(simulator.url.rsplit(":", 1)[1]))
@@ -381,7 +381,7 @@ async def _open(stack, tape, gateway, environment):
         "QC_GATEWAY_URL": wire.url,
         "QC_LISTEN": "127.0.0.1:0",
         "QC_OPS_LISTEN": "127.0.0.1:0",
-        "QC_POLL_PAUSE_SECONDS": "0.02",
+        "QC_POLL_PAUSE_SECONDS": "0.005",
         "QC_POLL_HOLD_SECONDS": "1",
         "QC_GATEWAY_TIMEOUT_SECONDS": "5",
         "QC_DRAIN_SECONDS": "0",

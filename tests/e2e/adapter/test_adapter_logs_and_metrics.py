@@ -7,6 +7,7 @@ import re
 from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
+from qc_adapter.v1 import sessions_pb2
 
 ALWAYS = {"event", "level", "timestamp", "method", "rpc", "grpc_code", "duration_ms", "peer", "trace_id"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -35,8 +36,6 @@ async def test_each_call_leaves_one_line_with_its_fields(site):
 
 async def test_the_callers_trace_is_kept(site):
     """A traceparent of the caller names the call in our log."""
-    from qc_adapter.v1 import sessions_pb2
-
     metadata = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
     await site.sessions.Get(sessions_pb2.GetRequest(agent_id="101"), metadata=metadata, timeout=20)
     assert site.calls[-1]["trace_id"] == TRACE

@@ -19,7 +19,7 @@ from qc_adapter.v1 import events_pb2, quality_control_pb2
 def test_every_answer_of_the_adapter_has_an_exit_code():
     """No reason ends with "usage", and what may be repeated ends with 4."""
     for answer in (*BY_ERROR.values(), *BY_RETCODE.values()):
-        code = exit_code_of(Failure(answer.code, "m", answer.reason, ours=True))
+        code = exit_code_of(Failure(answer.code, "m", answer.reason, ours=True, retry=answer.retry))
         assert code in {Exit.UNEXPECTED, Exit.REFUSED, Exit.UNAVAILABLE, Exit.UNKNOWN}
         assert answer.retry == (code is Exit.UNAVAILABLE)
 
@@ -41,6 +41,14 @@ def test_every_answer_of_the_adapter_has_an_exit_code():
 def test_what_is_not_known_is_not_called_refused(failure, exit_code):
     """A script must not repeat what may have been done."""
     assert exit_code_of(failure) is exit_code
+
+
+def test_a_command_under_way_when_the_adapter_drains_is_left_open():
+    """It may have been sent; one that was refused at the door was not."""
+    gone = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", {"cursor": "m-1"}, ours=True, retry=True)
+    at_the_door = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", ours=True, retry=True)
+    assert to_failed(gone, "here:1", may_have_run=True).exit_code is Exit.UNKNOWN
+    assert to_failed(at_the_door, "here:1", may_have_run=True).exit_code is Exit.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

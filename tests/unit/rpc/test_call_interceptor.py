@@ -91,7 +91,9 @@ class Line:
         self.told = []
         self.looked_up = []
         self.interceptor = CallInterceptor(
-            {"Many": "intercept"}, [Observer("first", self.told), Observer("second", self.told)]
+            {"Many": "intercept"},
+            [Observer("first", self.told), Observer("second", self.told)],
+            streams_max=150,
         )
 
     async def start(self):
@@ -290,6 +292,20 @@ async def test_other_services_and_unknown_methods_pass_as_they_are(line):
     assert error.value.code() is StatusCode.UNKNOWN  # its handler asks for the call that nobody recorded
     assert line.told == []
     assert line.interceptor._wrapped == {}
+
+
+async def test_a_stream_beyond_the_limit_is_refused_and_gives_its_place_back(line):
+    """Too many open streams are refused with a reason; unary calls still pass, and an ended stream makes room."""
+    line.interceptor._streams_max = 1
+    held = line.many(messages=1, end="wait")
+    assert await held.read()
+    _, error = await read(line.many(messages=1))
+    assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+    assert info_of(error).reason == "TOO_MANY_STREAMS"
+    await line.once()
+    held.cancel()
+    await until(lambda: line.interceptor._streams == 0)
+    assert await read(line.many(messages=1)) == ([b'[""]'], None)
 
 
 async def test_a_stream_that_is_not_read_to_its_end_is_cleaned_up(line):

@@ -29,6 +29,7 @@ SAMPLES = (
     errors.CursorExpired("m-1", "m-2"),
     errors.SlowConsumer("m-1"),
     errors.StoreUnavailable("get", "no answer"),
+    errors.TooManyStreams(4000),
     errors.Draining("m-1"),
     errors.NotAvailable("ForceBusy"),
 )
@@ -110,10 +111,10 @@ def test_every_status_explains_itself(error):
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
-def test_only_unavailable_invites_a_repetition(error):
-    """RetryInfo stands exactly where the status is UNAVAILABLE: a client library repeats those by itself."""
+def test_only_what_was_not_done_invites_a_repetition(error):
+    """RetryInfo stands where the status is UNAVAILABLE, which clients repeat by themselves, and where no slot was."""
     answer = answer_to(error)
-    assert answer.retry == (answer.code is StatusCode.UNAVAILABLE)
+    assert answer.retry == (answer.code is StatusCode.UNAVAILABLE or isinstance(error, errors.TooManyStreams))
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
