@@ -20,7 +20,7 @@ from typing import BinaryIO
 from bench.answers import answer
 from qc_adapter import app
 from qc_adapter.commands.journal import Journal
-from qc_adapter.events.feed import Hub
+from qc_adapter.events.hub import Hub
 from qc_adapter.settings import read_settings
 from qc_adapter.telemetry import logs
 

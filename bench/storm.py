@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import sys
 import time
 from dataclasses import dataclass, field
@@ -19,35 +18,13 @@ import grpc
 
 from bench.accounts import Accounts, Samples, settled_commands
 from bench.children import MIB, Bench, Footprint, running
-from bench.driver import Callers, Leaving, Order, Result
+from bench.cycles import Options, Storm
+from bench.driver import Callers
 
-FIRST_INSPECTOR: Final = 1000
-FIRST_AGENT: Final = 3000
 LONGEST_SECONDS: Final = 1500.0
-CANCEL_WITHIN_SECONDS: Final = 0.3
 SETTLE_SECONDS: Final = 60.0
 SPARE_TASKS: Final = 5
-SPARE_FDS: Final = 8
 GROWTH_MIB: Final = 4.0
-#: Share of commands that two callers give at once under one request id.
-TWINS: Final = 0.05
-PLANS: Final = (
-    ("Listen", "Intercept"),
-    ("Listen", "StopInspecting"),
-    # After an intercept there is nothing to stop: the one refusal that is asked for.
-    ("Listen", "Intercept", "StopInspecting"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line may change."""
-
-    inspectors: int
-    calls: int
-    rounds: int
-    in_flight: int
-    seed: int
 
 
 @dataclass(slots=True)
@@ -63,101 +40,13 @@ class Round:
     tasks: dict[str, int] = field(default_factory=dict)
 
 
-class Storm:
-    """Drives the calls of one run."""
-
-    def __init__(self, bench: Bench, callers: Callers, options: Options) -> None:
-        self._bench = bench
-        self._callers = callers
-        self._options = options
-        self._random = random.Random(options.seed)  # noqa: S311 - a repeatable choice, nothing secret
-        self._next_agent = FIRST_AGENT
-        self._ids = 0
-        self.accounts = Accounts()
-        self.inspectors = [str(FIRST_INSPECTOR + number) for number in range(options.inspectors)]
-
-    def _agent(self) -> str:
-        self._next_agent += 1
-        return str(self._next_agent)
-
-    async def all_at_once(self) -> None:
-        """Let every inspector listen to an agent of its own; then all intercept in one moment."""
-        pairs = [(inspector, self._agent()) for inspector in self.inspectors]
-        slots = asyncio.Semaphore(self._options.in_flight)
-
-        async def listen(inspector: str, agent: str) -> str:
-            async with slots:
-                call_id = await self._bench.begin_call(agent)
-                await self._give(Order("Listen", inspector, agent))
-                return call_id
-
-        calls = await asyncio.gather(*(listen(*pair) for pair in pairs))
-        await asyncio.gather(*(self._give(Order("Intercept", *pair)) for pair in pairs))
-        for call_id in calls:
-            await self._bench.end_call(call_id)
-
-    async def storm(self) -> None:
-        """Keep that many inspectors busy until all calls are made."""
-        until = self.accounts.calls + self._options.calls
-        free: asyncio.Queue[str] = asyncio.Queue()
-        for inspector in self._random.sample(self.inspectors, len(self.inspectors)):
-            free.put_nowait(inspector)
-
-        async def worker() -> None:
-            while self.accounts.calls < until:
-                inspector = await free.get()
-                await self._cycle(inspector, self._agent())
-                free.put_nowait(inspector)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.in_flight):
-                group.create_task(worker())
-
-    async def _cycle(self, inspector: str, agent: str) -> None:
-        """Run one plan against one call; the end of the call frees the inspector whatever became of the plan."""
-        call_id = await self._bench.begin_call(agent)
-        doubt = intercepted = False
-        for rpc in self._random.choice(PLANS):
-            order = Order(rpc, inspector, agent, self._request_id())
-            results = await self._call(order, may_be_refused=doubt or (rpc == "StopInspecting" and intercepted))
-            # Once a call was cancelled nobody knows what was done: what follows may be refused.
-            doubt = doubt or all(result.ending == "cancelled" for result in results)
-            intercepted = intercepted or rpc == "Intercept"
-        await self._bench.end_call(call_id)
-
-    def _request_id(self) -> str:
-        self._ids += 1
-        return f"storm-{self._ids}" if self._random.random() < 0.3 else ""
-
-    async def _call(self, order: Order, *, may_be_refused: bool) -> list[Result]:
-        twin = bool(order.request_id) and self._random.random() < TWINS / 0.3
-        return await asyncio.gather(
-            *(
-                self._give(order, cancel=self._random.random() < 0.5, may_be_refused=may_be_refused)
-                for _ in range(2 if twin else 1)
-            )
-        )
-
-    def _leaving(self) -> Leaving:
-        """Leave at some time, which is early under load, or right after some message."""
-        if self._random.random() < 0.5:
-            return Leaving(after_seconds=self._random.uniform(0, CANCEL_WITHIN_SECONDS))
-        return Leaving(after_messages=self._random.randint(1, 3))
-
-    async def _give(self, order: Order, *, cancel: bool = False, may_be_refused: bool = False) -> Result:
-        leaving = self._leaving() if cancel else Leaving()
-        result = await self._callers.run(order, leaving)
-        self.accounts.note(order, result, cancel_asked=cancel, may_be_refused=may_be_refused)
-        return result
-
-
-async def settled(bench: Bench, tasks_before: int, fds_before: int) -> dict[str, int]:
-    """Wait until the adapter has no more tasks and descriptors than before, or until patience ends."""
+async def settled(bench: Bench, tasks_allowed: int, fds_allowed: int) -> dict[str, int]:
+    """Wait until the adapter has no more tasks and descriptors than that, or until patience ends."""
     until = time.monotonic() + SETTLE_SECONDS
     while True:
         tasks: dict[str, int] = await bench.adapter.ask("tasks")
-        few = sum(tasks.values()) <= tasks_before + SPARE_TASKS
-        if (few and bench.adapter.footprint().fds <= fds_before + SPARE_FDS) or time.monotonic() > until:
+        few = sum(tasks.values()) <= tasks_allowed
+        if (few and bench.adapter.footprint().fds <= fds_allowed) or time.monotonic() > until:
             return tasks
         await asyncio.sleep(1.0)
 
@@ -173,7 +62,7 @@ async def run(options: Options) -> int:
     simulator = {"event_delay_seconds": 0.0, "recorded_requests": 200_000, "phone_connected": True}
     async with (
         asyncio.timeout(LONGEST_SECONDS),
-        running(simulator, {"LOAD_SMALL_MEMORY": "1"}) as bench,
+        running(simulator, {"LOAD_SMALL_MEMORY": "1", "QC_STORE_URL": options.store}) as bench,
         grpc.aio.insecure_channel(bench.target) as channel,
     ):
         storm = Storm(bench, Callers(channel), options)
@@ -186,7 +75,7 @@ async def run(options: Options) -> int:
         rounds = [await _measured(bench, storm, name, before, tasks_before) for name in names]
         story = await bench.simulator.ask("story")
     _check_story(storm.accounts, story)
-    _check_growth(storm.accounts, rounds)
+    _check_growth(storm.accounts, rounds, options.spare_fds)
     _report(storm.accounts, rounds, story)
     return 1 if storm.accounts.violations else 0
 
@@ -196,11 +85,12 @@ async def _measured(bench: Bench, storm: Storm, name: str, before: Footprint, ta
     calls, cpu, began = accounts.calls, bench.adapter.footprint().cpu_seconds, time.monotonic()
     await (storm.storm() if name.startswith("storm") else storm.all_at_once())
     seconds, cpu_seconds = time.monotonic() - began, bench.adapter.footprint().cpu_seconds - cpu
-    tasks = await settled(bench, tasks_before, before.fds)
+    fds_allowed = before.fds + storm.options.spare_fds
+    tasks = await settled(bench, tasks_before + SPARE_TASKS, fds_allowed)
     after = bench.adapter.footprint()
     if sum(tasks.values()) > tasks_before + SPARE_TASKS:
         accounts.violate(f"{name}: {tasks_before} tasks before, now {tasks}")
-    if after.fds > before.fds + SPARE_FDS:
+    if after.fds > fds_allowed:
         accounts.violate(f"{name}: {before.fds} descriptors before, {after.fds} now")
     # Cumulative on purpose: a command of an earlier round that is sent again now would show.
     received = accounts.compare_with_gateway(await bench.simulator.ask("commands"))
@@ -229,10 +119,10 @@ def _check_story(accounts: Accounts, story: dict[str, Any]) -> None:
             accounts.violate(f"{name}: {story[name]}")
 
 
-def _check_growth(accounts: Accounts, rounds: list[Round]) -> None:
+def _check_growth(accounts: Accounts, rounds: list[Round], spare_fds: int) -> None:
     # Right after the sign-ins their connections are still kept: later rounds are held to the first one.
     for one in rounds[1:]:
-        if one.footprint.fds > rounds[0].footprint.fds + SPARE_FDS:
+        if one.footprint.fds > rounds[0].footprint.fds + spare_fds:
             accounts.violate(f"{one.name}: {rounds[0].footprint.fds} descriptors at first, {one.footprint.fds} now")
     storms = rounds[1:]
     if len(storms) >= 3:
@@ -270,7 +160,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    return asyncio.run(run(Options(**vars(parser.parse_args()))))
+    parser.add_argument("--store", default="memory://", help="QC_STORE_URL of the adapter; an empty Redis, if one")
+    options = Options(**vars(parser.parse_args()))
+    # Agents are numbered from 3000 on, one for each cycle, and the gateway knows 59999.
+    if options.inspectors > 2000 or options.calls * options.rounds > 100_000:
+        parser.error("at most 2000 inspectors and 100000 calls in all")
+    return asyncio.run(run(options))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import structlog
 
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.runner import CommandRunner
-from qc_adapter.events.feed import Hub
+from qc_adapter.events.hub import Hub
 from qc_adapter.events.poller import Pace
 from qc_adapter.events.readers import Readers
 from qc_adapter.events.translate import SHAPES
@@ -187,7 +187,11 @@ class Adapter:
     async def _watch_health(self) -> None:
         while True:
             await asyncio.sleep(_HEALTH_SECONDS)
-            await self._look()
+            try:
+                await self._look()
+            except Exception as defect:  # noqa: BLE001 - a health that is not looked at any more must not say "well"
+                self._log.error("health_check_failed", exc_info=defect)
+                await self._server.serving(serving=False)
 
     async def _look(self) -> None:
         try:

@@ -23,7 +23,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 #: `<!-- generated NAME -->` to `<!-- end NAME -->`; what stands between is ours.
 _PART: Final = re.compile(r"(<!-- generated (?P<name>[\w-]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
-#: Not in the table of errors: `InvalidRequest` carries its reason itself.
+#: `InvalidRequest` carries its reason itself, and what became of a poll no caller hears.
+_ELSEWHERE: Final = (errors.InvalidRequest, errors.PollFailed)
 _REQUEST_REASONS: Final = {
     "INVALID_AGENT_ID": "an agent id is missing, out of range, or not a plain decimal number",
     "SELF_INSPECTION": "inspector and inspected agent are the same",
@@ -37,7 +38,7 @@ def errors_markdown() -> str:
     rows += [
         _row(answer.code.name, f"`{answer.reason}`", _retry(answer), _sentence(error))
         for error, answer in BY_ERROR.items()
-        if error is not errors.InvalidRequest
+        if error not in _ELSEWHERE
     ]
     return _table(("status", "reason", "retry", "cause"), rows)
 

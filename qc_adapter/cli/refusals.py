@@ -28,6 +28,8 @@ _BY_CODE: Final = {
 #: What the gRPC core says when no byte of the request was sent.
 _NOT_CONNECTED: Final = ("failed to connect", "connection refused", "dns resolution failed", "name resolution")
 _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
+#: What the metadata `outcome` says of a command that went out; the call ended before its own end.
+_SENT: Final = frozenset({"unknown", "accepted", "confirmed"})
 _ADVICE: Final[Mapping[str, str]] = {
     "INSPECTOR_NOT_SIGNED_IN": "sign in: qc-adapter sign-in AGENT_ID",
     "INSPECTOR_SESSION_LOST": "sign in again: qc-adapter sign-in AGENT_ID --force",
@@ -81,6 +83,8 @@ def take_apart(error: grpc.aio.AioRpcError) -> Failure:
 
 def exit_code_of(failure: Failure) -> Exit:
     """Return the exit code for a failed call."""
+    if failure.metadata.get("outcome") in _SENT:
+        return Exit.UNKNOWN
     if failure.retry:
         return Exit.UNAVAILABLE
     if failure.code is StatusCode.UNKNOWN:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qc_adapter.gateway.operations import Effects
 
 if TYPE_CHECKING:
-    from qc_adapter.events.model import AgentEvent
+    from qc_adapter.events.model import AgentEvent, Gap
     from qc_adapter.gateway.requests import GatewayRequest
 
 
@@ -94,4 +94,12 @@ class Outcome:
     verdict: Verdict
 
 
-Update = Accepted | Told | Outcome
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Events of the inspector may be missing here."""
+
+    cursor: str
+    gap: Gap
+
+
+Update = Accepted | Told | Missed | Outcome

@@ -1,7 +1,7 @@
 """
 Runs a command: find the session, send it once, follow its events, say what became of it.
 
-The order is that of the file: `run` starts or joins, `_dispatch` sends, `_follow` streams.
+The order is that of the file: `run` starts or joins, `_dispatch` sends; `follow` streams.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
-from qc_adapter.commands.confirm import brings_release, releases
-from qc_adapter.commands.model import Accepted, Follow, Outcome, Told, Update
+import structlog
+
+from qc_adapter.commands.follow import follow, missed_before, open_at, too_late
+from qc_adapter.commands.model import Accepted, Follow, Update
 from qc_adapter.commands.run import CommandRun
-from qc_adapter.events.model import AgentEvent
 from qc_adapter.model.errors import (
     AdapterError,
     DeadlineExceeded,
     Draining,
     GatewayRefused,
     GatewayUnavailable,
+    InternalFault,
     NotSignedIn,
     OutcomeUnknown,
 )
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.commands.journal import Journal
     from qc_adapter.commands.model import Command
-    from qc_adapter.events.feed import Hub, Subscription
-    from qc_adapter.events.model import Entry
+    from qc_adapter.events.hub import Hub
     from qc_adapter.gateway.client import Receipt
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.model.deadline import Deadline
@@ -45,7 +46,6 @@ LEAST_SECONDS: Final = 0.01
 #: How long a renewal that overtook the command may take to reach the store.
 RENEWAL_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
-_BATCH: Final = 64
 
 
 class Sends(Protocol):
@@ -102,6 +102,7 @@ class CommandRunner:
         self._journal = journal
         self._counts = counts
         self._tasks: dict[CommandRun, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger()
 
     @property
     def in_flight(self) -> int:
@@ -123,8 +124,11 @@ class CommandRunner:
                 yield accepted
                 if command.follow is Follow.NONE:
                     return
-            async for update in self._follow(run, command.follow, deadline):
-                yield update
+            with open_at(run, self._hub) as subscription:
+                if (missed := missed_before(run, subscription)) is not None:
+                    yield missed
+                async for update in follow(run, command.follow, subscription, deadline):
+                    yield update
         finally:
             run.followers -= 1
             self._give_up_unsent(run)
@@ -170,10 +174,13 @@ class CommandRunner:
         except AdapterError as failure:
             self._journal.drop(run)
             run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")
-        except BaseException:
-            # Cancelled before it was sent, or at the end of the process: nobody may wait for a receipt for ever.
+        except asyncio.CancelledError:
+            # Given up before it was sent, or at the end of the process: nobody may wait for a receipt for ever.
             run.fail(_cut_off(run), "unknown" if run.sent else "not_sent")
             raise
+        except Exception as defect:  # noqa: BLE001 - it is logged here, and the caller gets its answer
+            self._log.error("command_failed", method=run.command.method, agent_id=run.command.agent_id, exc_info=defect)
+            run.fail(InternalFault(), "unknown" if run.sent else "not_sent")
 
     async def _send(self, run: CommandRun, deadline: Deadline) -> Receipt:
         """Send the command; a second time only when it was refused with a GUID that the store has replaced since."""
@@ -220,62 +227,8 @@ class CommandRunner:
         if not run.receipt.done():
             done, _ = await asyncio.wait({run.receipt}, timeout=_finite(deadline.remaining_seconds))
             if not done:
-                raise _too_late(run, run.feed.cursor(run.start))
+                raise too_late(run, run.feed.cursor(run.start))
         return run.receipt.result()
-
-    async def _follow(self, run: CommandRun, follow: Follow, deadline: Deadline) -> AsyncGenerator[Update]:
-        """Yield the events since the command was sent, the outcome when it is known, and end as `follow` says."""
-        # Who joins late may find the first events gone from the log; the verdict is kept with the run.
-        start = run.start if run.verdict is None else max(run.start, run.feed.head)
-        subscription = self._hub.subscribe(run.command.agent_id, after=start)
-        effects = run.command.effects
-        told = False
-        released = brings_release(effects)
-        while True:
-            entries = subscription.take(_room(run, subscription, told=told))
-            for entry in entries:
-                if isinstance(entry.item, AgentEvent):
-                    yield Told(entry.cursor, entry.item, entry.logged_at)
-                    released = released or _releases(run, entry)
-            if entries:
-                continue  # more may have come while the caller read these
-            if run.failure is not None:
-                raise run.failure
-            verdict = run.verdict
-            if verdict is not None and not told:
-                told = True
-                yield Outcome(subscription.cursor, verdict)
-                if follow is not Follow.UNTIL_RELEASED or not verdict.confirmed:
-                    return
-            elif told and released:
-                return
-            else:
-                await self._wait(run, subscription, deadline, told=told)
-
-    async def _wait(self, run: CommandRun, subscription: Subscription, deadline: Deadline, *, told: bool) -> None:
-        """Wait for an event or the verdict; raises when none can be waited for any more."""
-        if run.doubted is not None and self._hub.draining:
-            raise run.doubted  # `Draining` would invite a repetition
-        if not await subscription.wait(deadline.remaining_seconds, to_the_end=told):
-            raise _too_late(run, subscription.cursor)
-
-
-def _room(run: CommandRun, subscription: Subscription, *, told: bool) -> int:
-    """How many entries to take at once: none behind the place of an outcome that is still to be told."""
-    if run.verdict is None or told:
-        return _BATCH
-    return max(0, min(_BATCH, run.verdict.sequence - subscription.position))
-
-
-def _releases(run: CommandRun, entry: Entry) -> bool:
-    verdict = run.verdict
-    return (
-        verdict is not None
-        and verdict.confirmed is True
-        and entry.sequence > verdict.confirmed_at
-        and isinstance(entry.item, AgentEvent)
-        and releases(entry.item.event_type, run.command.effects)
-    )
 
 
 def _cut_off(run: CommandRun) -> AdapterError:
@@ -284,24 +237,6 @@ def _cut_off(run: CommandRun) -> AdapterError:
         return Draining(run.feed.cursor(run.start))
     method = run.command.method
     return OutcomeUnknown(method, f"{method} was sent and this replica shut down before the gateway answered")
-
-
-def _too_late(run: CommandRun, cursor: str) -> DeadlineExceeded:
-    method = run.command.method
-    if not run.sent:
-        return DeadlineExceeded(f"the deadline came before {method} was sent: nothing was done", "not_sent", cursor)
-    if run.receipt.done():
-        return DeadlineExceeded(
-            f"{method} was sent and the deadline came before its effect was known: "
-            f"watch the inspector's events from the cursor, and set the deadline longer than confirm_within",
-            "unknown",
-            cursor,
-        )
-    return DeadlineExceeded(
-        f"{method} was sent and the deadline came before the gateway answered: it may have been executed",
-        "unknown",
-        cursor,
-    )
 
 
 def _finite(seconds: float) -> float | None:

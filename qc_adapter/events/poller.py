@@ -118,6 +118,8 @@ class Poller:
         self._log = structlog.get_logger()
         self.status = PollStatus(PollState.STARTING, time.monotonic())
         self.lost_guid: Secret | None = None
+        #: The inspector is just being signed out: the end of the session is wanted.
+        self.leaving = False
 
     async def run(self) -> None:
         """Poll until the session is gone from the store, is not polled any more, or is lost at the gateway."""
@@ -204,7 +206,8 @@ class Poller:
                 return self._pace.pause_seconds
             self._refusals += 1
             if refusal.retcode in SIGNED_OUT or self._refusals >= BORNE_REFUSALS:
-                self._lost(session, refusal)
+                if not self.leaving:
+                    self._lost(session, refusal)
                 return None
             self._degraded(refusal.message)
             return self._pace.first_backoff_seconds
@@ -233,7 +236,8 @@ class Poller:
 
     def _degraded(self, why: str, *, loud: bool = False) -> float:
         """Note a failure. Returns the seconds to wait: doubling, with jitter, far below the gateway's 120 s."""
-        if self.status.state is not PollState.DEGRADED or loud:
+        # Said when it begins and when it becomes something worse, not at every poll.
+        if self.status.state is not PollState.DEGRADED or (loud and self.status.detail != why):
             write = self._log.error if loud else self._log.warning
             write("polling_degraded", agent_id=self._agent_id, detail=why)
         self.status.state = PollState.DEGRADED

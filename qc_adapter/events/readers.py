@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +13,7 @@ from qc_adapter.model.errors import NotSignedIn, SessionUnreadable, StoreUnavail
 from qc_adapter.model.session import EventSource
 
 if TYPE_CHECKING:
-    from qc_adapter.events.feed import Hub
+    from qc_adapter.events.hub import Hub
     from qc_adapter.events.poller import Counts, Sessions
     from qc_adapter.model.session import Session
 
@@ -55,6 +54,7 @@ class Readers:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._pruned_at = time.monotonic()
+        self._unpolled: set[str] = set()
         self._unreadable: set[str] = set()
         self._log = structlog.get_logger()
 
@@ -78,19 +78,28 @@ class Readers:
         if session.event_source is not EventSource.POLL:
             if session.agent_id not in self._tasks:
                 self._pollers.pop(session.agent_id, None)  # what it found out was about an older sign-in
+            self._unpolled.add(session.agent_id)
             self._hub.feed(session.agent_id).reopen()
             return
+        self._unpolled.discard(session.agent_id)
         poller = self._pollers.get(session.agent_id)
         if poller is not None:
+            poller.leaving = False
             task = self._tasks.get(session.agent_id)
             lost = poller.status.state is PollState.LOST
             if (task is not None and not task.done()) or (lost and poller.lost_guid == session.guid):
                 return
         self._start(session.agent_id)
 
+    def leaving(self, agent_id: str) -> None:
+        """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
+        if (poller := self._pollers.get(agent_id)) is not None:
+            poller.leaving = True
+
     def forget(self, agent_id: str) -> None:
         """Stop polling for an inspector who signed out, and end its streams."""
         self._pollers.pop(agent_id, None)
+        self._unpolled.discard(agent_id)
         self._hub.feed(agent_id).end(NotSignedIn(agent_id))
         if (task := self._tasks.get(agent_id)) is not None:
             task.cancel()
@@ -138,20 +147,27 @@ class Readers:
 
     async def _look(self) -> None:
         while True:
-            with contextlib.suppress(StoreUnavailable):  # the pollers and the health check report it
+            try:
                 await self._look_once()
+            except StoreUnavailable:
+                pass  # the pollers and the health check report it
+            except Exception as defect:  # noqa: BLE001 - without this loop nobody is noticed any more
+                self._log.error("look_failed", exc_info=defect)
             if time.monotonic() - self._pruned_at > 60:
                 self._pruned_at = time.monotonic()
                 self._hub.prune(keep=self._pollers.__contains__)
             await asyncio.sleep(self._look_seconds)
 
     async def _look_once(self) -> None:
+        unpolled = set(self._unpolled)
         known = dict(self._pollers)  # a listing says nothing about a session that came after it began
         stored = set(await self._directory.agent_ids())
         self._unreadable &= stored
         for agent_id in known.keys() - stored:
             if self._pollers.get(agent_id) is known[agent_id]:
                 self.forget(agent_id)
+        for agent_id in unpolled - stored:
+            self.forget(agent_id)
         for agent_id in stored:
             poller = self._pollers.get(agent_id)
             if poller is not None and poller.status.state is not PollState.LOST:

@@ -20,6 +20,7 @@ AdapterError
 ├── SlowConsumer                  the reader fell further behind than the log keeps
 ├── StoreUnavailable              the session store cannot be reached
 ├── TooManyStreams                this replica has as many open streams as it may
+├── InternalFault                 a defect of the adapter; its log says which
 ├── Draining                      this replica is going away
 └── NotAvailable                  the operation is not offered by this version
 """
@@ -139,7 +140,7 @@ class PollFailed(GatewayError):
 class DeadlineExceeded(AdapterError):
     """The caller's deadline came first."""
 
-    def __init__(self, message: str, outcome: Literal["not_sent", "unknown"], cursor: str = "") -> None:
+    def __init__(self, message: str, outcome: Literal["not_sent", "unknown", "confirmed"], cursor: str = "") -> None:
         super().__init__(message)
         self.outcome = outcome
         self.cursor = cursor
@@ -191,6 +192,13 @@ class StoreUnavailable(AdapterError):
         self.operation = operation
 
 
+class InternalFault(AdapterError):
+    """A defect of the adapter. The caller learns no more than that; the log has the rest."""
+
+    def __init__(self) -> None:
+        super().__init__("internal error of the adapter: see its log for this call")
+
+
 class TooManyStreams(AdapterError):
     """This replica has as many open streams as it may."""
 
@@ -201,9 +209,11 @@ class TooManyStreams(AdapterError):
 class Draining(AdapterError):
     """This replica is going away; another one goes on from the cursor."""
 
-    def __init__(self, cursor: str = "") -> None:
-        super().__init__("this replica is shutting down: resume on another one from the last cursor")
+    def __init__(self, cursor: str = "", outcome: Literal["", "accepted", "confirmed"] = "") -> None:
+        done = f"the command was {outcome}, do not repeat it: " if outcome else ""
+        super().__init__(f"{done}this replica is shutting down, watch the events on another one from the last cursor")
         self.cursor = cursor
+        self.outcome = outcome
 
 
 class NotAvailable(AdapterError):

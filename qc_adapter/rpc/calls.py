@@ -19,8 +19,8 @@ import structlog
 from grpc import StatusCode
 
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, TooManyStreams
-from qc_adapter.rpc.errors import internal_status, outcome_of, to_status
+from qc_adapter.model.errors import AdapterError, InternalFault, TooManyStreams
+from qc_adapter.rpc.errors import outcome_of, to_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -186,16 +186,17 @@ async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failu
         remaining = context.time_remaining()
         late = remaining is not None and remaining <= 0
         call.code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
-    elif isinstance(failure, AdapterError):
-        answer, status = to_status(failure, "" if call.method == call.rpc else call.method)
-        call.code, call.reason = answer.code, answer.reason
-        call.retcode = getattr(failure, "retcode", "") or call.retcode
-        call.outcome = outcome_of(failure) or call.outcome
-        await _abort(context, answer.code, status)
     elif isinstance(failure, Exception):
-        call.code = StatusCode.INTERNAL
-        structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
-        await _abort(context, StatusCode.INTERNAL, internal_status())
+        if isinstance(failure, AdapterError):
+            error = failure
+        else:
+            error = InternalFault()
+            structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
+        answer, status = to_status(error, "" if call.method == call.rpc else call.method)
+        call.code, call.reason = answer.code, answer.reason
+        call.retcode = getattr(error, "retcode", "") or call.retcode
+        call.outcome = outcome_of(error) or call.outcome
+        await _abort(context, answer.code, status)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], code: StatusCode, status: status_pb2.Status) -> None:

@@ -8,7 +8,7 @@ import orjson
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from qc_adapter.commands.model import Accepted, Outcome, Told
+from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
 from qc_adapter.events.model import AgentEvent, Gap
 from qc_adapter.events.poller import PollState, PollStatus
 from qc_adapter.model.session import EventSource
@@ -76,6 +76,8 @@ def update_message(update: Update) -> qc.CommandUpdate:
                 method=update.method, gateway_message=update.message, time=timestamp(update.received_at)
             )
             return qc.CommandUpdate(cursor=update.cursor, accepted=accepted)
+        case Missed():
+            return qc.CommandUpdate(cursor=update.cursor, gap=_gap(update.gap))
         case Outcome():
             return qc.CommandUpdate(cursor=update.cursor, outcome=_outcome(update))
 
@@ -100,9 +102,13 @@ def watch_message(entry: Entry) -> events.WatchResponse:
 
 def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
     """Return a gap as a message of a Watch stream."""
-    told = events.Gap(reason=gap.reason, to=gap.to_cursor)
-    setattr(told, "from", gap.from_cursor)  # a keyword of Python
-    return events.WatchResponse(cursor=cursor, gap=told)
+    return events.WatchResponse(cursor=cursor, gap=_gap(gap))
+
+
+def _gap(gap: Gap) -> events.Gap:
+    message = events.Gap(reason=gap.reason, to=gap.to_cursor)
+    setattr(message, "from", gap.from_cursor)  # a keyword of Python
+    return message
 
 
 def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:

@@ -73,6 +73,7 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.CursorExpired: Answer(StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     errors.SlowConsumer: Answer(StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER"),
     errors.StoreUnavailable: Answer(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", retry=True),
+    errors.InternalFault: Answer(StatusCode.INTERNAL, "INTERNAL"),
     errors.TooManyStreams: Answer(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry=True),
     errors.Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING", retry=True),
     errors.NotAvailable: Answer(StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET"),
@@ -84,7 +85,6 @@ _BY_CATEGORY: Final[Mapping[Category, Answer]] = {
     for category in Category
     if category is not Category.OK
 }
-INTERNAL: Final = Answer(StatusCode.INTERNAL, "INTERNAL")
 
 
 def answer_to_retcode(retcode: str) -> Answer:
@@ -122,23 +122,14 @@ def to_status(error: errors.AdapterError, method: str) -> tuple[Answer, status_p
             type=answer.reason, subject=subject, description=message
         )
         _add(status, error_details_pb2.PreconditionFailure(violations=[violation]))
-    if answer.retry:
+    if answer.retry and not outcome_of(error):  # what was sent is not to be repeated
         _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
     return answer, status
 
 
 def outcome_of(error: errors.AdapterError) -> str:
-    """Return what is known of the effect when a call ends with this error: `not_sent`, `unknown`, or nothing."""
+    """Return what is known of the effect of a call that ends so: `not_sent`, `unknown`, ... or nothing."""
     return getattr(error, "outcome", "unknown" if isinstance(error, errors.OutcomeUnknown) else "")
-
-
-def internal_status() -> status_pb2.Status:
-    """Return the status of a defect of our own; what it was stands in the log only."""
-    status = status_pb2.Status(
-        code=INTERNAL.code.value[0], message="internal error of the adapter: see its log for this call"
-    )
-    _add(status, error_details_pb2.ErrorInfo(reason=INTERNAL.reason, domain=DOMAIN))
-    return status
 
 
 def _metadata(error: errors.AdapterError, method: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from qc_adapter.events.feed import Hub, Subscription
+    from qc_adapter.events.hub import Hub, Subscription
+    from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
     from qc_adapter.rpc.parse import Parser
 
@@ -70,18 +71,24 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         agent_id = self._parser.agent_id(request.agent_id)
         call = current_call()
         call.agent_id = agent_id
-        deadline = deadline_of(context)
         session = await self._sessions.get(agent_id)
         self._readers.notice(session)
         subscription, gap = self._subscribe(request)
-        yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
-        if gap is not None:
-            yield gap
+        with subscription:
+            yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
+            if gap is not None:
+                yield gap
+            async for message in self._messages(subscription, call.started_at, deadline_of(context)):
+                yield message
+
+    async def _messages(
+        self, subscription: Subscription, since: float, deadline: Deadline
+    ) -> AsyncIterator[pb.WatchResponse]:
         while True:
             entries = subscription.take()
             for entry in entries:
                 yield watch_message(entry)
-                if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
+                if isinstance(entry.item, AgentEvent) and entry.logged_at >= since:  # not the old ones of a resumption
                     self._counts.event_delivered(time.monotonic() - entry.logged_at)
             if entries:
                 continue

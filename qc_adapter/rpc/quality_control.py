@@ -6,7 +6,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qc_adapter.commands.model import Accepted, Told
+from qc_adapter.commands.model import Accepted, Outcome, Told
 from qc_adapter.gateway import requests
 from qc_adapter.model.errors import NotAvailable
 from qc_adapter.rpc.calls import current_call, deadline_of
@@ -92,7 +92,7 @@ class QualityControl(pb_grpc.QualityControlServicer):
                         self._delivers.event_delivered(time.monotonic() - update.logged_at)
                 elif isinstance(update, Accepted):
                     call.retcode = "0"
-                else:
+                elif isinstance(update, Outcome):
                     call.outcome = _label(update.verdict)
 
 

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _UNDO_SECONDS = 5.0
+_SIGN_OUTS = 3
 
 
 class Listeners(Protocol):
     """Is told when a session comes or goes."""
 
     def notice(self, session: Session) -> None: ...
+
+    def leaving(self, agent_id: str) -> None: ...
 
     def forget(self, agent_id: str) -> None: ...
 
@@ -117,17 +120,26 @@ class SessionService:
 
     async def _sign_out(self, agent_id: str, force: bool, deadline: Deadline) -> None:
         session = await self.get(agent_id)
-        while True:
-            await self._gateway.sign_out(session, force=force, deadline=deadline)
-            if await self._store.remove(agent_id, session.guid):
-                break
-            # A poll renewed the GUID meanwhile: the gateway may have taken the old one for "already out".
-            stored = await self._store.get(agent_id)
-            if stored is None:
-                break
-            session = stored
+        self._listeners.leaving(agent_id)
+        try:
+            await self._end(session, force, deadline)
+        except BaseException:
+            self._listeners.notice(session)
+            raise
         self._listeners.forget(agent_id)
         self._log.info("signed_out", agent_id=agent_id, force=force)
+
+    async def _end(self, session: Session, force: bool, deadline: Deadline) -> None:
+        """Sign out at the gateway and remove the session, also when a poll renews its GUID meanwhile."""
+        for _ in range(_SIGN_OUTS):
+            await self._gateway.sign_out(session, force=force, deadline=deadline)
+            if await self._store.remove(session.agent_id, session.guid):
+                return
+            stored = await self._store.get(session.agent_id)
+            if stored is None or stored.signed_in_at != session.signed_in_at:
+                return  # somebody signed in anew: that is not the session that was to end
+            # The gateway may have taken the old GUID for "already out".
+            session = stored
 
     async def _finish(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
         """Run the work to its end in a task of our own, whatever becomes of the caller."""

@@ -129,6 +129,7 @@ class CommandUpdate(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Position of the inspector's event log after this update; `InspectorEvents.Watch` goes on from here."""
     @_builtins.property
@@ -143,6 +144,10 @@ class CommandUpdate(_message.Message):
     def outcome(self) -> Global___CommandOutcome:
         """What became of the command."""
 
+    @_builtins.property
+    def gap(self) -> _events_pb2.Gap:
+        """Events of the inspector may be missing here; the outcome tells what is known all the same."""
+
     def __init__(
         self,
         *,
@@ -150,12 +155,13 @@ class CommandUpdate(_message.Message):
         accepted: Global___CommandAccepted | None = ...,
         event: _events_pb2.AgentEvent | None = ...,
         outcome: Global___CommandOutcome | None = ...,
+        gap: _events_pb2.Gap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "outcome", b"outcome", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "gap", b"gap", "outcome", b"outcome", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cursor", b"cursor", "event", b"event", "outcome", b"outcome", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cursor", b"cursor", "event", b"event", "gap", b"gap", "outcome", b"outcome", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["accepted", "event", "outcome"]  # noqa: Y015
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["accepted", "event", "outcome", "gap"]  # noqa: Y015
     _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 

@@ -34,7 +34,8 @@ class QualityControlStub:
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+    outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -44,6 +45,8 @@ class QualityControlStub:
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
     RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+    sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 
@@ -134,7 +137,8 @@ class QualityControlServicer:
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+    outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -144,6 +148,8 @@ class QualityControlServicer:
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
     RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+    sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 
@@ -344,7 +350,8 @@ class QualityControl:
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+    is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+    outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -354,6 +361,8 @@ class QualityControl:
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
     RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+    sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 

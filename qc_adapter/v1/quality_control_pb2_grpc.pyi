@@ -39,7 +39,8 @@ class QualityControlStub:
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+      outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -49,6 +50,8 @@ class QualityControlStub:
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
       RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+      sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 
@@ -112,7 +115,8 @@ class QualityControlAsyncStub(QualityControlStub):
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+      outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -122,6 +126,8 @@ class QualityControlAsyncStub(QualityControlStub):
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
       RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+      sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 
@@ -181,7 +187,8 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
-      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent` or `unknown`.
+      is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
+      outcome was told before.
     * A caller that goes away does not undo the command. `InspectorEvents.Watch` at the last cursor picks up the events.
 
     Common errors, as google.rpc.Status with ErrorInfo (domain "qc-adapter"), see docs/errors.md for all:
@@ -191,6 +198,8 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
     * PERMISSION_DENIED `NO_INSPECTION_RIGHT`. NOT_FOUND `AGENT_UNKNOWN`. ABORTED `GATEWAY_BUSY_WITH_SAME_CALL`.
     * UNAVAILABLE `GATEWAY_UNAVAILABLE`, `GATEWAY_SWITCHING_OVER`, `STORE_UNAVAILABLE`: not executed; retry after the
       RetryInfo.
+    * UNAVAILABLE `DRAINING`: the replica goes away. With the metadata `outcome` (`accepted`, `confirmed`) the command was
+      sent: do not repeat it, watch the events from the metadata `cursor`. Without it nothing was sent.
     * UNKNOWN `OUTCOME_UNKNOWN`: the command may have been executed; no RetryInfo. Look before repeating it.
     """
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from qc_adapter.events import model
-from qc_adapter.events.feed import OLDEST, Feed, Hub, Subscription
+from qc_adapter.events.feed import OLDEST, Feed
+from qc_adapter.events.hub import Hub, Subscription
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.model.errors import CursorExpired, InvalidCursor, SlowConsumer
 

@@ -203,7 +203,6 @@ class Site:
     tape: Tape
     secrets: set = field(default_factory=lambda: {PASSWORD})
     heard: list = field(default_factory=list)
-    open: bool = True
 
     def __post_init__(self):
         self.commands = quality_control_pb2_grpc.QualityControlStub(self.channel)

@@ -134,10 +134,8 @@ async def test_wrong_input_is_told_with_a_code(signed_in):
     """A sentence on standard error and a code; never a traceback."""
     cases = [
         (["intercept", "abc", "292"], 3, "INVALID_AGENT_ID"),
-        (["listen", "101", "101"], 3, "SELF_INSPECTION"),
         (["listen", "102", "292"], 3, "qc-adapter sign-in"),
         (["watch", "101", "--cursor", "x"], 3, "INVALID_CURSOR"),
-        (["sessions", "400"], 3, "INSPECTOR_NOT_SIGNED_IN"),
         (["listen", "101"], 2, "WORK_NO"),
     ]
     for arguments, code, said in cases:

@@ -46,8 +46,10 @@ def test_what_is_not_known_is_not_called_refused(failure, exit_code):
 def test_a_command_under_way_when_the_adapter_drains_is_left_open():
     """It may have been sent; one that was refused at the door was not."""
     gone = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", {"cursor": "m-1"}, ours=True, retry=True)
+    accepted = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", {"outcome": "accepted"}, ours=True, retry=True)
     at_the_door = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", ours=True, retry=True)
     assert to_failed(gone, "here:1", may_have_run=True).exit_code is Exit.UNKNOWN
+    assert to_failed(accepted, "here:1").exit_code is Exit.UNKNOWN
     assert to_failed(at_the_door, "here:1", may_have_run=True).exit_code is Exit.UNAVAILABLE
 
 

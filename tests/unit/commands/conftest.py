@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from qc_adapter.commands.journal import Journal
-from qc_adapter.commands.model import Accepted, Command, Follow, Outcome, Told
+from qc_adapter.commands.model import Accepted, Command, Follow, Missed, Outcome, Told
 from qc_adapter.commands.runner import CommandRunner
-from qc_adapter.events.feed import Hub
+from qc_adapter.events.hub import Hub
 from qc_adapter.events.model import AgentEvent
 from qc_adapter.gateway import requests
 from qc_adapter.gateway.client import Receipt
@@ -96,8 +96,13 @@ class Follower:
 
     @property
     def kinds(self):
-        """The stream in short: `accepted`, event types, and `outcome`."""
-        names = {Accepted: lambda _: "accepted", Told: lambda told: told.event.event_type, Outcome: lambda _: "outcome"}
+        """The stream in short: `accepted`, event types, reasons of gaps, and `outcome`."""
+        names = {
+            Accepted: lambda _: "accepted",
+            Told: lambda told: told.event.event_type,
+            Missed: lambda missed: missed.gap.reason,
+            Outcome: lambda _: "outcome",
+        }
         return [names[type(update)](update) for update in self.updates]
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from qc_adapter.events.model import Gap, GapReason
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.requests import GatewayRequest
 from qc_adapter.model.errors import (
@@ -15,7 +16,6 @@ from qc_adapter.model.errors import (
     NotSignedIn,
     OutcomeUnknown,
     RequestIdReused,
-    SlowConsumer,
 )
 from qc_adapter.model.session import Renewal, Secret
 
@@ -430,16 +430,29 @@ async def test_without_an_id_each_call_is_a_command(desk):
 
 
 async def test_a_caller_behind_the_log_is_told_so(small_desk):
-    """A reader that the log does not wait for ends with its cursor instead of a hole."""
+    """Events that left the log before the gateway answered stand in the stream as a gap, from where to where."""
     desk = small_desk
     caller = desk.follow()
     trip = await desk.gate.arrived()
     trip.go()
     desk.tell(*["AgentEvent_Hold"] * 6)
     trip.accept()
-    with pytest.raises(SlowConsumer) as slow:
-        await caller.end()
-    assert slow.value.cursor == caller.updates[0].cursor
+    await caller.until(2)
+    accepted, missed = caller.updates[:2]
+    assert missed.gap == Gap(GapReason.CURSOR_EXPIRED, accepted.cursor, missed.cursor)
+
+
+async def test_a_gap_of_the_log_stands_in_the_stream(desk):
+    """A poll reply that was lost while a command is followed is told to its caller."""
+    caller = desk.follow()
+    trip = await desk.gate.arrived()
+    trip.go()
+    trip.accept()
+    await caller.until(1)
+    desk.feed.append_gap(GapReason.POLL_REPLY_LOST)
+    desk.tell(TALKING, RECORD, call_id="7-1")
+    await caller.end()
+    assert caller.kinds == ["accepted", "POLL_REPLY_LOST", TALKING, RECORD, "outcome"]
 
 
 async def test_a_late_caller_gets_the_verdict_although_the_log_forgot(small_desk):
@@ -455,7 +468,7 @@ async def test_a_late_caller_gets_the_verdict_although_the_log_forgot(small_desk
     desk.tell(*["AgentEvent_Hold"] * 6)
     late = desk.follow(request_id="once")
     updates = await late.end()
-    assert late.kinds == ["accepted", "outcome"]
+    assert late.kinds == ["accepted", "CURSOR_EXPIRED", "outcome"]
     assert updates[-1].verdict == first.updates[-1].verdict
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qc_adapter.events.feed import Hub
+from qc_adapter.events.hub import Hub
 from qc_adapter.events.poller import Pace, Poller
 from qc_adapter.events.readers import Readers
 from qc_adapter.gateway.client import PollReply

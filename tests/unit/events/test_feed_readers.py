@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from qc_adapter.events.feed import Hub
+from qc_adapter.events.hub import Hub
 from qc_adapter.events.model import AgentEvent
 from qc_adapter.model.errors import Draining, NotSignedIn
 

@@ -6,7 +6,7 @@ from grpc import StatusCode
 
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.model import errors
-from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, DOMAIN, answer_to, answer_to_retcode, internal_status, to_status
+from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, DOMAIN, answer_to, answer_to_retcode, to_status
 from qc_adapter.telemetry.metrics import GRPC_CODES
 
 #: Only raised as one of their subclasses.
@@ -29,6 +29,7 @@ SAMPLES = (
     errors.CursorExpired("m-1", "m-2"),
     errors.SlowConsumer("m-1"),
     errors.StoreUnavailable("get", "no answer"),
+    errors.InternalFault(),
     errors.TooManyStreams(4000),
     errors.Draining("m-1"),
     errors.NotAvailable("ForceBusy"),
@@ -190,9 +191,18 @@ def test_metadata_lets_a_caller_go_on(error, metadata):
     assert dict(details(status)["ErrorInfo"].metadata) == metadata
 
 
+def test_a_sent_command_is_never_to_be_repeated():
+    """Draining invites a repetition only when nothing was sent."""
+    _, unsent = to_status(errors.Draining("m-1"), "intercept")
+    _, sent = to_status(errors.Draining("m-1", "accepted"), "intercept")
+    assert "RetryInfo" in details(unsent)
+    assert "RetryInfo" not in details(sent)
+    assert details(sent)["ErrorInfo"].metadata["outcome"] == "accepted"
+
+
 def test_a_defect_of_ours_says_nothing_about_itself():
     """INTERNAL refers to the log; the cause is not the caller's business."""
-    status = internal_status()
+    _, status = to_status(errors.InternalFault(), "")
     assert status.code == StatusCode.INTERNAL.value[0]
     assert details(status)["ErrorInfo"].reason == "INTERNAL"
     assert "RetryInfo" not in details(status)

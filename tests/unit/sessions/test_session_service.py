@@ -44,6 +44,9 @@ class Office:
     def notice(self, session):
         self.heard.append(("notice", session.agent_id))
 
+    def leaving(self, agent_id):
+        self.heard.append(("leaving", agent_id))
+
     def forget(self, agent_id):
         self.heard.append(("forget", agent_id))
 
