@@ -48,6 +48,12 @@ types: $(STAMP) ## Check types
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
 
+storm: $(STAMP) ## 1,000 intercepts at once, storms of 20,000 calls, half cancelled; about 4 minutes
+	$(BIN)/python -m bench.storm
+
+soak: $(STAMP) ## Inspectors kept signed in over GUID rotations at real speed; 6 minutes
+	$(BIN)/python -m bench.soak
+
 check: lint types ## Everything but the tests
 
 lock: ## Renew the lock files (needs uv on PATH)

@@ -94,6 +94,8 @@ class WireHandler:
             return refused(code)
         reply = await self._poll(http, call) if call.operation == "getAgentEvent" else self._gateway.perform(call)
         entry.executed = reply.retcode == "0"
+        if not entry.executed:
+            return reply  # whoever was taken over learns nothing of the new GUID
         guid = self._gateway.fresh_guid(call)
         return reply if guid is None else replace(reply, guid=guid)
 

@@ -366,6 +366,19 @@ async def test_forced_sign_in_takes_over(simulators, code):
     assert await client.code("GET", "/agentevent/101", new) == "0"
 
 
+async def test_who_was_taken_over_does_not_learn_the_new_guid(simulators):
+    """S12: the held poll of the older sign-in ends with the code and without a Set-GUID."""
+    client = await simulators(poll_hold_seconds=30)
+    guid = client.simulator.sign_in("101")
+    await client.event_types("101", guid, 2)
+    poll = asyncio.create_task(client.send("GET", "/agentevent/101", guid))
+    await until(lambda: client.simulator.state()["agents"]["101"]["held_polls"] == 1)
+    client.simulator.sign_in("101")
+    reply = await poll
+    assert b'"retcode":"100-006"' in reply.body
+    assert "Set-GUID" not in dict(reply.headers)
+
+
 async def test_takeover_can_be_forbidden(simulators):
     """S12: a site may forbid the forced sign-in."""
     client = await simulators(forbid_takeover=True)
