@@ -24,6 +24,7 @@ from qc_adapter.events.readers import Readers
 from qc_adapter.events.translate import SHAPES
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.client import GatewayClient
+from qc_adapter.gateway.observation import Outcome
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.errors import StoreUnavailable
@@ -44,6 +45,7 @@ from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qc_adapter.gateway.observation import GatewayCall
     from qc_adapter.settings import Settings
 
 #: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
@@ -68,7 +70,7 @@ class Adapter:
         self.metrics = Metrics(registry, label_sets(methods, RETCODES, SHAPES))
         self.store = open_store(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.gateway = GatewayClient(
-            GatewayTransport(settings.gateway), settings=settings.gateway, observer=self.metrics.gateway_call
+            GatewayTransport(settings.gateway), settings=settings.gateway, observer=self._count_request
         )
         self.hub = Hub()
         self.readers = Readers(
@@ -105,6 +107,11 @@ class Adapter:
     def ops_port(self) -> int:
         """The port of /metrics, /livez and /readyz."""
         return self._ops.port
+
+    def _count_request(self, call: GatewayCall) -> None:
+        # What a caller gave up before it left, and a poll that a sign-out ended, are no failures of the transport.
+        if call.outcome not in (Outcome.CANCELLED, Outcome.NOT_SENT):
+            self.metrics.gateway_call(call)
 
     def _services(self) -> Services:
         settings = self._settings
