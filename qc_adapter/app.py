@@ -100,6 +100,7 @@ class Adapter:
         )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
         self._store_problem: str | None = "not asked yet"
+        self._store_lost = False
         self._watching: asyncio.Task[None] | None = None
         self.port = 0
 
@@ -204,13 +205,13 @@ class Adapter:
         try:
             await self.store.ping()
         except StoreUnavailable as failure:
-            if self._store_problem is None:
+            if not self._store_lost:
                 self._log.warning("store_lost", detail=failure.message)
-            self._store_problem = failure.message
+            self._store_problem, self._store_lost = failure.message, True
         else:
-            if self._store_problem is not None:
+            if self._store_lost:
                 self._log.info("store_found")
-            self._store_problem = None
+            self._store_problem, self._store_lost = None, False
         self.metrics.sessions({state.value: count for state, count in self.readers.counts().items()})
         await self._server.serving(serving=self._store_problem is None and not self.hub.draining)
 

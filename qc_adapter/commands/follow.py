@@ -72,7 +72,7 @@ def too_late(run: CommandRun, cursor: str, *, told: bool = False) -> DeadlineExc
     if told:
         what = "was confirmed, and the deadline came before the inspector left the call: watch the events on"
         return DeadlineExceeded(f"{method} {what} from the cursor", "confirmed", cursor)
-    if run.receipt.done():
+    if run.answered:
         return DeadlineExceeded(
             f"{method} was sent and the deadline came before its effect was known: "
             f"watch the inspector's events from the cursor, and set the deadline longer than confirm_within",

@@ -28,15 +28,15 @@ class CommandRun:
     """
     The life of one command.
 
-    `receipt` is done when the gateway answered or will not: with `Accepted`, or with None when events have to decide.
-    `settled` is called once with the outcome's label for the metric.
+    `answered` says that the gateway's reply came or is given up; `accepted` holds it, unless events have to decide.
+    Each step wakes the feed, where the callers wait. `settled` is called once with the outcome's label for the metric.
     """
 
     def __init__(self, command: Command, feed: Feed, settled: Callable[[CommandRun, str], None]) -> None:
         self.command = command
         self.feed = feed
-        self.started_at = asyncio.get_running_loop().time()
-        self.receipt: asyncio.Future[Accepted | None] = asyncio.get_running_loop().create_future()
+        self.answered = False
+        self.accepted: Accepted | None = None
         self.start = feed.tail
         self.followers = 0
         self.verdict: Verdict | None = None
@@ -66,9 +66,9 @@ class CommandRun:
 
     def accept(self, receipt: Receipt) -> None:
         """Note that the gateway took the command, and give the events their time."""
-        self.receipt.set_result(
-            Accepted(self.feed.cursor(self.start), self.command.method, receipt.message, receipt.received_at),
-        )
+        cursor = self.feed.cursor(self.start)
+        self.answered = True
+        self.accepted = Accepted(cursor, self.command.method, receipt.message, receipt.received_at)
         if not self.command.effects.confirming:
             self._settle(Verdict(self.feed.tail, None, (), ""), "accepted")
         else:
@@ -80,15 +80,13 @@ class CommandRun:
             self.fail(unknown)
             return
         self._unknown = unknown
-        self.receipt.set_result(None)
+        self.answered = True
         self._await_events()
 
     def fail(self, failure: AdapterError, label: str = "unknown") -> None:
         """Note that the command was refused, never sent, or will stay unknown."""
+        self.answered = True
         self.failure = failure
-        if not self.receipt.done():
-            self.receipt.set_exception(failure)
-            self.receipt.exception()  # a run without a follower leaves it unread
         self._settle(None, label)
 
     def _await_events(self) -> None:
@@ -98,13 +96,14 @@ class CommandRun:
         elif not self.finished:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self.command.confirm_within_seconds, self._conclude)
+            self.feed.wake()
 
     def _observe(self, entry: Entry) -> None:
         confirmation = self._confirmation
         if confirmation is None or not isinstance(entry.item, AgentEvent):
             return
         confirmation.observe(entry.item, entry.sequence)
-        if confirmation.complete and self.receipt.done() and not self.finished:
+        if confirmation.complete and self.answered and not self.finished:
             self._conclude()
 
     def _conclude(self) -> None:

@@ -7,7 +7,6 @@ The order is that of the file: `run` starts or joins, `_dispatch` sends; `follow
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -119,7 +118,7 @@ class CommandRunner:
         run = self._join(command) or self._begin(command, deadline)
         run.followers += 1
         try:
-            accepted = await self._receipt(run, deadline)
+            accepted = await self._accepted(run, deadline)
             if accepted is not None:
                 yield accepted
                 if command.follow is Follow.NONE:
@@ -223,12 +222,14 @@ class CommandRunner:
                 return None
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _receipt(self, run: CommandRun, deadline: Deadline) -> Accepted | None:
-        if not run.receipt.done():
-            done, _ = await asyncio.wait({run.receipt}, timeout=_finite(deadline.remaining_seconds))
-            if not done:
+    async def _accepted(self, run: CommandRun, deadline: Deadline) -> Accepted | None:
+        """Return the gateway's receipt, None if events have to decide; raises what was found instead."""
+        while not run.answered:
+            if not await run.feed.changed(deadline.remaining_seconds):
                 raise too_late(run, run.feed.cursor(run.start))
-        return run.receipt.result()
+        if run.accepted is None and run.failure is not None:
+            raise run.failure
+        return run.accepted
 
 
 def _cut_off(run: CommandRun) -> AdapterError:
@@ -237,7 +238,3 @@ def _cut_off(run: CommandRun) -> AdapterError:
         return Draining(run.feed.cursor(run.start))
     method = run.command.method
     return OutcomeUnknown(method, f"{method} was sent and this replica shut down before the gateway answered")
-
-
-def _finite(seconds: float) -> float | None:
-    return None if math.isinf(seconds) else seconds

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, InternalFault, TooManyStreams
+from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest, TooManyStreams
 from qc_adapter.rpc.errors import outcome_of, to_status
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _DETAILS: Final = "grpc-status-details-bin"
 #: Kept of the caller's time so that our status arrives before the caller gives up by itself.
 _RESERVE_PART: Final = 0.1
 _RESERVE_SECONDS: Final = 0.25
+_LONGEST_SHOWN: Final = 20
 #: Clients round a timeout up by as much on the wire: 100 s arrive as 101 s.
 _ROUNDED_PART: Final = 0.01
 
@@ -61,6 +63,10 @@ class Call:
     trace_id: str = ""
     outcome: str = ""
 
+    def about(self, agent_id: str, work_no: str = "") -> None:
+        """Note whom the call is about, as the caller wrote it, in a form that is safe and short enough for a log."""
+        self.agent_id, self.work_no = shown(agent_id), shown(work_no)
+
     @property
     def seconds(self) -> float:
         """How long the call has taken so far."""
@@ -73,6 +79,13 @@ class CallObserver(Protocol):
     def began(self, call: Call) -> None: ...
 
     def ended(self, call: Call) -> None: ...
+
+
+def shown(text: str) -> str:
+    """Return a text of the caller as it may stand in a log or a message."""
+    if len(text) <= _LONGEST_SHOWN and text.isascii() and text.isprintable():
+        return text
+    return ascii(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
 
 
 _current: ContextVar[Call] = ContextVar("qc_adapter_call")
@@ -128,10 +141,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # The type stubs know the handlers of the synchronous server only.
         answer_once: Any = handler.unary_unary
         answer_many: Any = handler.unary_stream
-        codec: dict[str, Any] = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
+        decode: Any = handler.request_deserializer
+        codec: dict[str, Any] = {"request_deserializer": None, "response_serializer": handler.response_serializer}
 
         def begin(context: grpc.aio.ServicerContext[Any, Any], *, streaming: bool) -> Call:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -141,23 +153,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 observer.began(call)
             return call
 
-        async def unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context, streaming=False)
             try:
-                return await answer_once(request, context)
+                return await answer_once(_decoded(decode, request), context)
             except BaseException as failure:
                 await _answer(call, context, failure)
                 raise
             finally:
                 self._end(call)
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context, streaming=True)
             self._streams += 1
             try:
                 self._admit()
                 # Closed here and now: cleanup must not wait for the garbage collector.
-                async with aclosing(answer_many(request, context)) as messages:
+                async with aclosing(answer_many(_decoded(decode, request), context)) as messages:
                     async for message in messages:
                         yield message
             except BaseException as failure:
@@ -178,6 +190,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _end(self, call: Call) -> None:
         for observer in reversed(self._observers):
             observer.ended(call)
+
+
+def _decoded(decode: Any, request: bytes) -> Any:
+    try:
+        return request if decode is None else decode(request)
+    except DecodeError:
+        raise InvalidRequest([("request", "is no message of this method's type: use the same proto file")]) from None
 
 
 async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:

@@ -68,9 +68,9 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Follow an inspector's events."""
-        agent_id = self._parser.agent_id(request.agent_id)
         call = current_call()
-        call.agent_id = agent_id
+        call.about(request.agent_id)
+        agent_id = self._parser.agent_id(request.agent_id)
         session = await self._sessions.get(agent_id)
         self._readers.notice(session)
         subscription, gap = self._subscribe(request)

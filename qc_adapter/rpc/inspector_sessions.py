@@ -111,9 +111,8 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         return pb.ListResponse(sessions=[self._message(session) for session in found], next_page_token=last)
 
     def _inspector(self, agent_id: str) -> str:
-        checked = self._parser.agent_id(agent_id)
-        current_call().agent_id = checked
-        return checked
+        current_call().about(agent_id)
+        return self._parser.agent_id(agent_id)
 
     def _message(self, session: Session) -> pb.Session:
         return session_message(session, self._statuses.status(session.agent_id))

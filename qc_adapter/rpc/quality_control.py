@@ -79,9 +79,9 @@ class QualityControl(pb_grpc.QualityControlServicer):
     ForceSignOut = ForceRest = ForceDropCall = AdjustSkills = _not_built
 
     async def _run(self, request: Inspection, context: Context, build: Callable[[str, str], GatewayRequest]) -> Updates:
-        self._parser.pair(request)
         call = current_call()
-        call.agent_id, call.work_no = request.agent_id, request.work_no
+        call.about(request.agent_id, request.work_no)
+        self._parser.pair(request)
         command = self._parser.command(request, build(request.agent_id, request.work_no))
         call.request_id = command.request_id
         async with aclosing(self._runner.run(command, deadline_of(context))) as updates:

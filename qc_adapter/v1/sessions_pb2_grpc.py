@@ -94,7 +94,7 @@ class InspectorSessionsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Returns one session; NOT_FOUND `INSPECTOR_NOT_SIGNED_IN` when none is stored.
+        """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,7 @@ class InspectorSessionsStub:
     Adopt: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]
     """Takes over a session that another system opened at the gateway."""
     Get: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetRequest, _sessions_pb2.GetResponse]
-    """Returns one session; NOT_FOUND `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
+    """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
     List: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListRequest, _sessions_pb2.ListResponse]
     """Lists sessions by ascending agent id."""
 
@@ -72,7 +72,7 @@ class InspectorSessionsAsyncStub(InspectorSessionsStub):
     Adopt: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]  # type: ignore[assignment]
     """Takes over a session that another system opened at the gateway."""
     Get: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetRequest, _sessions_pb2.GetResponse]  # type: ignore[assignment]
-    """Returns one session; NOT_FOUND `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
+    """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
     List: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListRequest, _sessions_pb2.ListResponse]  # type: ignore[assignment]
     """Lists sessions by ascending agent id."""
 
@@ -117,7 +117,7 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.GetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetResponse, _abc.Awaitable[_sessions_pb2.GetResponse]]:
-        """Returns one session; NOT_FOUND `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
+        """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
 
     @_abc_1.abstractmethod
     def List(

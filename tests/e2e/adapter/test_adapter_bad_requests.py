@@ -189,3 +189,13 @@ async def test_a_huge_request_is_refused_and_the_connection_lives_on(site):
     ended = await site.ending(site.intercept("1" * 300_000))
     assert ended.code is StatusCode.RESOURCE_EXHAUSTED
     await site.goes_on()
+
+
+async def test_bytes_that_are_no_message_get_a_reason(site):
+    """What cannot be decoded is INVALID_ARGUMENT with our details, and leaves a log line like any call."""
+    send = site.channel.unary_stream("/qc_adapter.v1.QualityControl/Intercept")
+    ended = await site.ending(send(b"\xff\xff", timeout=20))
+    assert (ended.code, ended.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert ended.fields
+    assert site.puts == 0
+    await site.goes_on()
