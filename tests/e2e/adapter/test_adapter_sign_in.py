@@ -8,7 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
-from qc_adapter.v1 import sessions_pb2
+from qc_adapter.v1 import events_pb2, sessions_pb2
 
 
 def sign_out(site, agent_id="101", *, force=False):
@@ -84,6 +84,16 @@ async def test_a_sign_out_ends_the_polling(site):
     assert (ended.code, ended.reason) == (StatusCode.FAILED_PRECONDITION, "INSPECTOR_NOT_SIGNED_IN")
     assert len(site.simulator.requests("logout")) == 1
     await site.goes_on()
+
+
+async def test_a_sign_out_ends_a_watch_without_alarm(site):
+    """The gateway ends the held poll of a session that is signed out: that is no loss, and no log line says so."""
+    stream = site.events.Watch(events_pb2.WatchRequest(agent_id="101"), timeout=20)
+    await stream.read()
+    await site.held_poll()
+    assert (await site.ending(sign_out(site))).code is StatusCode.OK
+    assert (await site.ending(stream)).reason == "INSPECTOR_NOT_SIGNED_IN"
+    assert "session_lost" not in [line["event"] for line in site.tape.lines]
 
 
 @pytest.mark.parametrize("retcode", ["100-006", "000-003", "100-008"])
