@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -20,6 +21,7 @@ from qc_adapter.v1 import events_pb2_grpc as pb_grpc
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
+_PATIENCE_SECONDS: Final = 300.0
 _RESUMABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 
@@ -40,6 +42,9 @@ def watch(
     ] = OnExpired.GAP,
     once: Annotated[int, typer.Option(min=0, metavar="N", help="End after N events; 0 = never.")] = 0,
     *,
+    patience: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to try to resume before it gives up.")
+    ] = _PATIENCE_SECONDS,
     options: ClientOptions,
 ) -> None:
     """Show an inspector's events as they come. Resumes by itself when the adapter goes away."""
@@ -50,7 +55,7 @@ def watch(
         cursor="oldest" if oldest else cursor,
         on_expired=pb.ON_EXPIRED_GAP if on_expired is OnExpired.GAP else pb.ON_EXPIRED_FAIL,
     )
-    watching = Watching(request, options.output(), once)
+    watching = Watching(request, options.output(), once, patience)
     try:
         asyncio.run(_until_done(watching, options))
     except TimeoutError:
@@ -62,13 +67,20 @@ def watch(
 class Watching:
     """One watch over all its streams: where it stands and how much it has seen."""
 
-    def __init__(self, request: pb.WatchRequest, output: Output, once: int) -> None:
+    def __init__(self, request: pb.WatchRequest, output: Output, once: int, patience_seconds: float) -> None:
         self.request = request
         self.output = output
         self.events = 0
         self.stood = False
         self._once = once
         self._failures = 0
+        self._patience_seconds = patience_seconds
+        self._heard_at = time.monotonic()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing was heard for as long as the user is ready to wait."""
+        return time.monotonic() - self._heard_at >= self._patience_seconds
 
     @property
     def done(self) -> bool:
@@ -78,7 +90,7 @@ class Watching:
     async def stream(self, channel: grpc.aio.Channel) -> None:
         """Show one stream until it ends or enough came."""
         async for message in pb_grpc.InspectorEventsStub(channel).Watch(self.request):
-            self.stood, self._failures = True, 0
+            self.stood, self._failures, self._heard_at = True, 0, time.monotonic()
             self.request.cursor = message.cursor or self.request.cursor
             self.events += message.HasField("event")
             if self.output.json:
@@ -112,6 +124,6 @@ async def _until_done(watching: Watching, options: ClientOptions) -> None:
             except grpc.aio.AioRpcError as error:
                 failure = take_apart(error)
                 # A first failure is more likely a wrong target than a passing trouble.
-                if failure.code not in _RESUMABLE or not watching.stood:
+                if failure.code not in _RESUMABLE or not watching.stood or watching.exhausted:
                     raise to_failed(failure, options.target) from error
                 await watching.pause(failure)

@@ -51,7 +51,7 @@ async def follow(
         if entries:
             continue  # more may have come while the caller read these
         if run.failure is not None:
-            raise run.failure
+            raise run.failure.afresh()
         verdict = run.verdict
         if verdict is not None and not told:
             told = True
@@ -90,7 +90,9 @@ async def _wait(run: CommandRun, subscription: Subscription, deadline: Deadline,
     """Wait for an event or the verdict; raises when none can be waited for any more."""
     if subscription.draining:
         # Plain `Draining` invites a repetition, which would be a second command.
-        raise run.doubted or Draining(subscription.cursor, "confirmed" if told else "accepted")
+        if run.doubted is not None:
+            raise run.doubted.afresh()
+        raise Draining(subscription.cursor, "confirmed" if told else "accepted")
     if not await subscription.wait(deadline.remaining_seconds, to_the_end=told):
         raise too_late(run, subscription.cursor, told=told)
 

@@ -59,8 +59,9 @@ class CommandRun:
 
     def mark_sent(self) -> None:
         """Note that the request goes out now: events count from here."""
+        if not self.sent:
+            self.start = self.feed.tail  # a second sending hides nothing of what came since the first
         self.sent = True
-        self.start = self.feed.tail
         self._confirmation = Confirmation(self.command.effects, frozenset(self.feed.talking))
         self.feed.listeners.add(self._observe)
 

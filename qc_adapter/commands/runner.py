@@ -139,7 +139,11 @@ class CommandRunner:
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
+        runs = list(self._tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
+        for run in runs:
+            if not run.answered:  # a task that was cancelled before its first step
+                run.fail(_cut_off(run), "not_sent")
 
     def _join(self, command: Command) -> CommandRun | None:
         return self._journal.find(command) if command.request_id else None
@@ -228,7 +232,7 @@ class CommandRunner:
             if not await run.feed.changed(deadline.remaining_seconds):
                 raise too_late(run, run.feed.cursor(run.start))
         if run.accepted is None and run.failure is not None:
-            raise run.failure
+            raise run.failure.afresh()
         return run.accepted
 
 

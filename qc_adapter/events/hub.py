@@ -106,5 +106,5 @@ class Subscription:
         if self._hub.draining:
             raise Draining(self.cursor)
         if to_the_end and self._feed.ended is not None:
-            raise self._feed.ended
+            raise self._feed.ended.afresh()
         return await self._feed.changed(timeout_seconds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -164,10 +164,12 @@ class Poller:
         received_at = time.time()
         for raw in reply.events:
             self._counts.event_read(raw.event_type)
-            if raw.work_no != self._agent_id:
+            if raw.work_no not in (self._agent_id, ""):
                 self._foreign(raw)
             else:
-                self._feed.append(translate(raw, received_at))
+                # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
+                event = translate(raw, received_at)
+                self._feed.append(event if event.work_no else replace(event, work_no=self._agent_id))
         if reply.event_may_be_lost:
             self._report_gap("a part of the reply could not be read")
 

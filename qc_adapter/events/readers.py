@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from qc_adapter.events.model import GapReason
 from qc_adapter.events.poller import Pace, Poller, Polls, PollState, PollStatus
 from qc_adapter.model.errors import NotSignedIn, SessionUnreadable, StoreUnavailable
 from qc_adapter.model.session import EventSource
@@ -54,7 +55,9 @@ class Readers:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._pruned_at = time.monotonic()
+        self._retired: set[asyncio.Task[None]] = set()
         self._unpolled: set[str] = set()
+        self._blind = False
         self._unreadable: set[str] = set()
         self._log = structlog.get_logger()
 
@@ -64,7 +67,7 @@ class Readers:
 
     async def stop(self) -> None:
         """Stop polling and wait until every poller has ended."""
-        tasks = [*self._tasks.values(), *([self._loop] if self._loop else [])]
+        tasks = [*self._tasks.values(), *self._retired, *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -90,6 +93,23 @@ class Readers:
             if (task is not None and not task.done()) or (lost and poller.lost_guid == session.guid):
                 return
         self._start(session.agent_id)
+
+    def replaced(self, session: Session) -> None:
+        """
+        Poll for a session that took the place of another one.
+
+        A poll that is still held for the older sign-in would keep the new one waiting; what it may have taken away
+        is a gap.
+        """
+        task = self._tasks.pop(session.agent_id, None)
+        if task is not None and not task.done():
+            task.cancel()
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            self._counts.gap(GapReason.POLL_REPLY_LOST.lower())
+            self._hub.feed(session.agent_id).append_gap(GapReason.POLL_REPLY_LOST)
+        self._pollers.pop(session.agent_id, None)
+        self.notice(session)
 
     def leaving(self, agent_id: str) -> None:
         """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
@@ -142,15 +162,19 @@ class Readers:
             del self._tasks[agent_id]
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._log.error("poller_failed", agent_id=agent_id, exc_info=failure)
-        if self._pollers.get(agent_id) is poller and poller.status.state is not PollState.LOST:
+        done = poller.status.state is not PollState.LOST and not poller.leaving
+        if done and self._pollers.get(agent_id) is poller:
             del self._pollers[agent_id]
 
     async def _look(self) -> None:
         while True:
             try:
                 await self._look_once()
-            except StoreUnavailable:
-                pass  # the pollers and the health check report it
+                self._blind = False
+            except StoreUnavailable as failure:
+                if not self._blind:
+                    self._blind = True
+                    self._log.warning("sessions_not_listed", detail=failure.message)
             except Exception as defect:  # noqa: BLE001 - without this loop nobody is noticed any more
                 self._log.error("look_failed", exc_info=defect)
             if time.monotonic() - self._pruned_at > 60:

@@ -1038,8 +1038,8 @@ ROWS: tuple[tuple[str, str, str, str, str, str], ...] = (
         "unavailable",
         "inspection: ResourceUnavailableException",
         (
-            "Check that the agent has a call and that the inspector is in the state the operation needs, then try"
-            " once more."
+            "Check that the agent has a call and that the inspector is in the state the operation needs:"
+            " listen, insert or whisper before an intercept."
         ),
         "public client code",
         (

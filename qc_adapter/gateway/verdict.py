@@ -9,7 +9,6 @@ from qc_adapter.gateway.envelope import Envelope, UnreadableReply, read_envelope
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
     GatewayRefused,
-    GatewayUnavailable,
     OutcomeUnknown,
     PollFailed,
 )
@@ -33,11 +32,9 @@ def judge_command(
     status = reply.status
     if not 200 <= status < 300:
         _judge_foreign_status(method, reply, renewal, secrets, max_bytes)
-        if status == 503:
-            # Whoever answers 503 has not passed the request on.
-            raise GatewayUnavailable(method, f"{method} was turned away with HTTP 503: try again later")
         # 502 and 504 come from a proxy that has passed the request on and lost the answer, 500 from a
-        # server in the midst of it: the command may have been executed.
+        # server in the midst of it. Some proxies say 503 for a connection that broke after that, too.
+        # So the command may have been executed.
         raise OutcomeUnknown(method, f"{method} was answered with HTTP {status} and no retcode", renewal)
     try:
         envelope = read_envelope(status, reply.headers, reply.body, secrets=secrets, max_bytes=max_bytes)
@@ -65,7 +62,7 @@ def judge_poll(
         raise PollFailed(
             method,
             f"{method} was answered with HTTP {status} and no retcode",
-            event_may_be_lost=status != 503,
+            event_may_be_lost=True,
             renewal=renewal,
         )
     try:

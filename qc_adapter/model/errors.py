@@ -27,7 +27,7 @@ AdapterError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,11 @@ class AdapterError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def afresh(self) -> Self:
+        """Return the error to be raised once more, without the frames of the times before: it would keep them alive."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
 
 class InvalidRequest(AdapterError):
@@ -140,7 +145,9 @@ class PollFailed(GatewayError):
 class DeadlineExceeded(AdapterError):
     """The caller's deadline came first."""
 
-    def __init__(self, message: str, outcome: Literal["not_sent", "unknown", "confirmed"], cursor: str = "") -> None:
+    def __init__(
+        self, message: str, outcome: Literal["", "not_sent", "unknown", "confirmed"], cursor: str = ""
+    ) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.cursor = cursor

@@ -8,6 +8,7 @@ together; they know neither unary nor streaming. Handlers raise errors of the do
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -116,7 +117,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._observers = observers
         self._streams_max = streams_max
         self._streams = 0
+        self._open = 0
+        self._none_open = asyncio.Event()
+        self._none_open.set()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def idle(self, timeout_seconds: float) -> None:
+        """Wait until no call of ours is open, at most that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._none_open.wait()
 
     async def intercept_service(
         self,
@@ -149,6 +159,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             call = Call(rpc, service, method, streaming, context.peer(), metadata)
             _current.set(call)
+            self._open += 1
+            self._none_open.clear()
             for observer in self._observers:
                 observer.began(call)
             return call
@@ -188,6 +200,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise TooManyStreams(self._streams_max)
 
     def _end(self, call: Call) -> None:
+        self._open -= 1
+        if not self._open:
+            self._none_open.set()
         for observer in reversed(self._observers):
             observer.ended(call)
 

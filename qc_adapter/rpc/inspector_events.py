@@ -94,7 +94,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
                 continue
             if deadline.over:
                 raise DeadlineExceeded(
-                    "the deadline of the stream came: resume from the cursor", "unknown", subscription.cursor
+                    "the deadline of the stream came: resume from the cursor", "", subscription.cursor
                 )
             if not await subscription.wait(min(self._bookmark_seconds, deadline.remaining_seconds)):
                 yield pb.WatchResponse(cursor=subscription.cursor, bookmark=pb.Bookmark())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
+from qc_adapter.gateway import operations
 from qc_adapter.gateway.requests import SignInForm, SkillReset
-from qc_adapter.model.errors import InvalidRequest, NotAvailable
+from qc_adapter.model.errors import InvalidRequest, NotAvailable, SessionUnreadable
 from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import session_message
@@ -60,6 +61,8 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
     async def SignIn(self, request: pb.SignInRequest, context: Context) -> pb.SignInResponse:
         """Sign an inspector in."""
         agent_id = self._inspector(request.agent_id)
+        if request.force:
+            current_call().method = operations.FORCE_SIGN_IN.method
         signed_in = await self._service.sign_in(
             agent_id, _form(request), force=request.force, skills=_skills(request), deadline=deadline_of(context)
         )
@@ -73,6 +76,8 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
     async def SignOut(self, request: pb.SignOutRequest, context: Context) -> pb.SignOutResponse:
         """Sign an inspector out."""
         agent_id = self._inspector(request.agent_id)
+        if request.force:
+            current_call().method = operations.FORCE_SIGN_OUT.method
         await self._service.sign_out(agent_id, force=request.force, deadline=deadline_of(context))
         return pb.SignOutResponse()
 
@@ -108,7 +113,12 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         if token and not (token.isascii() and token.isdigit() and len(token) <= 9):
             raise InvalidRequest([("page_token", "must be empty or the next_page_token of the page before")])
         found, last = await self._service.list(token, request.page_size or _PAGE)
-        return pb.ListResponse(sessions=[self._message(session) for session in found], next_page_token=last)
+        return pb.ListResponse(sessions=[self._listed(one) for one in found], next_page_token=last)
+
+    def _listed(self, found: Session | SessionUnreadable) -> pb.Session:
+        if isinstance(found, SessionUnreadable):
+            return pb.Session(agent_id=found.agent_id, state=pb.SESSION_STATE_LOST, detail=found.message)
+        return self._message(found)
 
     def _inspector(self, agent_id: str) -> str:
         current_call().about(agent_id)

@@ -18,7 +18,8 @@ AGENT_ID_MIN: Final = 101
 LONGEST_CONFIRMATION_SECONDS: Final = 300
 _ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_CALL_ID = re.compile(r"[\x21-\x7e]{1,64}")
+# A path segment that no proxy on the way can take for anything else.
+_CALL_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _FOLLOW = {
     pb.FOLLOW_UNTIL_CONFIRMED: Follow.UNTIL_CONFIRMED,
     pb.FOLLOW_NONE: Follow.NONE,
@@ -65,7 +66,7 @@ class Parser:
     def call_id(self, call_id: str) -> str:
         """Return the id of a call, or nothing; raises `InvalidRequest`."""
         if call_id and not _CALL_ID.fullmatch(call_id):
-            raise InvalidRequest([("call_id", "must be 1 to 64 printable ASCII characters, like 1456401416-3")])
+            raise InvalidRequest([("call_id", "must be 1 to 64 letters, digits, - or _, like 1456401416-3")])
         return call_id
 
     def command(self, request: Inspection, gateway_request: GatewayRequest) -> Command:

@@ -37,6 +37,8 @@ SERVICES: Final = tuple(
 
 #: Requests are small; replies carry one event each.
 _LARGEST_REQUEST_BYTES: Final = 256 * 1024
+#: For the last status to leave the process.
+_LAST_SECONDS: Final = 0.5
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
     ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
@@ -63,6 +65,7 @@ class GrpcServer:
 
     def __init__(self, services: Services, interceptor: CallInterceptor) -> None:
         self._server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        self._calls = interceptor
         self._health = health.aio.HealthServicer()
         self._serving: bool | None = None
         quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, self._server)
@@ -95,8 +98,13 @@ class GrpcServer:
             await self._health.set(name, state)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new calls, give open ones that time, and end."""
-        await self._server.stop(grace_seconds)
+        """
+        Refuse new calls, give open ones of ours that time, and end.
+
+        Watchers of the health have no end of their own, so they are not waited for.
+        """
+        await self._calls.idle(grace_seconds)
+        await self._server.stop(_LAST_SECONDS if grace_seconds else 0)
 
 
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:

@@ -21,6 +21,11 @@ def is_read_only(error: Exception) -> bool:
     )
 
 
+def is_wrong_type(error: Exception) -> bool:
+    """Whether the key holds something that no session record is: a fault of its writer, not of the store."""
+    return "WRONGTYPE" in str(error)
+
+
 def why_of(error: Exception, timeout_seconds: float) -> str:
     """
     Return the reason in our own words.

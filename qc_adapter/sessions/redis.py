@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import NoScriptError, RedisError
 
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
-from qc_adapter.sessions.failure import is_read_only, why_of
+from qc_adapter.sessions.failure import is_read_only, is_wrong_type, why_of
 from qc_adapter.sessions.record import (
     KEY_PREFIX,
     UnreadableRecord,
@@ -61,7 +61,7 @@ class RedisSessionStore:
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
         key = key_of(agent_id)
-        return self._session(agent_id, await self._run("get", lambda: self._send("HGETALL", key)))
+        return self._session(agent_id, await self._run("get", lambda: self._send("HGETALL", key), agent_id))
 
     async def agent_ids(self) -> list[str]:
         """Return the inspectors with a session."""
@@ -76,13 +76,15 @@ class RedisSessionStore:
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
         changes = to_changes(renewal)
-        reply = await self._run("renew", lambda: self._script(RENEW, key_of(agent_id), used.reveal(), *changes))
+        reply = await self._run(
+            "renew", lambda: self._script(RENEW, key_of(agent_id), used.reveal(), *changes), agent_id
+        )
         return self._session(agent_id, dict(zip(reply[::2], reply[1::2], strict=True)))
 
     async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
         """Remove the session, with `guid` only while that is the stored one."""
         wanted = () if guid is None else (guid.reveal(),)
-        return bool(await self._run("remove", lambda: self._script(REMOVE, key_of(agent_id), *wanted)))
+        return bool(await self._run("remove", lambda: self._script(REMOVE, key_of(agent_id), *wanted), agent_id))
 
     async def ping(self) -> None:
         """Return when Redis answers."""
@@ -105,20 +107,22 @@ class RedisSessionStore:
         except UnreadableRecord as error:
             raise SessionUnreadable(agent_id, f"the record {key_of(agent_id)}: {error}") from None
 
-    async def _run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+    async def _run(self, operation: str, command: Callable[[], Awaitable[T]], agent_id: str = "") -> T:
         """Run the command in a task that this store owns, and wait for it as long as the caller wants to."""
         if self._closed:
             raise StoreUnavailable(operation, "it is closed")
-        task = asyncio.create_task(self._bounded(operation, command), name=f"session-store-{operation}")
+        task = asyncio.create_task(self._bounded(operation, command, agent_id), name=f"session-store-{operation}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def _bounded(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+    async def _bounded(self, operation: str, command: Callable[[], Awaitable[T]], agent_id: str) -> T:
         try:
             async with asyncio.timeout(self._timeout_seconds), self._slots:
                 return await command()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            if agent_id and is_wrong_type(error):
+                raise SessionUnreadable(agent_id, f"the key {key_of(agent_id)} holds no hash") from None
             self._on_error(operation)
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import structlog
 
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, StoreUnavailable
+from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, SessionUnreadable, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -30,6 +30,8 @@ class Listeners(Protocol):
     """Is told when a session comes or goes."""
 
     def notice(self, session: Session) -> None: ...
+
+    def replaced(self, session: Session) -> None: ...
 
     def leaving(self, agent_id: str) -> None: ...
 
@@ -72,7 +74,7 @@ class SessionService:
         with self._only(session.agent_id):
             await self._store.put(session)
         self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
-        self._listeners.notice(session)
+        self._listeners.replaced(session)
 
     async def get(self, agent_id: str) -> Session:
         """Return a session; raises `NotSignedIn`."""
@@ -81,11 +83,21 @@ class SessionService:
             raise NotSignedIn(agent_id)
         return session
 
-    async def list(self, after: str, limit: int) -> tuple[list[Session], str]:
-        """Return sessions behind that agent id, by ascending id, and the last id looked at if there are more."""
+    async def list(self, after: str, limit: int) -> tuple[list[Session | SessionUnreadable], str]:
+        """
+        Return sessions behind that agent id, by ascending id, and the last id looked at if there are more.
+
+        What is stored and cannot be read stands in its place: one bad record does not hide the others.
+        """
         ids = sorted((found for found in await self._store.agent_ids() if int(found) > int(after or 0)), key=int)
-        sessions = [await self._store.get(agent_id) for agent_id in ids[:limit]]
+        sessions = [await self._look_up(agent_id) for agent_id in ids[:limit]]
         return [session for session in sessions if session is not None], ids[limit - 1] if len(ids) > limit else ""
+
+    async def _look_up(self, agent_id: str) -> Session | SessionUnreadable | None:
+        try:
+            return await self._store.get(agent_id)
+        except SessionUnreadable as unreadable:
+            return unreadable
 
     async def close(self, timeout_seconds: float) -> None:
         """Wait for sign-ins and sign-outs that are under way, then cancel them."""
@@ -107,7 +119,7 @@ class SessionService:
             raise
         self._log.info("signed_in", agent_id=agent_id, force=force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        self._listeners.notice(signed_in.session)
+        self._listeners.replaced(signed_in.session)
         if skills is not None:
             await self._gateway.reset_skills(signed_in.session, skills, deadline)
         return signed_in

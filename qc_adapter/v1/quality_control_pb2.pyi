@@ -95,8 +95,8 @@ class CommandOptions(_message.Message):
     CONFIRM_WITHIN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names this command, 1 to 128 printable ASCII characters. A call that repeats the id of the same command within 10
-    minutes does not run it again: it joins the first run and replays its updates. With another command it is
-    ALREADY_EXISTS.
+    minutes does not run it again: it joins the first run, sent within the first call's deadline, and replays its
+    updates. With another command it is ALREADY_EXISTS.
     """
     follow: Global___Follow.ValueType
     """When the stream ends."""
@@ -271,7 +271,7 @@ class InterceptRequest(_message.Message):
     work_no: _builtins.str
     """Id of the inspected agent, same form; not the inspector."""
     call_id: _builtins.str
-    """Intercept this call only, e.g. "1456401416-3"; 1 to 64 characters. Needs a gateway of the 2025 edition."""
+    """Intercept this call only, e.g. "1456401416-3"; 1 to 64 letters, digits, "-" or "_". Needs a gateway of the 2025 edition."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""

@@ -68,7 +68,7 @@ async def test_a_retcode_ends_a_poll(gateway, client, session, code):
     [
         ("200 OK", b"", False),
         ("200 OK", PAGE, False),
-        ("503 Service Unavailable", PAGE, False),
+        ("503 Service Unavailable", PAGE, True),
         ("500 Internal Server Error", PAGE, True),
         ("502 Bad Gateway", PAGE, True),
         ("504 Gateway Timeout", PAGE, True),

@@ -88,12 +88,17 @@ async def test_foreign_keys_are_not_inspectors(store, writer):
     assert await store.agent_ids() == ["101"]
 
 
-async def test_a_key_of_another_type_is_an_error(store, writer):
-    """What is no hash is reported by Redis' error code only."""
+async def test_a_key_of_another_type_is_no_session(store, writer):
+    """What is no hash is a fault of its writer, not of the store; it names the key and not the value."""
     writer.set("qc:session:101", "canary")
-    with pytest.raises(StoreUnavailable, match="WRONGTYPE") as refused:
-        await store.get("101")
-    assert "canary" not in refused.value.message
+    for access in (
+        store.get("101"),
+        store.renew("101", Secret("XXX"), Renewal(Secret("YYY"))),
+        store.remove("101", Secret("XXX")),
+    ):
+        with pytest.raises(SessionUnreadable, match="qc:session:101 holds no hash") as refused:
+            await access
+        assert "canary" not in refused.value.message
 
 
 async def test_scripts_survive_that_redis_forgets_them(store, writer):

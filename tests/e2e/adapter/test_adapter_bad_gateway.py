@@ -35,6 +35,7 @@ DONE_UNSEEN = {
     "foreign": {"action": "foreign_json"},
     "not JSON": {"action": "raw_body", "body": "done"},
     "HTML 502": {"action": "html", "status": 502, "processed": True},
+    "HTML 503": {"action": "html", "status": 503},
 }
 
 
@@ -137,17 +138,6 @@ async def test_a_sign_in_at_a_gateway_that_refuses_connections_is_unavailable(op
     ended = await site.ending(site.sign_in())
     assert (ended.code, ended.reason, ended.retry) == (StatusCode.UNAVAILABLE, "GATEWAY_UNAVAILABLE", True)
     await site.wire.accept()
-    await site.goes_on()
-
-
-async def test_http_503_is_unavailable(site):
-    """Whoever answers 503 has passed nothing on: UNAVAILABLE with RetryInfo."""
-    await site.listening()
-    site.simulator.add_fault(Fault("html", operation="intercept", status=503))
-    ended = await site.ending(site.intercept())
-    assert (ended.code, ended.reason, ended.retry) == (StatusCode.UNAVAILABLE, "GATEWAY_UNAVAILABLE", True)
-    assert "nginx" not in ended.message
-    assert site.puts == 1
     await site.goes_on()
 
 

@@ -26,8 +26,9 @@ def block(language):
     return found[1]
 
 
-async def test_the_python_snippet_runs(adapter):
+async def test_the_python_snippet_runs(adapter, simulator):
     """Copied out of the README it signs in, listens, intercepts, and prints the outcome."""
+    simulator.start_call("293")
     snippet = block("python").replace("127.0.0.1:50051", f"127.0.0.1:{adapter.port}")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", snippet, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -141,3 +141,14 @@ async def test_a_listener_hears_before_readers_wake(hub):
     feed.append(EVENT)
     await task
     assert order == ["listener", "reader"]
+
+
+async def test_an_end_told_many_times_keeps_no_frames(hub):
+    """Callers that come back again and again to a lost session leave nothing behind."""
+    hub.feed("101").end(NotSignedIn("101"))
+    lengths = set()
+    for _ in range(20):
+        with pytest.raises(NotSignedIn) as ended:
+            await hub.subscribe("101").wait(1.0)
+        lengths.add(len(ended.traceback))
+    assert len(lengths) == 1

@@ -133,11 +133,19 @@ async def test_a_failed_poll_may_still_bring_a_guid(post):
 async def test_events_of_another_agent_are_dropped(post):
     """An event that names another agent must not reach this inspector's callers; it is counted."""
     post.start()
-    foreign, nameless = RawEvent("AgentEvent_Talking", "102", None), RawEvent("AgentEvent_Talking", "", None)
-    (await post.mailbox.arrived()).bring(foreign, nameless, "AgentState_Busy")
+    (await post.mailbox.arrived()).bring(RawEvent("AgentEvent_Talking", "102", None), "AgentState_Busy")
     await post.mailbox.arrived()
     assert post.told() == ["AgentState_Busy"]
-    assert post.counts.foreign == 2
+    assert post.counts.foreign == 1
+
+
+async def test_an_event_without_an_agent_is_the_inspectors_own(post):
+    """BeQcStart is documented without a workNo; a poll is for one inspector, so nothing is lost for the lack of it."""
+    post.start()
+    (await post.mailbox.arrived()).bring(RawEvent("AgentOther_BeQcStart", "", {"qcType": 8}))
+    await post.mailbox.arrived()
+    assert post.told() == ["AgentOther_BeQcStart"]
+    assert post.counts.foreign == 0
 
 
 # --- refusals

@@ -44,6 +44,9 @@ class Office:
     def notice(self, session):
         self.heard.append(("notice", session.agent_id))
 
+    def replaced(self, session):
+        self.heard.append(("replaced", session.agent_id))
+
     def leaving(self, agent_id):
         self.heard.append(("leaving", agent_id))
 
@@ -77,7 +80,7 @@ async def test_a_sign_in_is_stored_and_noticed(office):
     """The session is in the store with its GUID before anybody is told."""
     signed_in = await office.sign_in()
     assert (await office.store.get("101")).guid == signed_in.session.guid
-    assert office.heard == [("notice", "101")]
+    assert office.heard == [("replaced", "101")]
 
 
 async def test_a_sign_out_is_forgotten(office):
