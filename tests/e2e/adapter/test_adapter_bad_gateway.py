@@ -35,7 +35,7 @@ DONE_UNSEEN = {
     "foreign": {"action": "foreign_json"},
     "not JSON": {"action": "raw_body", "body": "done"},
     "HTML 502": {"action": "html", "status": 502, "processed": True},
-    "HTML 503": {"action": "html", "status": 503},
+    "HTML 503": {"action": "html", "status": 503, "processed": True},
 }
 
 

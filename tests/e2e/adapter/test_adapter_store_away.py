@@ -201,3 +201,21 @@ async def test_two_replicas_share_a_sign_in(open_site, redis_url):
     request.options.confirm_within.FromMilliseconds(100)
     assert (await two.ending(two.commands.Listen(request, timeout=20))).kinds == ["accepted"]
     assert len(one.simulator.requests("addSupervise")) == 1
+
+
+async def test_bad_records_hide_nobody(open_site, redis_server, redis_url, until):
+    """A key that is no session is named in the list and by its own calls; the other inspectors are served as ever."""
+    site = await open_site(QC_STORE_URL=redis_url)
+    guid = site.simulator.sign_in("303")
+    site.secrets.add(guid)
+    with redis_server.client() as client:
+        client.set("qc:session:102", "not a hash")
+        client.hset("qc:session:202", mapping={"agent_id": "203", "guid": "canary"})
+        client.hset("qc:session:303", mapping={"agent_id": "303", "guid": guid})
+    await until(lambda: site.simulator.requests("getAgentEvent", "303"), "a poll")
+    listed = (await site.ending(site.sessions.List(sessions_pb2.ListRequest(), timeout=20))).updates[0]
+    assert [one.agent_id for one in listed.sessions] == ["102", "202", "303"]
+    assert [bool(one.detail) for one in listed.sessions] == [True, True, False]
+    ended = await site.ending(site.get("202"))
+    assert (ended.code, ended.reason) == (StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_UNREADABLE")
+    assert [line["event"] for line in site.tape.lines].count("session_unreadable") == 2

@@ -35,6 +35,20 @@ async def test_a_noticed_session_is_polled_at_once(post):
     assert readers.status("102") is None
 
 
+async def test_a_new_sign_in_does_not_wait_for_the_poll_of_the_old_one(post):
+    """A gateway may hold the older poll for long: it is given up, which is a gap, and the new session is polled."""
+    readers = post.readers(look_seconds=3600.0)
+    readers.notice(await post.store.get("101"))
+    older = await post.mailbox.arrived()
+    readers.replaced(await post.sign_in("second"))
+    newer = await post.mailbox.arrived()
+    assert newer.session.guid.reveal() == "second"
+    await post.until(older.reply.cancelled)
+    newer.bring("AgentState_Ready")
+    await post.mailbox.arrived()
+    assert post.told() == ["gap", "AgentState_Ready"]
+
+
 async def test_a_removed_session_is_forgotten(post):
     """When a session is gone from the store its poll is given up and its streams end."""
     readers = post.readers()
