@@ -64,7 +64,9 @@ class Floor:
                 raise
             ending = "cancelled"
         except grpc.aio.AioRpcError as error:
-            ending = f"{error.code().name} {error.details()}"
+            # A cancellation between two messages comes as a status instead of the exception.
+            cancelled = error.code() is grpc.StatusCode.CANCELLED
+            ending = "cancelled" if cancelled else f"{error.code().name} {error.details()}"
         finally:
             if timer:
                 timer.cancel()
