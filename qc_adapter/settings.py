@@ -23,7 +23,7 @@ from qc_adapter.environment import (
 )
 from qc_adapter.gateway.settings import GatewaySettings
 from qc_adapter.model.session import Secret
-from qc_adapter.sessions.opening import parse_store_url
+from qc_adapter.store.opening import parse_store_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,8 @@ __all__ = ["VARIABLES", "InvalidSettings", "Listen", "ServerTls", "SettingRow", 
 # The gateway signs an inspector out after that long without a poll.
 SIGN_OUT_SECONDS = 120.0
 CONNECT_SECONDS = 3.0
+# A lease is renewed between two polls, and both the poll and the renewal take their way.
+LEASE_SPARE_SECONDS = 2.0
 
 
 def _gateway_url(text: str) -> str:
@@ -78,6 +80,7 @@ AGENT_ID_MAX = Variable("QC_AGENT_ID_MAX", "59999", "highest agent id; 999999 fo
                         whole_number(101, 999_999))  # fmt: skip
 POLL_PAUSE = Variable("QC_POLL_PAUSE_SECONDS", "0.2", "between a reply and the next poll", seconds_or_none)
 POLL_HOLD = Variable("QC_POLL_HOLD_SECONDS", "10", "how long the gateway holds a poll without events", seconds)
+LEASE = Variable("QC_LEASE_SECONDS", "30", "after that long without a word others poll on for a replica", seconds)
 CONFIRM_WITHIN = Variable("QC_CONFIRM_WITHIN_SECONDS", "10", "wait for a command's events, unless it says", seconds)
 BOOKMARK = Variable("QC_BOOKMARK_SECONDS", "15", "between bookmarks on an idle Watch stream", seconds)
 STREAMS_MAX = Variable("QC_STREAMS_MAX", "10000", "streams open at once", whole_number(1, 1_000_000))
@@ -88,7 +91,7 @@ LOG_LEVEL = Variable("QC_LOG_LEVEL", "info", "debug, info, warning or error", _l
 VARIABLES: tuple[Variable[Any], ...] = (
     GATEWAY_URL, GATEWAY_CA_FILE, GATEWAY_CERT_FILE, GATEWAY_KEY_FILE, GATEWAY_TIMEOUT, STORE_URL, LISTEN, OPS_LISTEN,
     TLS_CERT_FILE, TLS_KEY_FILE, TLS_CLIENT_CA_FILE, POLICY_FILE, ALLOW_INSECURE, AGENT_ID_MAX, POLL_PAUSE, POLL_HOLD,
-    CONFIRM_WITHIN, BOOKMARK, STREAMS_MAX, DRAIN, GRACE, LOG_LEVEL,
+    LEASE, CONFIRM_WITHIN, BOOKMARK, STREAMS_MAX, DRAIN, GRACE, LOG_LEVEL,
 )  # fmt: skip
 
 
@@ -112,6 +115,7 @@ class Settings:
     tls: ServerTls | None
     agent_id_max: int
     poll_pause_seconds: float
+    lease_seconds: float
     confirm_within_seconds: float
     bookmark_seconds: float
     streams_max: int
@@ -133,6 +137,7 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
         tls=_tls(reading),
         agent_id_max=reading.value(AGENT_ID_MAX),
         poll_pause_seconds=reading.value(POLL_PAUSE),
+        lease_seconds=reading.value(LEASE),
         confirm_within_seconds=reading.value(CONFIRM_WITHIN),
         bookmark_seconds=reading.value(BOOKMARK),
         streams_max=reading.value(STREAMS_MAX),
@@ -237,11 +242,25 @@ def _check_times(reading: Reading, settings: Settings) -> None:
                 f"({settings.poll_pause_seconds:g}) must fit into the {SIGN_OUT_SECONDS:g} s after which the gateway "
                 f"signs an inspector out",
             )
+    if gateway is not None and reading.sound(LEASE, POLL_HOLD):
+        _check_lease(reading, settings.lease_seconds, gateway.poll_hold_seconds)
     if reading.sound(CONFIRM_WITHIN, POLL_PAUSE) and settings.confirm_within_seconds <= settings.poll_pause_seconds:
         reading.complain(
             CONFIRM_WITHIN.name,
             f"{settings.confirm_within_seconds:g}",
             f"must be longer than {POLL_PAUSE.name} ({settings.poll_pause_seconds:g}), or no event can confirm",
+        )
+
+
+def _check_lease(reading: Reading, lease_seconds: float, hold_seconds: float) -> None:
+    shortest, longest = hold_seconds + LEASE_SPARE_SECONDS, SIGN_OUT_SECONDS / 2
+    if not shortest <= lease_seconds <= longest:
+        reading.complain(
+            LEASE.name,
+            f"{lease_seconds:g}",
+            f"must be {shortest:g} to {longest:g}: longer than {POLL_HOLD.name} ({hold_seconds:g}) and "
+            f"{LEASE_SPARE_SECONDS:g} s, so that no two replicas poll at once, and far from the {SIGN_OUT_SECONDS:g} s "
+            f"after which the gateway signs an inspector out",
         )
 
 

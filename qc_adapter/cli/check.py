@@ -16,6 +16,7 @@ from qc_adapter.gateway.settings import GatewaySettings
 from qc_adapter.gateway.trust import trust_of
 from qc_adapter.model.errors import AdapterError
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.store.opening import open_link
 from qc_adapter.settings import InvalidSettings, Settings, SettingsProblem, describe, read_settings
 
 _CONNECT_SECONDS: Final = 5.0
@@ -94,7 +95,7 @@ async def _attempt(output: Output, name: str, attempt: Awaitable[str]) -> bool:
 
 
 async def _try_store(settings: Settings) -> str:
-    store = open_store(settings.store_url.reveal())
+    store = open_store(open_link(settings.store_url.reveal()))
     try:
         await store.ping()
     finally:

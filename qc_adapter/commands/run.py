@@ -8,6 +8,7 @@ without them.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
 from qc_adapter.commands.confirm import Confirmation
@@ -35,6 +36,8 @@ class CommandRun:
     def __init__(self, command: Command, feed: Feed, settled: Callable[[CommandRun, str], None]) -> None:
         self.command = command
         self.feed = feed
+        #: Tells this attempt from others with the same request id.
+        self.nonce = secrets.token_hex(8)
         self.answered = False
         self.accepted: Accepted | None = None
         self.start = feed.tail
@@ -42,6 +45,8 @@ class CommandRun:
         self.verdict: Verdict | None = None
         self.failure: AdapterError | None = None
         self.sent = False
+        #: Whether another replica sent it: then that one counts it.
+        self.foreign = False
         self._settled = settled
         self._confirmation: Confirmation | None = None
         self._unknown: OutcomeUnknown | None = None
@@ -62,27 +67,36 @@ class CommandRun:
         if not self.sent:
             self.start = self.feed.tail  # a second sending hides nothing of what came since the first
         self.sent = True
-        self._confirmation = Confirmation(self.command.effects, frozenset(self.feed.talking))
+        self._confirmation = Confirmation(self.command.effects, self.feed.talking)
         self.feed.listeners.add(self._observe)
 
-    def accept(self, receipt: Receipt) -> None:
-        """Note that the gateway took the command, and give the events their time."""
+    def resume(self, start: int, talking: frozenset[str]) -> None:
+        """Follow a command that another replica sent: what came since counts as if we had sent it."""
+        self.start = start
+        self.sent = self.foreign = True
+        self._confirmation = Confirmation(self.command.effects, talking)
+        for entry in self.feed.read(start, self.feed.tail - start):
+            self._observe(entry)
+        self.feed.listeners.add(self._observe)
+
+    def accept(self, receipt: Receipt, patience_seconds: float | None = None) -> None:
+        """Note that the gateway took the command, and give the events their time, or what is left of it."""
         cursor = self.feed.cursor(self.start)
         self.answered = True
         self.accepted = Accepted(cursor, self.command.method, receipt.message, receipt.received_at)
         if not self.command.effects.confirming:
             self._settle(Verdict(self.feed.tail, None, (), ""), "accepted")
         else:
-            self._await_events()
+            self._await_events(patience_seconds)
 
-    def doubt(self, unknown: OutcomeUnknown) -> None:
+    def doubt(self, unknown: OutcomeUnknown, patience_seconds: float | None = None) -> None:
         """Note that no retcode came back: the events decide, if the operation has any."""
         if not self.command.effects.confirming:
             self.fail(unknown)
             return
         self._unknown = unknown
         self.answered = True
-        self._await_events()
+        self._await_events(patience_seconds)
 
     def fail(self, failure: AdapterError, label: str = "unknown") -> None:
         """Note that the command was refused, never sent, or will stay unknown."""
@@ -90,13 +104,14 @@ class CommandRun:
         self.failure = failure
         self._settle(None, label)
 
-    def _await_events(self) -> None:
+    def _await_events(self, patience_seconds: float | None) -> None:
         confirmation = self._confirmation
         if confirmation is not None and confirmation.complete:
             self._conclude()
         elif not self.finished:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.command.confirm_within_seconds, self._conclude)
+            patience = self.command.confirm_within_seconds if patience_seconds is None else patience_seconds
+            self._timer = loop.call_later(patience, self._conclude)
             self.feed.wake()
 
     def _observe(self, entry: Entry) -> None:

@@ -7,13 +7,15 @@ The order is that of the file: `run` starts or joins, `_dispatch` sends; `follow
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from qc_adapter.commands.follow import follow, missed_before, open_at, too_late
+from qc_adapter.commands.ledger import MemoryLedger, Record, State, fingerprint
 from qc_adapter.commands.model import Accepted, Follow, Update
 from qc_adapter.commands.run import CommandRun
+from qc_adapter.gateway.client import Receipt
 from qc_adapter.model.errors import (
     AdapterError,
     DeadlineExceeded,
@@ -23,15 +25,18 @@ from qc_adapter.model.errors import (
     InternalFault,
     NotSignedIn,
     OutcomeUnknown,
+    RequestIdReused,
+    StoreUnavailable,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from qc_adapter.commands.journal import Journal
+    from qc_adapter.commands.ledger import Ledger
     from qc_adapter.commands.model import Command
-    from qc_adapter.events.hub import Hub
-    from qc_adapter.gateway.client import Receipt
+    from qc_adapter.events.feed import Feed
+    from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Renewal, Session
@@ -45,6 +50,8 @@ LEAST_SECONDS: Final = 0.01
 #: How long a renewal that overtook the command may take to reach the store.
 RENEWAL_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 0.05
+_LONGEST_SECONDS: Final = 86_400.0
+_LAST_WORDS_SECONDS: Final = 1.0
 
 
 class Sends(Protocol):
@@ -67,12 +74,6 @@ class Keeps(Protocol):
     async def absorb(self, session: Session, renewal: Renewal | None) -> None: ...
 
 
-class Notices(Protocol):
-    """Is told of the session that a command uses, so that its events are read."""
-
-    def notice(self, session: Session) -> None: ...
-
-
 class CountsOutcomes(Protocol):
     """Counts what became of commands."""
 
@@ -88,19 +89,23 @@ class CommandRunner:
         gateway: Sends,
         sessions: Sessions,
         keeper: Keeps,
-        readers: Notices,
         hub: Hub,
         journal: Journal,
         counts: CountsOutcomes,
+        follows: Follows | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
+        """Without `follows` and `ledger` there is no other replica."""
         self._gateway = gateway
         self._sessions = sessions
         self._keeper = keeper
-        self._readers = readers
         self._hub = hub
+        self._follows: Follows = follows or hub
+        self._ledger: Ledger = ledger or MemoryLedger()
         self._journal = journal
         self._counts = counts
         self._tasks: dict[CommandRun, asyncio.Task[None]] = {}
+        self._last_words: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
     @property
@@ -115,7 +120,7 @@ class CommandRunner:
         Raises the errors of `qc_adapter.model.errors`. Closing the iterator does not undo what was sent; a command that
         was not sent yet is given up.
         """
-        run = self._join(command) or self._begin(command, deadline)
+        run = self._join(command) or await self._begin(command, deadline)
         run.followers += 1
         try:
             accepted = await self._accepted(run, deadline)
@@ -144,14 +149,24 @@ class CommandRunner:
         for run in runs:
             if not run.answered:  # a task that was cancelled before its first step
                 run.fail(_cut_off(run), "not_sent")
+        last_words = list(self._last_words)
+        if last_words:
+            await asyncio.wait(last_words, timeout=max(timeout_seconds, _LAST_WORDS_SECONDS))
+        for word in last_words:
+            word.cancel()
+        await asyncio.gather(*last_words, return_exceptions=True)
 
     def _join(self, command: Command) -> CommandRun | None:
         return self._journal.find(command) if command.request_id else None
 
-    def _begin(self, command: Command, deadline: Deadline) -> CommandRun:
+    async def _begin(self, command: Command, deadline: Deadline) -> CommandRun:
         if self._hub.draining:
             raise Draining
-        run = CommandRun(command, self._hub.feed(command.agent_id), self._settled)
+        feed = await self._follow(command, deadline)
+        # The same request may have come a second time while the log was looked at.
+        if (run := self._join(command)) is not None:
+            return run
+        run = CommandRun(command, feed, self._settled)
         if command.request_id:
             self._journal.keep(run)
         task = asyncio.create_task(self._dispatch(run, deadline), name=f"{command.method} {command.agent_id}")
@@ -159,31 +174,99 @@ class CommandRunner:
         task.add_done_callback(lambda _: self._tasks.pop(run, None))
         return run
 
+    async def _follow(self, command: Command, deadline: Deadline) -> Feed:
+        """Have the inspector's log at hand before anything is sent, so that no event can slip by."""
+        try:
+            async with asyncio.timeout(min(deadline.remaining_seconds, _LONGEST_SECONDS)):
+                return await self._follows.follow(command.agent_id)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the deadline came before {command.method} was sent: nothing was done", "not_sent"
+            ) from None
+
     def _give_up_unsent(self, run: CommandRun) -> None:
         if run.followers == 0 and not run.sent and (task := self._tasks.get(run)) is not None:
             self._journal.drop(run)
             task.cancel()
 
+    def _afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="command ledger")
+        self._last_words.add(task)
+        task.add_done_callback(self._last_words.discard)
+
     def _settled(self, run: CommandRun, label: str) -> None:
-        self._counts.command_outcome(run.command.method, label)
+        if not run.foreign:
+            self._counts.command_outcome(run.command.method, label)
 
     async def _dispatch(self, run: CommandRun, deadline: Deadline) -> None:
         try:
-            run.accept(await self._send(run, deadline.share(SENDING_SHARE)))
-        except OutcomeUnknown as unknown:
-            run.doubt(unknown)
-        except GatewayRefused as refusal:
-            run.fail(refusal, "refused")
+            await self._send_or_join(run, deadline.share(SENDING_SHARE))
         except AdapterError as failure:
             self._journal.drop(run)
             run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")
+            if run.command.request_id:
+                await self._ledger.drop(run)
         except asyncio.CancelledError:
             # Given up before it was sent, or at the end of the process: nobody may wait for a receipt for ever.
             run.fail(_cut_off(run), "unknown" if run.sent else "not_sent")
+            if run.command.request_id and not run.sent:
+                self._afterwards(self._ledger.drop(run))
             raise
         except Exception as defect:  # noqa: BLE001 - it is logged here, and the caller gets its answer
             self._log.error("command_failed", method=run.command.method, agent_id=run.command.agent_id, exc_info=defect)
             run.fail(InternalFault(), "unknown" if run.sent else "not_sent")
+
+    async def _send_or_join(self, run: CommandRun, deadline: Deadline) -> None:
+        """Send the command and write its receipt down, or follow the replica that did so before."""
+        if not run.command.request_id:
+            await self._send_and_tell(run, deadline)
+            return
+        while (record := await self._ledger.take(run, deadline)) is not None:
+            if record.fingerprint != fingerprint(run.command):
+                raise RequestIdReused(run.command.request_id)
+            if await self._join_other(run, record):
+                return
+        state, retcode, text, at = await self._send_and_tell(run, deadline)
+        await self._ledger.settle(run, state, retcode, text, at)
+
+    async def _send_and_tell(self, run: CommandRun, deadline: Deadline) -> tuple[State, str, str, float]:
+        try:
+            receipt = await self._send(run, deadline)
+        except OutcomeUnknown as unknown:
+            run.doubt(unknown)
+            return State.UNKNOWN, "", "", 0.0
+        except GatewayRefused as refusal:
+            run.fail(refusal, "refused")
+            return State.REFUSED, refusal.retcode, refusal.text, 0.0
+        run.accept(receipt)
+        return State.ACCEPTED, "0", receipt.message, receipt.received_at
+
+    async def _join_other(self, run: CommandRun, record: Record) -> bool:
+        """Follow a command that is entered already; False when it turns out that nothing was sent."""
+        run.sent = True  # as far as anybody can say
+        found: Record | None = record
+        while found is not None and found.state is State.SENT and found.waiting:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                found = await self._ledger.look(run)
+            except StoreUnavailable:
+                continue  # the caller's deadline ends the waiting
+        if found is None:
+            run.sent = False
+            return False
+        run.resume(run.feed.sequence_of(found.epoch, found.position), found.talking)
+        patience = max(0.0, run.command.confirm_within_seconds - found.age_seconds)
+        method = run.command.method
+        if found.state is State.ACCEPTED:
+            run.accept(Receipt(found.text, None, None, found.received_at), patience)
+        elif found.state is State.REFUSED:
+            run.fail(GatewayRefused(method, found.retcode, found.text), "refused")
+        elif found.state is State.UNKNOWN:
+            run.doubt(OutcomeUnknown(method, f"{method} was sent by another replica, which got no retcode"), patience)
+        else:
+            why = f"{method} may have been sent by another replica, which is gone without a word"
+            run.doubt(OutcomeUnknown(method, why))
+        return True
 
     async def _send(self, run: CommandRun, deadline: Deadline) -> Receipt:
         """Send the command; a second time only when it was refused with a GUID that the store has replaced since."""
@@ -191,7 +274,6 @@ class CommandRunner:
         session = await self._sessions.get(agent_id)
         if session is None:
             raise NotSignedIn(agent_id)
-        self._readers.notice(session)
         try:
             return await self._send_once(run, session, deadline)
         except GatewayRefused as refusal:

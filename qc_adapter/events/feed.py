@@ -1,7 +1,8 @@
 """
-One inspector's event log in memory: a bounded ring with cursors, and the readers that follow it.
+One inspector's event log as this replica keeps it: a bounded ring with cursors, and the readers that follow it.
 
-A reader is a position in the ring and a way to be woken. There is no queue for each reader: one that falls behind what
+With a store in memory the ring is the log. With Redis it mirrors the newest part of the log that all replicas share.
+A reader is a place in the ring and a way to be woken. There is no queue for each reader: one that falls behind what
 the ring keeps is told so (`SlowConsumer`), and costs the others nothing.
 """
 
@@ -12,55 +13,70 @@ import re
 import secrets
 import time
 from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from qc_adapter.events import model
+from qc_adapter.events.calls import Calls
 from qc_adapter.events.model import AgentEvent, Entry, Gap, GapReason
 from qc_adapter.model.errors import AdapterError, CursorExpired, InvalidCursor, SlowConsumer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from qc_adapter.events.model import Item
 
 OLDEST: Final = "oldest"
 #: A wait without a deadline still has a timer: event loops do not take infinity.
 _LONGEST_WAIT_SECONDS: Final = 86_400.0
-_CURSOR = re.compile(r"m-([0-9a-f]{12})-([0-9]{1,18})")
-_LEFT_CALL = frozenset({model.CALL_RELEASE, model.CUSTOMER_RELEASE})
-_LEFT_ALL = frozenset({model.PHONE_RELEASE, model.READY, model.WORK, model.SHUTDOWN})
+_CURSOR = re.compile(r"([0-9a-f]{12})-([0-9]{1,15})")
+
+
+def fresh_epoch() -> str:
+    """Return a name for a log that begins: cursors of another log, or of one that was lost, do not fit it."""
+    return secrets.token_hex(6)
+
+
+@dataclass(frozen=True, slots=True)
+class _Era:
+    """From the entry `since` on, the entry with a sequence stands at `sequence - offset` in the log `epoch`."""
+
+    since: int
+    epoch: str
+    offset: int
 
 
 class Feed:
     """
     The log of one inspector.
 
-    Keeps at most `capacity` entries, none older than `retention_seconds`. A feed is made with a random name that its
-    cursors carry, so a cursor of another inspector, or of a process that is gone, is known to be expired.
+    Keeps at most `capacity` entries, none older than `retention_seconds`.
     """
 
     __slots__ = (
+        "_calls",
         "_capacity",
         "_ended",
         "_entries",
-        "_name",
+        "_eras",
         "_next",
         "_retention_seconds",
         "_waiting",
         "listeners",
         "readers",
-        "talking",
         "touched_at",
     )
 
-    def __init__(self, capacity: int, retention_seconds: float) -> None:
-        self._name = secrets.token_hex(6)
+    def __init__(self, capacity: int, retention_seconds: float, epoch: str = "", position: int = 0) -> None:
+        """Begin behind that position of that log, or with a log of its own."""
         self._entries: deque[Entry] = deque(maxlen=capacity)
         self._capacity = capacity
         self._retention_seconds = retention_seconds
-        self._next = 1
+        self._next = position + 1
+        self._eras = [_Era(0, epoch or fresh_epoch(), 0)]
         self._waiting: set[asyncio.Future[None]] = set()
         self._ended: AdapterError | None = None
-        #: Call ids that the inspector is talking on by what the log has seen.
-        self.talking: set[str] = set()
+        self._calls = Calls()
         #: Called with each new entry, before readers are woken.
         self.listeners: set[Callable[[Entry], None]] = set()
         #: How many streams read the feed, also while they write and do not wait.
@@ -77,9 +93,27 @@ class Feed:
         """Sequence before the oldest entry that is kept."""
         return self._next - 1 - len(self._entries)
 
+    @property
+    def epoch(self) -> str:
+        """The name of the log."""
+        return self._eras[-1].epoch
+
+    @property
+    def position(self) -> int:
+        """Position of the newest entry in the log."""
+        return self.tail - self._eras[-1].offset
+
+    @property
+    def talking(self) -> frozenset[str]:
+        """Call ids that the inspector is talking on by what the log has seen."""
+        return self._calls.talking
+
     def cursor(self, sequence: int) -> str:
         """Return the cursor right after the entry with that sequence."""
-        return f"m-{self._name}-{sequence}"
+        for era in reversed(self._eras):
+            if era.since <= sequence:
+                break
+        return f"{era.epoch}-{sequence - era.offset}"
 
     def locate(self, cursor: str) -> int:
         """
@@ -94,48 +128,84 @@ class Feed:
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             raise InvalidCursor
-        sequence = int(match[2])
-        if match[1] != self._name or not self.head <= sequence <= self.tail:
+        era = self._eras[-1]
+        sequence = int(match[2]) + era.offset
+        if match[1] != era.epoch or not max(self.head, era.since) <= sequence <= self.tail:
             raise CursorExpired(cursor, self.cursor(self.head))
         return sequence
 
-    def append(self, item: AgentEvent) -> Entry:
-        """Add an event, tell the listeners and wake the readers."""
-        return self._add(item)
+    def sequence_of(self, epoch: str, position: int) -> int:
+        """Return the sequence of a position of the log, or the nearest one that is kept."""
+        era = self._eras[-1]
+        if epoch != era.epoch:
+            return self.head
+        return min(max(position + era.offset, self.head, era.since), self.tail)
 
-    def append_gap(self, reason: GapReason) -> Entry:
-        """Add a gap between the newest entry and now."""
-        return self._add(Gap(reason, self.cursor(self.tail), self.cursor(self._next)))
+    def append(self, item: Item) -> Entry:
+        """Add an item behind the newest, tell the listeners and wake the readers."""
+        return self._add(item, time.monotonic())
 
-    def _add(self, item: AgentEvent | Gap) -> Entry:
-        now = time.monotonic()
-        self.touched_at = now
+    def restore(self, entries: Iterable[tuple[int, Item]], talking: frozenset[str]) -> None:
+        """Fill an empty feed with the positions and items that the log keeps, and the calls that they led to."""
+        for position, item in entries:
+            if not self._entries:
+                self._next = position
+            # A gap tells no time: it came after what stands before it.
+            read_at = self._entries[-1].logged_at if self._entries and isinstance(item, GapReason) else _read_at(item)
+            self._entries.append(self._entry(item, read_at))
+            self._next += 1
+        self._calls = Calls(talking)
+
+    def mirror(self, epoch: str, before: int, items: Sequence[Item]) -> bool:
+        """
+        Take over items of the shared log, the first of which stands behind the position `before`.
+
+        Returns False, and takes nothing, if there is a hole before them: then the log is to be read.
+        """
+        if epoch != self.epoch or before > self.position:
+            return False
+        for item in items[self.position - before :]:
+            self._add(item, _read_at(item))
+        return True
+
+    def jump(self, epoch: str, position: int, reason: GapReason) -> None:
+        """Go on behind another position of the log, or with another log; what lies between is a gap."""
+        from_cursor = self.cursor(self.tail)
         sequence = self._next
-        entry = Entry(self.cursor(sequence), sequence, item, now)
+        eras = [*self._eras, _Era(sequence, epoch, sequence - position)]
+        # An era counts as long as the ring keeps an entry of it.
+        self._eras = [era for era, later in pairwise(eras) if later.since > self.head] + eras[-1:]
+        gap = Gap(reason, from_cursor, self.cursor(sequence))
+        self._put(Entry(self.cursor(sequence), sequence, gap, time.monotonic()))
+
+    def _add(self, item: Item, read_at: float) -> Entry:
+        entry = self._entry(item, read_at)
+        self._put(entry)
+        return entry
+
+    def _entry(self, item: Item, read_at: float) -> Entry:
+        sequence = self._next
+        cursor = self.cursor(sequence)
+        if isinstance(item, GapReason):
+            return Entry(cursor, sequence, Gap(item, self.cursor(sequence - 1), cursor), read_at)
+        return Entry(cursor, sequence, item, read_at)
+
+    def _put(self, entry: Entry) -> None:
+        self.touched_at = time.monotonic()
         self._next += 1
         self._entries.append(entry)
-        self.trim(now)
+        self.trim(self.touched_at)
         for listener in tuple(self.listeners):
             listener(entry)
-        if isinstance(item, AgentEvent):
-            self._follow_calls(item)
+        if isinstance(entry.item, AgentEvent):
+            self._calls.observe(entry.item)
         self.wake()
-        return entry
 
     def trim(self, now: float) -> None:
         """Drop entries that are older than the retention."""
         limit = now - self._retention_seconds
         while self._entries and self._entries[0].logged_at < limit:
             self._entries.popleft()
-
-    def _follow_calls(self, event: AgentEvent) -> None:
-        if event.event_type == model.TALKING:
-            if event.call_id:
-                self.talking.add(event.call_id)
-        elif event.event_type in _LEFT_CALL:
-            self.talking.discard(event.call_id)
-        elif event.event_type in _LEFT_ALL:
-            self.talking.clear()
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries behind that sequence, oldest first; raises `SlowConsumer`."""
@@ -156,6 +226,10 @@ class Feed:
     def reopen(self) -> None:
         """Take `end` back: the inspector is signed in again."""
         self._ended = None
+        self.touched_at = time.monotonic()
+
+    def touch(self) -> None:
+        """Note that somebody takes an interest."""
         self.touched_at = time.monotonic()
 
     @property
@@ -190,6 +264,12 @@ class Feed:
         finally:
             timer.cancel()
             self._waiting.discard(waiting)
+
+
+def _read_at(item: Item) -> float:
+    """Return when another replica read the item, on our monotonic clock; now for a gap."""
+    now = time.monotonic()
+    return now if isinstance(item, GapReason) else now - max(0.0, time.time() - item.received_at)
 
 
 def _give_up(waiting: asyncio.Future[None]) -> None:

@@ -1,26 +1,32 @@
-"""The feeds of all inspectors of this replica, and the streams that read them."""
+"""The feeds that this replica has, and the streams that read them."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from qc_adapter.events.feed import Feed
 from qc_adapter.model.errors import Draining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from qc_adapter.events.model import Entry
 
 
+class Follows(Protocol):
+    """Gives out feeds that are in step with the log of their inspector."""
+
+    async def follow(self, agent_id: str) -> Feed: ...
+
+
 class Hub:
-    """The feeds of all inspectors of this replica, and the end of them at drain."""
+    """The feeds by inspector, and the end of them at drain. By itself it is the log of a store in memory."""
 
     def __init__(self, capacity: int = 1000, retention_seconds: float = 600.0) -> None:
-        self._capacity = capacity
-        self._retention_seconds = retention_seconds
+        self.capacity = capacity
+        self.retention_seconds = retention_seconds
         self._feeds: dict[str, Feed] = {}
         self._draining = False
 
@@ -29,17 +35,32 @@ class Hub:
         """Whether the replica is going away."""
         return self._draining
 
+    async def follow(self, agent_id: str) -> Feed:
+        """Return the inspector's feed."""
+        return self.feed(agent_id)
+
     def feed(self, agent_id: str) -> Feed:
         """Return the inspector's feed; makes it at first use."""
         feed = self._feeds.get(agent_id)
         if feed is None:
-            feed = self._feeds[agent_id] = Feed(self._capacity, self._retention_seconds)
+            feed = self._feeds[agent_id] = Feed(self.capacity, self.retention_seconds)
         return feed
 
-    def subscribe(self, agent_id: str, after: int | None = None) -> Subscription:
-        """Follow an inspector from that sequence on, by default from now."""
-        feed = self.feed(agent_id)
-        return Subscription(self, feed, feed.tail if after is None else after)
+    def find(self, agent_id: str) -> Feed | None:
+        """Return the inspector's feed if there is one."""
+        return self._feeds.get(agent_id)
+
+    def put(self, agent_id: str, feed: Feed) -> None:
+        """Keep a feed that mirrors a log elsewhere."""
+        self._feeds[agent_id] = feed
+
+    def drop(self, agent_id: str) -> None:
+        """Forget a feed."""
+        self._feeds.pop(agent_id, None)
+
+    def feeds(self) -> Iterator[tuple[str, Feed]]:
+        """Return the inspectors and their feeds; the hub may change meanwhile."""
+        return iter(list(self._feeds.items()))
 
     def drain(self) -> None:
         """End all subscriptions, present and future, with `Draining` and their cursor."""
@@ -47,14 +68,16 @@ class Hub:
         for feed in self._feeds.values():
             feed.wake()
 
-    def prune(self, keep: Callable[[str], bool]) -> None:
-        """Trim by age, and forget feeds that nobody follows and that were silent for the whole retention."""
+    def prune(self, silent_seconds: float, keep: Callable[[str], bool] = lambda _: False) -> list[str]:
+        """Trim by age, and forget feeds that nobody follows and that were silent for so long; returns whose."""
         now = time.monotonic()
-        for agent_id, feed in list(self._feeds.items()):
+        forgotten = []
+        for agent_id, feed in self.feeds():
             feed.trim(now)
-            silent = now - feed.touched_at > self._retention_seconds
-            if silent and not feed.followed and not keep(agent_id):
+            if now - feed.touched_at > silent_seconds and not feed.followed and not keep(agent_id):
                 del self._feeds[agent_id]
+                forgotten.append(agent_id)
+        return forgotten
 
 
 class Subscription:
@@ -79,6 +102,7 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._feed.readers -= 1
+        self._feed.touched_at = time.monotonic()
 
     @property
     def draining(self) -> bool:

@@ -22,8 +22,14 @@ IN_SERVICE: Final = "AgentOther_InService"
 class GapReason(StrEnum):
     """Why events may be missing."""
 
+    #: A reply of the gateway was lost on the wire, or a part of it could not be read.
     POLL_REPLY_LOST = "POLL_REPLY_LOST"
+    #: The log no longer keeps what came after the cursor.
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    #: A replica took over from one that went silent, perhaps with a reply in hand.
+    TAKEOVER = "TAKEOVER"
+    #: The store lost the log, or its end.
+    LOG_LOST = "LOG_LOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,10 @@ class AgentEvent:
     details: Details | None = None
 
 
+#: What a reader of the gateway adds to a log.
+Item = AgentEvent | GapReason
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A place where events may have been lost; the cursors say from where to where."""
@@ -67,7 +77,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item of a log at its position. `logged_at` is on the monotonic clock, for the delivery metric."""
+    """
+    One item of a log as this replica keeps it.
+
+    `sequence` counts what this replica has seen; `cursor` is the position in the log that all replicas share.
+    `logged_at` is when the event was read from the gateway, on the monotonic clock, for the delivery metric.
+    """
 
     cursor: str
     sequence: int

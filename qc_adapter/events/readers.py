@@ -1,213 +1,259 @@
-"""Keeps one poller running for every stored session that is to be polled."""
+"""Keeps one poller running for every lease that this replica holds."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from qc_adapter.events import poller as polling
+from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.poller import Pace, Poller, Polls, PollState, PollStatus
-from qc_adapter.model.errors import NotSignedIn, SessionUnreadable, StoreUnavailable
-from qc_adapter.model.session import EventSource
+from qc_adapter.events.poller import Pace, Poller, Polls
+from qc_adapter.model.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from qc_adapter.events.hub import Hub
-    from qc_adapter.events.poller import Counts, Sessions
+    from collections.abc import Sequence
+
+    from qc_adapter.events.leases import Claim, Lease, PollStatus, Rota
     from qc_adapter.model.session import Session
 
+#: Between two looks at the book; a free lease is told of at once.
+_BEAT_SECONDS: Final = 0.5
+#: Many leases that become free one after the other are claimed together.
+_CLAIM_PAUSE_SECONDS: Final = 0.02
+_LOST_CHECK_SECONDS: Final = 5.0
+_LAST_WORDS_SECONDS: Final = 2.0
 
-class Directory(Protocol):
-    """The part of the session store that lists who is signed in."""
 
-    async def agent_ids(self) -> list[str]: ...
+class Counts(polling.Counts, Protocol):
+    """What the readers count."""
+
+    def leases_held(self, count: int) -> None: ...
+
+    def lease_changed(self, reason: str) -> None: ...
 
 
 class Readers:
-    """
-    Watches the session store and polls for each session in it.
+    """Claims leases, polls with each of them, and hands over what others should have."""
 
-    A session that another system wrote is noticed within `look_seconds`; one that came through this replica at once,
-    by `notice`. A lost session is left alone until its GUID changes.
-    """
-
-    def __init__(
-        self,
-        *,
-        gateway: Polls,
-        directory: Directory,
-        sessions: Sessions,
-        hub: Hub,
-        counts: Counts,
-        pace: Pace,
-        look_seconds: float = 0.5,
-    ) -> None:
+    def __init__(self, *, gateway: Polls, rota: Rota, counts: Counts, pace: Pace) -> None:
         self._gateway = gateway
-        self._directory = directory
-        self._sessions = sessions
-        self._hub = hub
+        self._rota = rota
         self._counts = counts
         self._pace = pace
-        self._look_seconds = look_seconds
         self._pollers: dict[str, Poller] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._loop: asyncio.Task[None] | None = None
-        self._pruned_at = time.monotonic()
-        self._retired: set[asyncio.Task[None]] = set()
-        self._unpolled: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[str]] = {}
+        #: Leases whose poller ended in the middle of a poll, to be given up when the store can be reached.
+        self._cut_off: list[Lease] = []
+        #: Inspectors whose session this replica saw end.
+        self._lost: set[str] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._wanted = asyncio.Event()
+        self._claiming = True
         self._blind = False
-        self._unreadable: set[str] = set()
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """Begin to look at the store."""
-        self._loop = asyncio.create_task(self._look(), name="readers")
+        """Begin to claim and to poll."""
+        loops = {"leases": self._beat_always(), "scan": self._scan_always(), "lost sessions": self._look_at_the_lost()}
+        self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+
+    async def hand_over(self, timeout_seconds: float) -> None:
+        """Let the other replicas have all leases, each when its poll has ended; return when they have them."""
+        if not self._rota.shared:
+            return  # nobody would poll on
+        self._claiming = False
+        self.wake()
+        for poller in self._pollers.values():
+            poller.leave()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=timeout_seconds)
 
     async def stop(self) -> None:
-        """Stop polling and wait until every poller has ended."""
-        tasks = [*self._tasks.values(), *self._retired, *([self._loop] if self._loop else [])]
+        """Stop polling, wait until every poller has ended, and give up the leases that are left."""
+        tasks: list[asyncio.Task[str] | asyncio.Task[None]] = [*self._loops, *self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
-        self._pollers.clear()
+        if self._cut_off:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                    await self._abandon()
 
-    def notice(self, session: Session) -> None:
-        """Poll for this session from now on, if it is to be polled and is not yet."""
-        if self._hub.draining:
-            return
-        if session.event_source is not EventSource.POLL:
-            if session.agent_id not in self._tasks:
-                self._pollers.pop(session.agent_id, None)  # what it found out was about an older sign-in
-            self._unpolled.add(session.agent_id)
-            self._hub.feed(session.agent_id).reopen()
-            return
-        self._unpolled.discard(session.agent_id)
-        poller = self._pollers.get(session.agent_id)
-        if poller is not None:
-            poller.leaving = False
-            task = self._tasks.get(session.agent_id)
-            lost = poller.status.state is PollState.LOST
-            if (task is not None and not task.done()) or (lost and poller.lost_guid == session.guid):
-                return
-        self._start(session.agent_id)
+    def wake(self) -> None:
+        """Look for free leases now."""
+        self._wanted.set()
 
-    def replaced(self, session: Session) -> None:
+    def revoked(self, agent_id: str) -> None:
+        """Stop polling at once: the lease was taken away."""
+        if (task := self._tasks.get(agent_id)) is not None:
+            task.cancel()
+
+    async def notice(self, session: Session) -> None:
+        """Poll for this session, if it is to be polled: it is still there after all."""
+        await self._tell(session.agent_id, replaced=False)
+
+    async def replaced(self, session: Session) -> None:
         """
-        Poll for a session that took the place of another one.
+        Poll for a session that may have taken the place of another one.
 
         A poll that is still held for the older sign-in would keep the new one waiting; what it may have taken away
         is a gap.
         """
-        task = self._tasks.pop(session.agent_id, None)
-        if task is not None and not task.done():
-            task.cancel()
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
-            self._counts.gap(GapReason.POLL_REPLY_LOST.lower())
-            self._hub.feed(session.agent_id).append_gap(GapReason.POLL_REPLY_LOST)
-        self._pollers.pop(session.agent_id, None)
-        self.notice(session)
+        await self._tell(session.agent_id, replaced=True)
 
-    def leaving(self, agent_id: str) -> None:
+    async def leaving(self, agent_id: str) -> None:
         """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
-        if (poller := self._pollers.get(agent_id)) is not None:
-            poller.leaving = True
+        await self._rota.leaving(agent_id)
 
-    def forget(self, agent_id: str) -> None:
-        """Stop polling for an inspector who signed out, and end its streams."""
-        self._pollers.pop(agent_id, None)
-        self._unpolled.discard(agent_id)
-        self._hub.feed(agent_id).end(NotSignedIn(agent_id))
-        if (task := self._tasks.get(agent_id)) is not None:
-            task.cancel()
+    async def forget(self, agent_id: str) -> None:
+        """Stop polling for an inspector who signed out, and end the streams."""
+        self.revoked(agent_id)
+        try:
+            await self._rota.retire(agent_id)
+        except StoreUnavailable as failure:
+            self._put_off(agent_id, failure)
 
-    def status(self, agent_id: str) -> PollStatus | None:
-        """Return how polling for an inspector goes; None when this replica does not poll for it."""
-        poller = self._pollers.get(agent_id)
-        return None if poller is None else poller.status
+    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
+        """Return how polling goes for each inspector, on whatever replica; without the store, for none."""
+        try:
+            return await self._rota.statuses(agent_ids)
+        except StoreUnavailable:
+            return {}
 
     def counts(self) -> dict[PollState, int]:
         """Return how many sessions are in each state."""
         found = dict.fromkeys(PollState, 0)
         for poller in self._pollers.values():
-            found[poller.status.state] += 1
+            found[poller.state] += 1
+        found[PollState.LOST] += len(self._lost)
         return found
 
     def oldest_poll_seconds(self) -> float:
-        """Return the age of the oldest answered poll among living sessions; 120 is a sign-out."""
-        answered = [p.status.answered_at for p in self._pollers.values() if p.status.state is not PollState.LOST]
+        """Return the age of the oldest answered poll; 120 is a sign-out."""
+        answered = [poller.answered_at for poller in self._pollers.values()]
         return time.monotonic() - min(answered) if answered else 0.0
 
-    def _start(self, agent_id: str) -> None:
-        feed = self._hub.feed(agent_id)
-        feed.reopen()
-        poller = Poller(
-            agent_id,
-            gateway=self._gateway,
-            sessions=self._sessions,
-            feed=feed,
-            counts=self._counts,
-            pace=self._pace,
-        )
+    async def _tell(self, agent_id: str, *, replaced: bool) -> None:
+        if replaced:
+            self.revoked(agent_id)
+        try:
+            await self._rota.enlist(agent_id, replaced=replaced)
+        except StoreUnavailable as failure:
+            self._put_off(agent_id, failure)
+        self.wake()
+
+    def _put_off(self, agent_id: str, failure: StoreUnavailable) -> None:
+        # The scan finds it when the store is back.
+        self._log.warning("session_change_noticed_later", agent_id=agent_id, detail=failure.message)
+
+    async def _beat_always(self) -> None:
+        while True:
+            self._wanted.clear()
+            try:
+                await self._beat()
+            except StoreUnavailable as failure:
+                if not self._blind:
+                    self._blind = True
+                    self._log.warning("leases_not_renewed", detail=failure.message)
+            except Exception as defect:  # noqa: BLE001 - without this loop nobody is polled for any more
+                self._log.error("look_failed", exc_info=defect)
+            self._stop_expired()
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._wanted.wait()
+                    await asyncio.sleep(_CLAIM_PAUSE_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _abandon(self) -> None:
+        while self._cut_off:
+            with contextlib.suppress(LeaseLost):  # somebody has it already
+                await self._cut_off[-1].abandon()
+            self._cut_off.pop()
+
+    async def _beat(self) -> None:
+        await self._abandon()
+        beat = await self._rota.beat([poller.lease for poller in self._pollers.values()], claiming=self._claiming)
+        if self._blind:
+            self._blind = False
+            self._log.info("leases_renewed_again")
+        for claim in beat.claims:
+            self._start(claim)
+        for agent_id in beat.lost:
+            self.revoked(agent_id)
+        staying = [poller for poller in self._pollers.values() if not poller.leaving]
+        for poller in staying[beat.share :]:
+            poller.leave()
+        self._counts.leases_held(len(self._pollers))
+
+    def _stop_expired(self) -> None:
+        """End polls that the gateway holds longer than we may wait: another replica may poll by now."""
+        for agent_id, poller in list(self._pollers.items()):
+            if poller.polling and poller.lease.remaining_seconds <= 0:
+                self.revoked(agent_id)
+
+    def _start(self, claim: Claim) -> None:
+        agent_id = claim.lease.agent_id
+        if agent_id in self._tasks:
+            self.revoked(agent_id)
+        self._lost.discard(agent_id)
+        if claim.forced:
+            self._counts.gap(GapReason.TAKEOVER.lower())
+        self._changed(agent_id, "taken_over" if claim.forced else "won")
+        poller = Poller(claim.lease, gateway=self._gateway, counts=self._counts, pace=self._pace)
         self._pollers[agent_id] = poller
         task = asyncio.create_task(poller.run(), name=f"poller {agent_id}")
         self._tasks[agent_id] = task
         task.add_done_callback(lambda done: self._ended(agent_id, poller, done))
+        if not self._claiming:
+            poller.leave()  # it was on its way when we began to leave
 
-    def _ended(self, agent_id: str, poller: Poller, task: asyncio.Task[None]) -> None:
+    def _ended(self, agent_id: str, poller: Poller, task: asyncio.Task[str]) -> None:
         if self._tasks.get(agent_id) is task:
             del self._tasks[agent_id]
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            self._log.error("poller_failed", agent_id=agent_id, exc_info=failure)
-        done = poller.status.state is not PollState.LOST and not poller.leaving
-        if done and self._pollers.get(agent_id) is poller:
             del self._pollers[agent_id]
+        if task.cancelled():
+            self._cut_off.append(poller.lease)
+            self._changed(agent_id, "revoked")
+        elif (failure := task.exception()) is not None:
+            self._log.error("poller_failed", agent_id=agent_id, exc_info=failure)
+            self._cut_off.append(poller.lease)
+            self._changed(agent_id, "revoked")
+        else:
+            if task.result() == "session_lost":
+                self._lost.add(agent_id)
+            self._changed(agent_id, task.result())
+        self._counts.leases_held(len(self._pollers))
 
-    async def _look(self) -> None:
+    def _changed(self, agent_id: str, reason: str) -> None:
+        self._counts.lease_changed(reason)
+        write = self._log.warning if reason in {"taken_over", "fenced", "session_lost"} else self._log.info
+        write("lease_changed", agent_id=agent_id, reason=reason, held=len(self._pollers))
+
+    async def _scan_always(self) -> None:
+        blind = False
         while True:
             try:
-                await self._look_once()
-                self._blind = False
+                await self._rota.scan()
+                blind = False
             except StoreUnavailable as failure:
-                if not self._blind:
-                    self._blind = True
+                if not blind:
+                    blind = True
                     self._log.warning("sessions_not_listed", detail=failure.message)
-            except Exception as defect:  # noqa: BLE001 - without this loop nobody is noticed any more
+            except Exception as defect:  # noqa: BLE001 - without this loop no new session is noticed any more
                 self._log.error("look_failed", exc_info=defect)
-            if time.monotonic() - self._pruned_at > 60:
-                self._pruned_at = time.monotonic()
-                self._hub.prune(keep=self._pollers.__contains__)
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(_BEAT_SECONDS)
 
-    async def _look_once(self) -> None:
-        unpolled = set(self._unpolled)
-        known = dict(self._pollers)  # a listing says nothing about a session that came after it began
-        stored = set(await self._directory.agent_ids())
-        self._unreadable &= stored
-        for agent_id in known.keys() - stored:
-            if self._pollers.get(agent_id) is known[agent_id]:
-                self.forget(agent_id)
-        for agent_id in unpolled - stored:
-            self.forget(agent_id)
-        for agent_id in stored:
-            poller = self._pollers.get(agent_id)
-            if poller is not None and poller.status.state is not PollState.LOST:
-                continue
-            session = await self._read(agent_id)
-            if session is not None:
-                self.notice(session)
-
-    async def _read(self, agent_id: str) -> Session | None:
-        """Return a stored session; one that cannot be read is said once and does not keep the others waiting."""
-        try:
-            session = await self._sessions.get(agent_id)
-        except SessionUnreadable as failure:
-            if agent_id not in self._unreadable:
-                self._unreadable.add(agent_id)
-                self._log.warning("session_unreadable", agent_id=agent_id, detail=failure.message)
-            return None
-        self._unreadable.discard(agent_id)
-        return session
+    async def _look_at_the_lost(self) -> None:
+        """Forget those whose session came back, perhaps to another replica."""
+        while True:
+            await asyncio.sleep(_LOST_CHECK_SECONDS)
+            lost = sorted(self._lost)
+            with contextlib.suppress(StoreUnavailable):
+                known = await self._rota.statuses(lost)
+                self._lost -= {one for one in lost if one not in known or known[one].state is not PollState.LOST}

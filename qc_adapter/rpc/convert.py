@@ -9,8 +9,8 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
+from qc_adapter.events.leases import PollState, PollStatus
 from qc_adapter.events.model import AgentEvent, Gap
-from qc_adapter.events.poller import PollState, PollStatus
 from qc_adapter.model.session import EventSource
 from qc_adapter.v1 import events_pb2 as events
 from qc_adapter.v1 import quality_control_pb2 as qc

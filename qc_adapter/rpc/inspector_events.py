@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qc_adapter.events.feed import OLDEST
+from qc_adapter.events.hub import Subscription
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.model.errors import CursorExpired, DeadlineExceeded
 from qc_adapter.rpc.calls import current_call, deadline_of
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from qc_adapter.events.hub import Hub, Subscription
+    from qc_adapter.events.feed import Feed
+    from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
     from qc_adapter.rpc.parse import Parser
@@ -30,12 +32,6 @@ class Sessions(Protocol):
     """Finds the session that is watched."""
 
     async def get(self, agent_id: str) -> Session: ...
-
-
-class Notices(Protocol):
-    """Is told of the session that is watched, so that its events are read."""
-
-    def notice(self, session: Session) -> None: ...
 
 
 class Counts(Protocol):
@@ -54,14 +50,14 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         parser: Parser,
         *,
         sessions: Sessions,
-        readers: Notices,
+        follows: Follows,
         hub: Hub,
         counts: Counts,
         bookmark_seconds: float,
     ) -> None:
         self._parser = parser
         self._sessions = sessions
-        self._readers = readers
+        self._follows = follows
         self._hub = hub
         self._counts = counts
         self._bookmark_seconds = bookmark_seconds
@@ -71,9 +67,8 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         call = current_call()
         call.about(request.agent_id)
         agent_id = self._parser.agent_id(request.agent_id)
-        session = await self._sessions.get(agent_id)
-        self._readers.notice(session)
-        subscription, gap = self._subscribe(request)
+        await self._sessions.get(agent_id)
+        subscription, gap = self._subscribe(await self._follows.follow(agent_id), request)
         with subscription:
             yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
             if gap is not None:
@@ -99,16 +94,15 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             if not await subscription.wait(min(self._bookmark_seconds, deadline.remaining_seconds)):
                 yield pb.WatchResponse(cursor=subscription.cursor, bookmark=pb.Bookmark())
 
-    def _subscribe(self, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
+    def _subscribe(self, feed: Feed, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
         """Return the subscription from the cursor, with the gap before it when the caller asked for one."""
-        feed = self._hub.feed(request.agent_id)
         try:
             after = feed.locate(request.cursor)
         except CursorExpired as expired:
             if request.on_expired != pb.ON_EXPIRED_GAP:
                 raise
             self._counts.gap(GapReason.CURSOR_EXPIRED.lower())
-            subscription = self._hub.subscribe(request.agent_id, after=feed.locate(OLDEST))
+            subscription = Subscription(self._hub, feed, feed.locate(OLDEST))
             missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.oldest)
             return subscription, gap_message(subscription.cursor, missed)
-        return self._hub.subscribe(request.agent_id, after=after), None
+        return Subscription(self._hub, feed, after), None

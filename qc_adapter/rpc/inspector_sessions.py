@@ -14,9 +14,11 @@ from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import grpc
 
-    from qc_adapter.events.poller import PollStatus
+    from qc_adapter.events.leases import PollStatus
     from qc_adapter.rpc.parse import Parser
     from qc_adapter.sessions.service import SessionService
 
@@ -47,7 +49,7 @@ _SOURCES: Final = {
 class Statuses(Protocol):
     """Knows how polling for an inspector goes."""
 
-    def status(self, agent_id: str) -> PollStatus | None: ...
+    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]: ...
 
 
 class InspectorSessions(pb_grpc.InspectorSessionsServicer):
@@ -67,7 +69,7 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
             agent_id, _form(request), force=request.force, skills=_skills(request), deadline=deadline_of(context)
         )
         response = pb.SignInResponse(
-            session=self._message(signed_in.session), password_change_required=signed_in.must_change_password
+            session=await self._message(signed_in.session), password_change_required=signed_in.must_change_password
         )
         if signed_in.password_days_left is not None:
             response.password_days_left = signed_in.password_days_left
@@ -99,11 +101,12 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
             raise InvalidRequest(problems)
         session = Session(agent_id=agent_id, guid=Secret(guid), event_source=source)
         await self._service.adopt(session)
-        return pb.AdoptResponse(session=self._message(session))
+        return pb.AdoptResponse(session=await self._message(session))
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Return one session."""
-        return pb.GetResponse(session=self._message(await self._service.get(self._inspector(request.agent_id))))
+        session = await self._service.get(self._inspector(request.agent_id))
+        return pb.GetResponse(session=await self._message(session))
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         """Return a page of sessions."""
@@ -113,19 +116,23 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         if token and not (token.isascii() and token.isdigit() and len(token) <= 9):
             raise InvalidRequest([("page_token", "must be empty or the next_page_token of the page before")])
         found, last = await self._service.list(token, request.page_size or _PAGE)
-        return pb.ListResponse(sessions=[self._listed(one) for one in found], next_page_token=last)
-
-    def _listed(self, found: Session | SessionUnreadable) -> pb.Session:
-        if isinstance(found, SessionUnreadable):
-            return pb.Session(agent_id=found.agent_id, state=pb.SESSION_STATE_LOST, detail=found.message)
-        return self._message(found)
+        statuses = await self._statuses.statuses([one.agent_id for one in found])
+        listed = [_listed(one, statuses.get(one.agent_id)) for one in found]
+        return pb.ListResponse(sessions=listed, next_page_token=last)
 
     def _inspector(self, agent_id: str) -> str:
         current_call().about(agent_id)
         return self._parser.agent_id(agent_id)
 
-    def _message(self, session: Session) -> pb.Session:
-        return session_message(session, self._statuses.status(session.agent_id))
+    async def _message(self, session: Session) -> pb.Session:
+        statuses = await self._statuses.statuses([session.agent_id])
+        return session_message(session, statuses.get(session.agent_id))
+
+
+def _listed(found: Session | SessionUnreadable, status: PollStatus | None) -> pb.Session:
+    if isinstance(found, SessionUnreadable):
+        return pb.Session(agent_id=found.agent_id, state=pb.SESSION_STATE_LOST, detail=found.message)
+    return session_message(found, status)
 
 
 def _form(request: pb.SignInRequest) -> SignInForm:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from qc_adapter.model.errors import InvalidRequest
 from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
+from qc_adapter.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qc_adapter.model.session import Renewal
 
-KEY_PREFIX = "qc:session:"
+KEY_PREFIX = keys.SESSION
 # Other systems write these records too. A reader refuses a higher major version than it knows.
 RECORD_VERSION = 1
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from redis.exceptions import NoScriptError, RedisError
-
-from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
-from qc_adapter.sessions.failure import is_read_only, is_wrong_type, why_of
+from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.sessions.record import (
     KEY_PREFIX,
     UnreadableRecord,
@@ -20,129 +16,74 @@ from qc_adapter.sessions.record import (
     to_fields,
 )
 from qc_adapter.sessions.script import PUT, REMOVE, RENEW
+from qc_adapter.store.link import WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
+    from collections.abc import Awaitable, Sequence
+    from typing import Any
 
     from qc_adapter.model.session import Renewal, Secret, Session
-    from qc_adapter.sessions.script import Script
-
-T = TypeVar("T")
+    from qc_adapter.store.link import RedisLink
 
 
 class RedisSessionStore:
     """
     One hash for each session, changed by scripts only, so that no reader sees half a change.
 
-    Each command runs in a task of its own that a cancelled caller leaves behind: it reads its reply to the end, so no
-    reply can stay on a connection for the next command (redis/redis-py#2624; a wrong reply is another inspector's
-    GUID). The record names its inspector, and a read verifies that. `on_error` hears the operation of each failure.
+    The record names its inspector, and a read verifies that.
     """
 
-    def __init__(
-        self,
-        client: Redis,
-        *,
-        timeout_seconds: float = 2.0,
-        connections: int = 64,
-        on_error: Callable[[str], None] = lambda _operation: None,
-        on_close: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._client = client
-        self._timeout_seconds = timeout_seconds
-        self._slots = asyncio.Semaphore(connections)
-        self._on_error = on_error
-        self._on_close = on_close
-        self._running: set[asyncio.Task[Any]] = set()
-        self._closed = False
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
-        key = key_of(agent_id)
-        return self._session(agent_id, await self._run("get", lambda: self._send("HGETALL", key), agent_id))
+        stored = await _readable(agent_id, self._link.command("get", "HGETALL", key_of(agent_id)))
+        return read_stored(agent_id, stored)
 
     async def agent_ids(self) -> list[str]:
         """Return the inspectors with a session."""
-        found = await self._run("list", self._scan)
+        found = await self._link.keys("list", KEY_PREFIX)
         return [agent_id for agent_id in map(agent_id_of, found) if agent_id is not None]
 
     async def put(self, session: Session) -> None:
         """Store the session in place of any other one of the inspector."""
-        fields = to_fields(storable(session))
-        await self._run("put", lambda: self._script(PUT, key_of(session.agent_id), *fields))
+        await self._link.script("put", PUT, session.agent_id, *to_fields(storable(session)))
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
         changes = to_changes(renewal)
-        reply = await self._run(
-            "renew", lambda: self._script(RENEW, key_of(agent_id), used.reveal(), *changes), agent_id
-        )
-        return self._session(agent_id, dict(zip(reply[::2], reply[1::2], strict=True)))
+        stored = await _readable(agent_id, self._link.script("renew", RENEW, agent_id, used.reveal(), *changes))
+        return read_stored(agent_id, stored)
 
     async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
         """Remove the session, with `guid` only while that is the stored one."""
         wanted = () if guid is None else (guid.reveal(),)
-        return bool(await self._run("remove", lambda: self._script(REMOVE, key_of(agent_id), *wanted), agent_id))
+        return bool(await _readable(agent_id, self._link.script("remove", REMOVE, agent_id, *wanted)))
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        await self._run("ping", lambda: self._send("PING"))
+        await self._link.command("ping", "PING")
 
     async def close(self) -> None:
-        """Wait for the commands under way, each of which has its time limit, and close the connections."""
-        self._closed = True
-        if self._running:
-            await asyncio.wait(self._running)
-        await self._client.aclose()
-        if self._on_close is not None:
-            await self._on_close()
+        """Let what is under way end, and close the connections."""
+        await self._link.close()
 
-    def _session(self, agent_id: str, stored: dict[bytes, bytes]) -> Session | None:
-        if not stored:
-            return None
-        try:
-            return read_record(agent_id, stored)
-        except UnreadableRecord as error:
-            raise SessionUnreadable(agent_id, f"the record {key_of(agent_id)}: {error}") from None
 
-    async def _run(self, operation: str, command: Callable[[], Awaitable[T]], agent_id: str = "") -> T:
-        """Run the command in a task that this store owns, and wait for it as long as the caller wants to."""
-        if self._closed:
-            raise StoreUnavailable(operation, "it is closed")
-        task = asyncio.create_task(self._bounded(operation, command, agent_id), name=f"session-store-{operation}")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+def read_stored(agent_id: str, stored: Sequence[bytes]) -> Session | None:
+    """Return the session from a hash's names and values in turn, None for an empty one; raises `SessionUnreadable`."""
+    if not stored:
+        return None
+    try:
+        return read_record(agent_id, dict(zip(stored[::2], stored[1::2], strict=True)))
+    except UnreadableRecord as error:
+        raise SessionUnreadable(agent_id, f"the record {key_of(agent_id)}: {error}") from None
 
-    async def _bounded(self, operation: str, command: Callable[[], Awaitable[T]], agent_id: str) -> T:
-        try:
-            async with asyncio.timeout(self._timeout_seconds), self._slots:
-                return await command()
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            if agent_id and is_wrong_type(error):
-                raise SessionUnreadable(agent_id, f"the key {key_of(agent_id)} holds no hash") from None
-            self._on_error(operation)
-            if is_read_only(error):
-                # A demoted master keeps its connections open: the next command must look for the new one.
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise StoreUnavailable(operation, why_of(error, self._timeout_seconds)) from None
 
-    async def _scan(self) -> list[bytes]:
-        found: set[bytes] = set()
-        cursor = b"0"
-        while True:
-            cursor, keys = await self._send("SCAN", cursor, "MATCH", f"{KEY_PREFIX}*", "COUNT", 1000)
-            found.update(keys)
-            if int(cursor) == 0:
-                return list(found)
-
-    async def _script(self, script: Script, key: str, *arguments: str) -> Any:
-        try:
-            return await self._send("EVALSHA", script.sha1, 1, key, *arguments)
-        except NoScriptError:  # a Redis that was restarted or promoted
-            return await self._send("EVAL", script.text, 1, key, *arguments)
-
-    async def _send(self, *command: bytes | str | float) -> Any:
-        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+async def _readable(agent_id: str, reply: Awaitable[Any]) -> Any:
+    try:
+        found = await reply
+    except WrongType:
+        raise SessionUnreadable(agent_id, f"the key {key_of(agent_id)} holds no hash") from None
+    # The client makes a dictionary of some replies.
+    return [part for pair in found.items() for part in pair] if isinstance(found, dict) else found

@@ -1,59 +1,64 @@
-"""The scripts that change session records in Redis, each in one step. They need nothing newer than Redis 6.2."""
+"""The scripts that change session records in Redis, each in one step."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from qc_adapter.store import keys
+from qc_adapter.store.script import Script
 
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua text and the name by which Redis remembers it."""
-
-    text: str
-    sha1: str
-
-    @classmethod
-    def of(cls, text: str) -> Script:
-        """Return the script with its name."""
-        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
+#: What a notice says when only the session changed; see `qc_adapter.events.notices`.
+SESSION_CHANGED = "g"
 
 # The GUID without the prefix of the gateway's header, which other systems may have copied along.
-_BARE = """
+BARE = """
 local function bare(guid)
   if string.lower(string.sub(guid, 1, 11)) == 'jsessionid=' then return string.sub(guid, 12) end
   return guid
 end
 """
 
+# ARGV of all three: the agent id first.
+_SESSION = f"""
+local session = '{keys.SESSION}' .. ARGV[1]
+local function tell() redis.call('PUBLISH', '{keys.NOTICE}' .. ARGV[1], '{SESSION_CHANGED}') end
+"""
+
 # A field that an older writer left must not outlive its session, so the record is made anew.
-PUT = Script.of("""
-redis.call('DEL', KEYS[1])
-return redis.call('HSET', KEYS[1], unpack(ARGV))
-""")
+PUT = Script.of(
+    _SESSION
+    + """
+redis.call('DEL', session)
+redis.call('HSET', session, unpack(ARGV, 2))
+tell()
+return 1
+"""
+)
 
 # ARGV: the GUID that was used, then names and values. Returns the record as it is afterwards, empty if there is none.
 RENEW = Script.of(
-    _BARE
+    _SESSION
+    + BARE
     + """
-local guid = redis.call('HGET', KEYS[1], 'guid')
+local guid = redis.call('HGET', session, 'guid')
 if not guid then return {} end
-if #ARGV > 1 and bare(guid) == ARGV[1] then
-  redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+if #ARGV > 2 and bare(guid) == ARGV[2] then
+  redis.call('HSET', session, unpack(ARGV, 3))
+  tell()
 end
-return redis.call('HGETALL', KEYS[1])
+return redis.call('HGETALL', session)
 """
 )
 
 # ARGV: nothing, or the GUID that must still be there.
 REMOVE = Script.of(
-    _BARE
+    _SESSION
+    + BARE
     + """
-if #ARGV == 1 then
-  local guid = redis.call('HGET', KEYS[1], 'guid')
-  if not guid or bare(guid) ~= ARGV[1] then return 0 end
+if #ARGV == 2 then
+  local guid = redis.call('HGET', session, 'guid')
+  if not guid or bare(guid) ~= ARGV[2] then return 0 end
 end
-return redis.call('DEL', KEYS[1])
+local removed = redis.call('DEL', session)
+tell()
+return removed
 """
 )

@@ -29,13 +29,13 @@ _SIGN_OUTS = 3
 class Listeners(Protocol):
     """Is told when a session comes or goes."""
 
-    def notice(self, session: Session) -> None: ...
+    async def notice(self, session: Session) -> None: ...
 
-    def replaced(self, session: Session) -> None: ...
+    async def replaced(self, session: Session) -> None: ...
 
-    def leaving(self, agent_id: str) -> None: ...
+    async def leaving(self, agent_id: str) -> None: ...
 
-    def forget(self, agent_id: str) -> None: ...
+    async def forget(self, agent_id: str) -> None: ...
 
 
 class SessionService:
@@ -74,7 +74,7 @@ class SessionService:
         with self._only(session.agent_id):
             await self._store.put(session)
         self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
-        self._listeners.replaced(session)
+        await self._listeners.replaced(session)
 
     async def get(self, agent_id: str) -> Session:
         """Return a session; raises `NotSignedIn`."""
@@ -119,7 +119,7 @@ class SessionService:
             raise
         self._log.info("signed_in", agent_id=agent_id, force=force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        self._listeners.replaced(signed_in.session)
+        await self._listeners.replaced(signed_in.session)
         if skills is not None:
             await self._gateway.reset_skills(signed_in.session, skills, deadline)
         return signed_in
@@ -132,13 +132,13 @@ class SessionService:
 
     async def _sign_out(self, agent_id: str, force: bool, deadline: Deadline) -> None:
         session = await self.get(agent_id)
-        self._listeners.leaving(agent_id)
+        await self._listeners.leaving(agent_id)
         try:
             await self._end(session, force, deadline)
         except BaseException:
-            self._listeners.notice(session)
+            await self._listeners.notice(session)
             raise
-        self._listeners.forget(agent_id)
+        await self._listeners.forget(agent_id)
         self._log.info("signed_out", agent_id=agent_id, force=force)
 
     async def _end(self, session: Session, force: bool, deadline: Deadline) -> None:

@@ -103,7 +103,7 @@ LEASE_CHANGES = MetricRow(
     "qc_lease_changes_total",
     "counter",
     ("reason",),
-    "Leases won and lost by this replica.",
+    "Leases won and lost by this replica; taken_over ones had not been handed back by their holder.",
 )
 EVENT_GAPS = MetricRow(
     "qc_event_gaps_total",
@@ -115,7 +115,7 @@ STORE_ERRORS = MetricRow(
     "qc_store_errors_total",
     "counter",
     ("operation",),
-    "Operations on the session store that failed.",
+    "Operations on the store that failed.",
 )
 
 CATALOGUE: tuple[MetricRow, ...] = (

@@ -60,9 +60,14 @@ class LabelSets:
         {"confirmed", "unconfirmed", "accepted", "refused", "unavailable", "not_sent", "unknown"}
     )
     session_states: frozenset[str] = frozenset({"starting", "active", "degraded", "lost"})
-    gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired"})
-    lease_reasons: frozenset[str] = frozenset({"won", "released", "expired", "fenced", "session_gone"})
-    store_operations: frozenset[str] = frozenset({"get", "list", "put", "renew", "remove", "ping"})
+    gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired", "takeover", "log_lost"})
+    lease_reasons: frozenset[str] = frozenset(
+        {"won", "taken_over", "released", "revoked", "fenced", "session_gone", "session_lost", "parked"}
+    )
+    store_operations: frozenset[str] = frozenset(
+        {"get", "list", "put", "renew", "remove", "ping", "step", "beat", "extend", "release", "park", "restore",
+         "enlist", "retire", "scan", "status", "read", "check", "command"}
+    )  # fmt: skip
 
 
 class _Children(Generic[M]):

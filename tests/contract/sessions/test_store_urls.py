@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qc_adapter.model.session import Secret
-from qc_adapter.sessions.opening import StoreAddress, parse_store_url
+from qc_adapter.store.opening import StoreAddress, parse_store_url
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""
+Remembers commands by their request id for all replicas, so that a repetition elsewhere joins and does not send.
+
+A command is entered before it is sent. From then on it may have been sent, whatever becomes of the replica: a
+repetition never sends it again unless the first replica says that nothing went out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from qc_adapter.events.stored import call_ids, to_call_ids
+from qc_adapter.model.deadline import Deadline
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.store import keys
+from qc_adapter.store.script import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from qc_adapter.commands.model import Command
+    from qc_adapter.commands.run import CommandRun
+    from qc_adapter.store.link import RedisLink
+
+KEEP_SECONDS: Final = 600.0
+#: Beyond the time for the gateway's reply: until the result is written down.
+_SPARE_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.5
+_RETRIED_SECONDS: Final = 60.0
+
+_PRELUDE: Final = f"""
+local key = '{keys.COMMAND}' .. ARGV[1]
+local call = redis.call
+local t = call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function whole(number) return string.format('%.0f', number) end
+local function told()
+  local found = call('HMGET', key, 'fingerprint', 'state', 'epoch', 'position', 'talking', 'retcode', 'text',
+    'received_at', 'owner', 'until', 'settled_at')
+  if not found[1] then return {{}} end
+  local seen = tonumber(call('ZSCORE', '{keys.REPLICAS}', found[9]) or '0')
+  local waiting = seen > now and tonumber(found[10]) > now
+  return {{found[1], found[2], found[3], found[4], found[5], found[6], found[7], found[8], waiting and 1 or 0,
+    whole(now - tonumber(found[11] or whole(now)))}}
+end
+"""
+
+# ARGV: agent and request id, nonce, fingerprint, owner, epoch, position, talking, ms for sending, ms to keep.
+# Returns nothing when the entry is ours, else what stands there.
+_TAKE: Final = Script.of(
+    _PRELUDE
+    + """
+local nonce = call('HGET', key, 'nonce')
+if nonce == ARGV[2] then return false end
+if nonce then return told() end
+call('HSET', key, 'nonce', ARGV[2], 'fingerprint', ARGV[3], 'owner', ARGV[4], 'epoch', ARGV[5], 'position', ARGV[6],
+  'talking', ARGV[7], 'until', whole(now + ARGV[8]), 'state', 'sent')
+call('PEXPIRE', key, ARGV[9])
+return false
+"""
+)
+_LOOK: Final = Script.of(_PRELUDE + "return told()")
+
+# ARGV: agent and request id, nonce, then state, retcode, text, time of the receipt; without them the entry goes.
+_SETTLE: Final = Script.of(
+    _PRELUDE
+    + """
+if call('HGET', key, 'nonce') ~= ARGV[2] then return 0 end
+if #ARGV == 2 then return call('DEL', key) end
+return call('HSET', key, 'state', ARGV[3], 'retcode', ARGV[4], 'text', ARGV[5], 'received_at', ARGV[6],
+  'settled_at', whole(now))
+"""
+)
+
+
+class State(StrEnum):
+    """What is known of a command that was entered."""
+
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    A command that another call entered.
+
+    `epoch` and `position` are where it began in the inspector's log, `talking` the calls before it. `waiting` says
+    that the replica that sent it lives and still has time. `age_seconds` runs from the gateway's reply.
+    """
+
+    fingerprint: str
+    state: State
+    epoch: str
+    position: int
+    talking: frozenset[str]
+    retcode: str
+    text: str
+    received_at: float
+    waiting: bool
+    age_seconds: float
+
+
+class Ledger(Protocol):
+    """The commands of all replicas that may be repeated; every method but `settle` raises `StoreUnavailable`."""
+
+    async def take(self, run: CommandRun, deadline: Deadline) -> Record | None:
+        """Enter a command that is about to be sent; return the record if it is there already."""
+        ...
+
+    async def look(self, run: CommandRun) -> Record | None:
+        """Return the record as it is now, None if the command was not sent after all."""
+        ...
+
+    async def settle(self, run: CommandRun, state: State, retcode: str = "", text: str = "", at: float = 0.0) -> None:
+        """Write down what became of it."""
+        ...
+
+    async def drop(self, run: CommandRun) -> None:
+        """Write down that nothing was sent: a repetition is to run."""
+        ...
+
+
+class MemoryLedger:
+    """For a single replica: its journal knows everything already."""
+
+    async def take(self, run: CommandRun, deadline: Deadline) -> Record | None:  # noqa: ARG002
+        """Return nothing: there is nobody else."""
+        return None
+
+    async def look(self, run: CommandRun) -> Record | None:  # noqa: ARG002
+        """Return nothing."""
+        return None
+
+    async def settle(self, run: CommandRun, state: State, retcode: str = "", text: str = "", at: float = 0.0) -> None:
+        """Do nothing."""
+
+    async def drop(self, run: CommandRun) -> None:
+        """Do nothing."""
+
+
+class RedisLedger:
+    """The commands with a request id, each for ten minutes."""
+
+    def __init__(self, link: RedisLink, replica: str) -> None:
+        self._link = link
+        self._replica = replica
+        self._log = structlog.get_logger()
+
+    async def take(self, run: CommandRun, deadline: Deadline) -> Record | None:
+        """Enter the command, or find it."""
+        feed = run.feed
+        seconds = min(deadline.remaining_seconds, _RETRIED_SECONDS) + _SPARE_SECONDS
+        reply = await self._link.script(
+            "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, feed.epoch,
+            feed.position, to_call_ids(feed.talking), int(seconds * 1000), int(KEEP_SECONDS * 1000),
+        )  # fmt: skip
+        return None if reply is None else _record(reply)
+
+    async def look(self, run: CommandRun) -> Record | None:
+        """Read the record."""
+        reply = await self._link.script("command", _LOOK, _name(run.command))
+        return _record(reply) if reply else None
+
+    async def settle(self, run: CommandRun, state: State, retcode: str = "", text: str = "", at: float = 0.0) -> None:
+        """Write, and try again for a minute if the store is away."""
+        await self._persist(
+            run, lambda: self._link.script("command", _SETTLE, _name(run.command), run.nonce, state, retcode, text, at)
+        )
+
+    async def drop(self, run: CommandRun) -> None:
+        """Remove the entry, and try again for a minute if the store is away."""
+        await self._persist(run, lambda: self._link.script("command", _SETTLE, _name(run.command), run.nonce))
+
+    async def _persist(self, run: CommandRun, write: Callable[[], Awaitable[Any]]) -> None:
+        life = Deadline.after(_RETRIED_SECONDS)
+        while True:
+            try:
+                await write()
+            except StoreUnavailable as failure:
+                if life.over:
+                    self._log.warning("command_not_recorded", method=run.command.method, detail=failure.message)
+                    return
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+
+def fingerprint(command: Command) -> str:
+    """Return what tells commands apart, without telling what they are."""
+    request = command.request
+    parts = (command.method.encode(), request.path.encode(), request.query.encode(), request.body or b"")
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _name(command: Command) -> str:
+    return f"{command.agent_id}:{command.request_id}"
+
+
+def _record(reply: Any) -> Record:
+    mark, state, epoch, position, talking, retcode, text, received_at, waiting, age_ms = reply
+    return Record(
+        mark.decode(),
+        State(state.decode()),
+        epoch.decode(),
+        int(position),
+        call_ids(talking.decode()),
+        (retcode or b"").decode(),
+        (text or b"").decode(),
+        float(received_at or 0),
+        bool(waiting),
+        int(age_ms) / 1000,
+    )

@@ -1,0 +1,167 @@
+"""Leases of the only replica there is: every session in memory is its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus
+from qc_adapter.events.model import GapReason
+from qc_adapter.model.errors import NotSignedIn, SessionLost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qc_adapter.events.hub import Hub
+    from qc_adapter.events.leases import Lease, Step
+    from qc_adapter.model.session import Session
+    from qc_adapter.sessions.store import SessionStore
+
+
+class MemoryLease:
+    """Lasts until the session is gone, lost or replaced."""
+
+    remaining_seconds = math.inf
+
+    def __init__(self, agent_id: str, rota: MemoryRota, store: SessionStore) -> None:
+        self.agent_id = agent_id
+        self._rota = rota
+        self._store = store
+
+    async def session(self, seconds: float) -> Session | None:  # noqa: ARG002 - it never ends by itself
+        """Return what is stored now."""
+        self._rota.check(self)
+        session = await self._store.get(self.agent_id)
+        if session is None:
+            await self._rota.retire(self.agent_id)
+        return session
+
+    async def keep(self, step: Step) -> Session | None:
+        """Store the GUID first: whoever acts on an event finds it."""
+        if step.renewal is not None:
+            await self._store.renew(self.agent_id, step.used.guid, step.renewal)
+        self._rota.check(self)
+        self._rota.note(self.agent_id, step)
+        return await self.session(0.0)
+
+    async def end(self, used: Session, retcode: str, detail: str) -> bool:
+        """Park the inspector as lost."""
+        self._rota.check(self)
+        session = await self._store.get(self.agent_id)
+        if session is not None and session.guid != used.guid:
+            return False
+        self._rota.park(self.agent_id, session)
+        self._rota.lose(self.agent_id, retcode, detail)
+        return True
+
+    async def park(self) -> None:
+        """Leave the inspector alone until the session changes."""
+        self._rota.park(self.agent_id, await self._store.get(self.agent_id))
+
+    async def release(self) -> None:
+        """Be claimed anew by the next beat."""
+        self._rota.check(self)
+        self._rota.free(self.agent_id)
+
+    async def abandon(self) -> None:
+        """Do the same, with a gap: a poll may have been cut off."""
+        self._rota.check(self)
+        self._rota.free(self.agent_id, forced=True)
+
+
+class MemoryRota:
+    """The book of all leases."""
+
+    shared = False
+
+    def __init__(self, store: SessionStore, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+        #: Who waits to be claimed, and whether a poll may have been cut off.
+        self._free: dict[str, bool] = {}
+        self._held: dict[str, Lease] = {}
+        self._parked: dict[str, Session | None] = {}
+        self._leaving: set[str] = set()
+        self._statuses: dict[str, PollStatus] = {}
+
+    async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
+        """Claim everything."""
+        claims = []
+        for agent_id, forced in list(self._free.items()) if claiming else ():
+            del self._free[agent_id]
+            lease = self._held[agent_id] = MemoryLease(agent_id, self, self._store)
+            if forced:
+                self._hub.feed(agent_id).append(GapReason.TAKEOVER)
+            claims.append(Claim(lease, forced))
+        return Beat(claims, len(held) + len(claims))
+
+    async def scan(self) -> None:
+        """Notice what was put into the store without us."""
+        found = set(await self._store.agent_ids())
+        listed = self._free.keys() | self._held.keys() | self._parked.keys()
+        for agent_id in found - listed:
+            self.free(agent_id)
+        for agent_id in listed - found:
+            await self.retire(agent_id)
+        for agent_id, session in list(self._parked.items()):
+            if await self._store.get(agent_id) != session:
+                self.free(agent_id)
+
+    async def enlist(self, agent_id: str, *, replaced: bool) -> None:
+        """Make the lease free, or take it away from the reader of an older sign-in."""
+        self._leaving.discard(agent_id)
+        if replaced or agent_id not in self._held:
+            self.free(agent_id, forced=replaced and agent_id in self._held)
+
+    async def leaving(self, agent_id: str) -> None:
+        """Note that a sign-out is under way."""
+        self._leaving.add(agent_id)
+
+    async def retire(self, agent_id: str) -> None:
+        """Take an inspector without a session off the book."""
+        if await self._store.get(agent_id) is None:
+            self._forget(agent_id)
+            self._leaving.discard(agent_id)
+            self._statuses.pop(agent_id, None)
+            self._hub.feed(agent_id).end(NotSignedIn(agent_id))
+
+    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
+        """Return what the readers said with their last steps."""
+        return {agent_id: self._statuses[agent_id] for agent_id in agent_ids if agent_id in self._statuses}
+
+    def check(self, lease: Lease) -> None:
+        """Raise `LeaseLost` if the lease is not the last one that was given."""
+        if self._held.get(lease.agent_id) is not lease:
+            raise LeaseLost
+
+    def free(self, agent_id: str, *, forced: bool = False) -> None:
+        """Let the next beat claim the lease."""
+        self._forget(agent_id)
+        self._free[agent_id] = forced
+        self._hub.feed(agent_id).reopen()
+
+    def park(self, agent_id: str, session: Session | None) -> None:
+        """Leave the inspector alone until that session changes."""
+        self._forget(agent_id)
+        self._parked[agent_id] = session
+
+    def note(self, agent_id: str, step: Step) -> None:
+        """Log what a poll brought."""
+        feed = self._hub.feed(agent_id)
+        for item in step.items:
+            feed.append(item)
+        before = self._statuses.get(agent_id)
+        answered = time.time() if step.state is PollState.ACTIVE else before.answered_time if before else 0.0
+        self._statuses[agent_id] = PollStatus(step.state, answered, step.detail)
+
+    def lose(self, agent_id: str, retcode: str, detail: str) -> None:
+        """End the streams of an inspector whose session the gateway ended, unless that was wanted."""
+        if agent_id not in self._leaving:
+            before = self._statuses.get(agent_id)
+            self._statuses[agent_id] = PollStatus(PollState.LOST, before.answered_time if before else 0.0, detail)
+            self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
+
+    def _forget(self, agent_id: str) -> None:
+        for book in (self._free, self._held, self._parked):
+            book.pop(agent_id, None)

@@ -1,0 +1,233 @@
+"""
+Keeps the feeds of this replica in step with the logs in Redis.
+
+A log is mirrored from the first call that follows it until nobody has followed it for a while. News come with notices;
+once a second every mirrored log is compared with Redis, so that a notice that got lost costs that second and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from qc_adapter.events import scripts
+from qc_adapter.events.feed import Feed, fresh_epoch
+from qc_adapter.events.model import GapReason
+from qc_adapter.events.notices import Notices, read_notice
+from qc_adapter.events.stored import call_ids, from_line
+from qc_adapter.model.errors import NotSignedIn, SessionLost, StoreUnavailable
+from qc_adapter.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qc_adapter.events.hub import Hub
+    from qc_adapter.events.model import Item
+    from qc_adapter.store.link import RedisLink
+
+_CHECK_SECONDS: Final = 1.0
+_CHECKED_AT_ONCE: Final = 500
+#: A feed stays for the next call that long after the last one.
+_LINGER_SECONDS: Final = 60.0
+
+
+class Counts(Protocol):
+    """What the mirror counts."""
+
+    def gap(self, reason: str) -> None: ...
+
+
+class Mirror:
+    """The logs that calls on this replica follow."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        hub: Hub,
+        counts: Counts,
+        *,
+        replica: str,
+        session_changed: Callable[[str], None],
+    ) -> None:
+        self._link = link
+        self._hub = hub
+        self._counts = counts
+        self._session_changed = session_changed
+        self._revoked: Callable[[str], None] = lambda _agent_id: None
+        self._woken: Callable[[], None] = lambda: None
+        self._own_channel = keys.REPLICA + replica
+        self._notices = Notices(link, heard=self._heard, resumed=self._resumed, always={keys.WAKE, self._own_channel})
+        self._opening: dict[str, asyncio.Task[Feed]] = {}
+        #: How each mirrored log ended by what was read last, as Redis has it.
+        self._ended: dict[str, str] = {}
+        self._stale: set[str] = set()
+        self._news = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._log = structlog.get_logger()
+
+    @property
+    def listening(self) -> bool:
+        """Whether notices arrive."""
+        return self._notices.listening
+
+    def tell(self, *, revoked: Callable[[str], None], woken: Callable[[], None]) -> None:
+        """Say who is to hear of leases that are taken away, and of those that are free."""
+        self._revoked, self._woken = revoked, woken
+
+    def start(self) -> None:
+        """Begin to listen and to compare."""
+        loops = {"notices": self._notices.run(), "mirror": self._read_stale(), "mirror check": self._check_always()}
+        self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+
+    async def stop(self) -> None:
+        """Stop, and wait for what is under way."""
+        tasks: list[asyncio.Task[Any]] = [*self._loops, *self._opening.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def follow(self, agent_id: str) -> Feed:
+        """Return the inspector's feed, read from Redis if nobody followed it lately; raises `StoreUnavailable`."""
+        feed = self._hub.find(agent_id)
+        if feed is not None:
+            feed.touch()
+            if feed.ended is not None:
+                await self._catch_up(agent_id)  # a new sign-in may not have been heard of yet
+            return feed
+        opening = self._opening.get(agent_id)
+        if opening is None:
+            # In a task of its own: others may wait for it when the first caller goes away.
+            opening = asyncio.create_task(self._open(agent_id), name=f"mirror {agent_id}")
+            self._opening[agent_id] = opening
+            opening.add_done_callback(lambda done: self._opened(agent_id, done))
+        return await asyncio.shield(opening)
+
+    def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:
+        """Take over what our own poller has just stored."""
+        feed = self._hub.find(agent_id)
+        if feed is not None and not feed.mirror(epoch, before, items):
+            self._look_again(agent_id)
+
+    async def _open(self, agent_id: str) -> Feed:
+        await self._notices.listen(keys.NOTICE + agent_id)
+        reply = await self._read(agent_id, "", 0, self._hub.capacity)
+        epoch, newest, ended, talking, entries = reply
+        feed = Feed(self._hub.capacity, self._hub.retention_seconds, epoch.decode(), int(newest))
+        feed.restore(_items(entries), call_ids(talking.decode()))
+        self._hub.put(agent_id, feed)
+        self._end(agent_id, feed, ended.decode())
+        # What was told between the reading and now was told to nobody.
+        self._look_again(agent_id)
+        return feed
+
+    def _opened(self, agent_id: str, task: asyncio.Task[Feed]) -> None:
+        del self._opening[agent_id]
+        if not task.cancelled():
+            task.exception()  # callers may all be gone
+
+    def _heard(self, channel: str, data: bytes) -> None:
+        if channel == keys.WAKE:
+            self._woken()
+        elif channel == self._own_channel:
+            self._revoked(data.decode(errors="replace"))
+        elif (notice := read_notice(channel, data)) is not None:
+            if notice.session_changed:
+                self._session_changed(notice.agent_id)
+            feed = self._hub.find(notice.agent_id)
+            if feed is None:
+                return
+            items = [from_line(line) for line in notice.lines]
+            if notice.state_changed or not (not items or feed.mirror(notice.epoch, notice.before, items)):
+                self._look_again(notice.agent_id)
+
+    def _resumed(self) -> None:
+        for agent_id, _ in self._hub.feeds():
+            self._session_changed(agent_id)
+            self._look_again(agent_id)
+        self._woken()
+
+    def _look_again(self, agent_id: str) -> None:
+        self._stale.add(agent_id)
+        self._news.set()
+
+    async def _read_stale(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._stale:
+                agent_id = self._stale.pop()
+                try:
+                    await self._catch_up(agent_id)
+                except StoreUnavailable:
+                    continue  # the next check finds it
+                except Exception as defect:  # noqa: BLE001 - one bad log must not blind the others
+                    self._log.error("log_not_read", agent_id=agent_id, exc_info=defect)
+
+    async def _catch_up(self, agent_id: str) -> None:
+        feed = self._hub.find(agent_id)
+        if feed is None:
+            return
+        epoch_before, position_before = feed.epoch, feed.position
+        reply = await self._read(agent_id, epoch_before, position_before, self._hub.capacity)
+        epoch, newest, ended, _, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), reply[3], reply[4]
+        items = list(_items(entries))
+        first = items[0][0] if items else newest + 1
+        if epoch != feed.epoch or (newest < position_before and feed.epoch == epoch_before):
+            self._jump(feed, epoch, first - 1, GapReason.LOG_LOST)
+        elif first > feed.position + 1:
+            self._jump(feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
+        if items:
+            feed.mirror(epoch, first - 1, [item for _, item in items])
+        self._end(agent_id, feed, ended)
+
+    def _jump(self, feed: Feed, epoch: str, position: int, reason: GapReason) -> None:
+        self._counts.gap(reason.lower())
+        feed.jump(epoch, position, reason)
+
+    def _end(self, agent_id: str, feed: Feed, ended: str) -> None:
+        if self._ended.get(agent_id, "") != ended:
+            self._ended[agent_id] = ended
+            if ended:
+                how, _, retcode = ended.partition(" ")
+                feed.end(SessionLost(agent_id, retcode) if how == "lost" else NotSignedIn(agent_id))
+            else:
+                feed.reopen()
+
+    async def _check_always(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                await self._check()
+            except StoreUnavailable:
+                continue  # health says it
+            except Exception as defect:  # noqa: BLE001 - without this loop a lost notice is lost for good
+                self._log.error("look_failed", exc_info=defect)
+
+    async def _check(self) -> None:
+        for agent_id in self._hub.prune(_LINGER_SECONDS):
+            self._ended.pop(agent_id, None)
+            self._session_changed(agent_id)
+            await self._notices.leave(keys.NOTICE + agent_id)
+        feeds = list(self._hub.feeds())
+        for start in range(0, len(feeds), _CHECKED_AT_ONCE):
+            known = [
+                part
+                for agent_id, feed in feeds[start : start + _CHECKED_AT_ONCE]
+                for part in (agent_id, feed.epoch, feed.position, self._ended.get(agent_id, ""))
+            ]
+            for agent_id in await self._link.script("check", scripts.CHECK, *known):
+                self._look_again(agent_id.decode())
+
+    async def _read(self, agent_id: str, epoch: str, position: int, most: int) -> Any:
+        retention_ms = int(self._hub.retention_seconds * 1000)
+        return await self._link.script(
+            "read", scripts.READ, agent_id, epoch, position, fresh_epoch(), retention_ms, most
+        )
+
+
+def _items(entries: Sequence[Any]) -> list[tuple[int, Item]]:
+    """Return the positions and items of stream entries."""
+    return [(int(entry[0].partition(b"-")[0]), from_line(entry[1][3])) for entry in entries]

@@ -1,0 +1,309 @@
+"""Leases in Redis: one reader for each inspector among all replicas, with a fencing token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from qc_adapter.events import scripts
+from qc_adapter.events.calls import Calls
+from qc_adapter.events.feed import fresh_epoch
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus
+from qc_adapter.events.model import AgentEvent
+from qc_adapter.events.stored import call_ids, to_call_ids, to_line
+from qc_adapter.model.errors import SessionUnreadable
+from qc_adapter.sessions.record import agent_id_of, to_changes, to_fields
+from qc_adapter.sessions.redis import read_stored
+from qc_adapter.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from qc_adapter.events.leases import Lease, Step
+    from qc_adapter.events.model import Item
+    from qc_adapter.model.session import Session
+    from qc_adapter.store.link import RedisLink
+
+T = TypeVar("T")
+
+#: So many leases change hands at once: a script must not keep Redis from the others for long.
+_MOST_CLAIMS: Final = 100
+_BATCH: Final = 500
+#: A scanner that is gone is replaced within this time.
+_SCANNER_MS: Final = 1200
+_LEAVING_MS: Final = 30_000
+#: An empty Redis may be followed by another one; more often than that something else is wrong.
+_RESTORATIONS: Final = 3
+
+
+class Mirrors(Protocol):
+    """Is told what this replica itself added to a log, so that it need not read it back."""
+
+    def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """
+    How leases and logs are kept.
+
+    `replica` is this process's name among the others. A replica that was silent for `gone_seconds` has no share any
+    more. After a time without any replica, holders have `respite_seconds` to renew before others take over.
+    """
+
+    replica: str
+    lease_seconds: float = 30.0
+    gone_seconds: float = 3.0
+    respite_seconds: float = 3.0
+    capacity: int = 1000
+    retention_seconds: float = 600.0
+
+    @property
+    def lease_ms(self) -> int:
+        """The life of a lease."""
+        return int(self.lease_seconds * 1000)
+
+    @property
+    def retention_ms(self) -> int:
+        """How long entries are kept."""
+        return int(self.retention_seconds * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Where leases and logs are kept, on which terms, and who is told of what is added."""
+
+    link: RedisLink
+    terms: LeaseTerms
+    mirrors: Mirrors
+
+
+class RedisLease:
+    """One lease, as long as its token is the last one that was given."""
+
+    def __init__(self, book: Book, store: str, claim: Sequence[Any], until: float) -> None:
+        """Take a claim as the script `BEAT` returns it; `until` is on the monotonic clock."""
+        agent_id, token, _, position, epoch, talking, record = claim
+        self.agent_id: str = agent_id.decode()
+        self._link = book.link
+        self._terms = book.terms
+        self._mirrors = book.mirrors
+        self._store = store
+        self._holder = f"{book.terms.replica}:{token}"
+        self._position = int(position)
+        self._epoch: str = epoch.decode()
+        self._calls = Calls(call_ids(talking.decode()))
+        self._record: Sequence[bytes] | None = record
+        self._until = until
+        self._steps = 0
+        self._pending: Step | None = None
+
+    @property
+    def holder(self) -> str:
+        """What stands in Redis for this lease."""
+        return self._holder
+
+    @property
+    def remaining_seconds(self) -> float:
+        """How long nobody else will poll."""
+        return self._until - time.monotonic()
+
+    def extended(self, until: float) -> None:
+        """Note that the lease was renewed."""
+        self._until = max(self._until, until)
+
+    async def session(self, seconds: float) -> Session | None:
+        """Return the session that the last step or claim found."""
+        if self.remaining_seconds < seconds:
+            until = time.monotonic() + self._terms.lease_seconds
+            if await self._link.script("extend", scripts.EXTEND, self._terms.lease_ms, self.agent_id, self._holder):
+                raise LeaseLost
+            self.extended(until)
+        found = self._record
+        if found is None or not len(found):
+            raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
+        return read_stored(self.agent_id, found)
+
+    async def keep(self, step: Step) -> Session | None:
+        """Run the poll step; again with the same step it does nothing twice."""
+        if step is not self._pending:
+            self._pending = step
+            self._steps += 1
+        calls = Calls(self._calls.talking)
+        for item in step.items:
+            if isinstance(item, AgentEvent):
+                calls.observe(item)
+        lines = [to_line(item) for item in step.items]
+        changes = to_changes(step.renewal) if step.renewal is not None else ()
+        for _ in range(_RESTORATIONS):
+            until = time.monotonic() + self._terms.lease_seconds
+            reply = await self._step(step, calls, changes, lines)
+            if reply[0] != b"forgotten":
+                break
+            await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
+        if reply[0] in {b"fenced", b"forgotten"}:
+            raise LeaseLost
+        status, epoch, before, record, lost = reply
+        self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
+        self._calls = calls
+        self.extended(until)
+        if step.items and not lost:
+            self._mirrors.added(self.agent_id, self._epoch, int(before), step.items)
+        self._record = record
+        if status == b"gone":
+            return None
+        return read_stored(self.agent_id, record) if status == b"kept" else step.used
+
+    async def _step(self, step: Step, calls: Calls, changes: tuple[str, ...], lines: list[bytes]) -> Any:
+        talking = "=" if calls.talking == self._calls.talking else to_call_ids(calls.talking)
+        terms = self._terms
+        return await self._link.script(
+            "step", scripts.STEP, self.agent_id, self._holder, self._store, f"{self._holder}/{self._steps}",
+            terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
+            terms.retention_ms, talking, step.state.value, step.detail, len(changes), *changes, *lines,
+        )  # fmt: skip
+
+    async def restore(self, session: Session) -> None:
+        """
+        Give a Redis that lost everything the session back, and the lease to ourselves.
+
+        The inspector is still signed in at the gateway, and nobody but the one who polled knows the GUID.
+        """
+        until = time.monotonic() + self._terms.lease_seconds
+        store, token = await self._link.script(
+            "restore", scripts.RESTORE, self.agent_id, self._terms.replica, self._terms.lease_ms, fresh_epoch(),
+            *to_fields(session),
+        )  # fmt: skip
+        if not token:
+            raise LeaseLost
+        self._store = store.decode()
+        self._holder = f"{self._terms.replica}:{token}"
+        self._record = [part.encode() for part in to_fields(session)]
+        self.extended(until)
+
+    async def restore_known(self, store: str) -> None:
+        """Do so with what is known now, if this lease is still of the Redis that was lost."""
+        if self._store == store:
+            return
+        found = self._record
+        session = read_stored(self.agent_id, found) if found else None
+        if session is not None:
+            await self.restore(session)
+
+    async def end(self, used: Session, retcode: str, detail: str) -> bool:
+        """Note that the gateway ended the session."""
+        told = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
+        if told == b"newer":
+            self._until = 0.0  # the next look at the session is a real one
+            self._record = await self._link.command("get", "HGETALL", keys.SESSION + self.agent_id)
+            if isinstance(self._record, dict):
+                self._record = [part for pair in self._record.items() for part in pair]
+        return told != b"newer"
+
+    async def park(self) -> None:
+        """Leave the inspector alone until the record changes."""
+        await self._park("", "", "")
+
+    async def release(self) -> None:
+        """Let others claim the lease now."""
+        await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0)
+
+    async def abandon(self) -> None:
+        """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
+        await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 1)
+
+    async def _park(self, guid: str, ended: str, detail: str) -> bytes:
+        told: bytes = await self._link.script("park", scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
+        return told
+
+
+class RedisRota:
+    """The book of all leases."""
+
+    shared = True
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._link = book.link
+        self._terms = book.terms
+        self._number = 1
+        self._store = ""
+        self._looked_at = 0
+
+    async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
+        """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
+        terms = self._terms
+        until = time.monotonic() + terms.lease_seconds
+        store, share, _, *claims = await self._link.script(
+            "beat", scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
+            _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
+            int(terms.respite_seconds * 1000),
+        )  # fmt: skip
+        self._number += 1
+        self._store = store.decode()
+        won = [Claim(RedisLease(self._book, self._store, claim, until), bool(claim[2])) for claim in claims]
+        lost = await self._renew([lease for lease in held if isinstance(lease, RedisLease)])
+        return Beat(won, int(share), frozenset(lost))
+
+    async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
+        """Renew what has used up half of its time: that poll is held for long. Returns whose lease is gone."""
+        lost: set[str] = set()
+        for lease in held:
+            try:
+                await lease.restore_known(self._store)
+            except LeaseLost:
+                lost.add(lease.agent_id)
+        for batch in _batches([one for one in held if one.remaining_seconds < self._terms.lease_seconds / 2]):
+            until = time.monotonic() + self._terms.lease_seconds
+            pairs = [part for lease in batch for part in (lease.agent_id, lease.holder)]
+            fenced = await self._link.script("extend", scripts.EXTEND, self._terms.lease_ms, *pairs)
+            lost |= {agent_id.decode() for agent_id in fenced}
+            for lease in batch:
+                if lease.agent_id not in lost:
+                    lease.extended(until)
+        return lost
+
+    async def scan(self) -> None:
+        """Compare the records with the book; one replica does it for all."""
+        if not await self._link.script("scan", scripts.SCANNER, self._terms.replica, _SCANNER_MS):
+            return
+        found = {agent_id for key in await self._link.keys("scan", keys.SESSION) if (agent_id := agent_id_of(key))}
+        listed = {one.decode() for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
+        for batch in _batches(sorted(found - listed)):
+            await self._link.script("enlist", scripts.FOUND, *batch)
+        for batch in _batches(sorted(listed - found)):
+            await self._link.script("retire", scripts.RETIRE, self._terms.retention_ms, *batch)
+        seen, back = await self._link.script("scan", scripts.RECHECK, self._looked_at, _BATCH)
+        self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
+
+    async def enlist(self, agent_id: str, *, replaced: bool) -> None:
+        """Make the lease free, or take it away from the reader of an older sign-in."""
+        await self._link.script("enlist", scripts.ENLIST, agent_id, int(replaced))
+
+    async def leaving(self, agent_id: str) -> None:
+        """Note that a sign-out is under way."""
+        await self._link.script("enlist", scripts.LEAVING, agent_id, _LEAVING_MS)
+
+    async def retire(self, agent_id: str) -> None:
+        """Take an inspector without a session off the book."""
+        await self._link.script("retire", scripts.RETIRE, self._terms.retention_ms, agent_id)
+
+    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
+        """Read what the readers said with their last steps."""
+        found: dict[str, PollStatus] = {}
+        for batch in _batches(agent_ids):
+            for agent_id, told in zip(batch, await self._link.script("status", scripts.STATUS, *batch), strict=True):
+                if (status := _status(*told)) is not None:
+                    found[agent_id] = status
+        return found
+
+
+def _status(state: bytes | None, detail: bytes | None, polled_at: bytes | None) -> PollStatus | None:
+    if not state:
+        return None
+    return PollStatus(PollState(state.decode()), float(polled_at or 0) / 1000, (detail or b"").decode())
+
+
+def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

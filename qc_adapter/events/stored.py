@@ -1,0 +1,55 @@
+"""How an item of a log stands in Redis: one line of JSON, from which the typed details are read anew."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import orjson
+
+from qc_adapter.events.model import GapReason, Item
+from qc_adapter.events.translate import translate
+from qc_adapter.gateway.envelope import RawEvent
+
+_GAP: Final = "gap"
+#: In the place of `content` when it holds what the fast encoder refuses, like numbers of more than 64 bits.
+_ODD_CONTENT: Final = "content_json"
+
+
+def to_line(item: Item) -> bytes:
+    """Return the item as JSON without a line break."""
+    if isinstance(item, GapReason):
+        return orjson.dumps({_GAP: item.value})
+    fields: dict[str, Any] = {
+        "type": item.event_type,
+        "work_no": item.work_no,
+        "gateway_time_ms": item.gateway_time_ms,
+        "received_at": item.received_at,
+        "content": item.content,
+    }
+    try:
+        return orjson.dumps(fields)
+    except (TypeError, ValueError):
+        fields[_ODD_CONTENT] = json.dumps(fields.pop("content"))
+        return json.dumps(fields).encode()
+
+
+def from_line(line: bytes) -> Item:
+    """Return the item; a reason for a gap that a newer release wrote is taken for the most general one."""
+    fields = orjson.loads(line)
+    if _GAP in fields:
+        reason = fields[_GAP]
+        return GapReason(reason) if reason in GapReason.__members__ else GapReason.LOG_LOST
+    content = json.loads(fields[_ODD_CONTENT]) if _ODD_CONTENT in fields else fields["content"]
+    raw = RawEvent(fields["type"], fields["work_no"], content, fields["gateway_time_ms"])
+    return translate(raw, fields["received_at"])
+
+
+def call_ids(text: str) -> frozenset[str]:
+    """Return the calls that `to_call_ids` wrote."""
+    return frozenset(orjson.loads(text)) if text else frozenset()
+
+
+def to_call_ids(talking: frozenset[str]) -> str:
+    """Return the calls an inspector talks on as text, empty for none."""
+    return json.dumps(sorted(talking)) if talking else ""

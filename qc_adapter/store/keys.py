@@ -1,0 +1,43 @@
+"""
+Every key and channel in Redis, in one place.
+
+| name | type | what it holds |
+| --- | --- | --- |
+| `qc:session:<agent_id>` | hash | a session; other systems may write it (`docs/operating.md`) |
+| `qc:log:<agent_id>` | hash | the head of an inspector's event log, and what its reader knows of the session |
+| `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
+| `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
+| `qc:leases` | sorted set | who is to be polled, by the lease's end in ms; 0 is free, 1 revoked, +inf parked |
+| `qc:holders` | hash | who holds a lease, as `<replica>:<token>` |
+| `qc:replicas` | sorted set | live replicas, by the time in ms when they count as gone |
+| `qc:parked` | hash | why a lease is not to be polled: a digest of the session as it was then |
+| `qc:fence` | integer | the last token that was given |
+| `qc:store` | string | a random name of this data: another one means that Redis lost everything |
+| `qc:beat` | string | when a replica was last seen, in ms |
+| `qc:respite` | string | there while expired leases are left to their holders |
+| `qc:claims:<replica>` | string | the last claims of a replica, should it not have heard of them |
+| `qc:scanner` | string | the replica that looks for sessions which other systems wrote |
+| `qc:notice:<agent_id>` | channel | something changed for an inspector |
+| `qc:wake` | channel | a lease is free |
+| `qc:replica:<replica>` | channel | a lease of that replica was revoked |
+"""
+
+from typing import Final
+
+SESSION: Final = "qc:session:"
+LOG: Final = "qc:log:"
+EVENTS: Final = "qc:events:"
+COMMAND: Final = "qc:command:"
+LEASES: Final = "qc:leases"
+HOLDERS: Final = "qc:holders"
+REPLICAS: Final = "qc:replicas"
+PARKED: Final = "qc:parked"
+FENCE: Final = "qc:fence"
+STORE: Final = "qc:store"
+BEAT: Final = "qc:beat"
+RESPITE: Final = "qc:respite"
+CLAIMS: Final = "qc:claims:"
+SCANNER: Final = "qc:scanner"
+NOTICE: Final = "qc:notice:"
+WAKE: Final = "qc:wake"
+REPLICA: Final = "qc:replica:"

@@ -1,0 +1,122 @@
+"""The way to Redis: every command bounded in time, read to its end, and its failure put into our words."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redis.exceptions import NoScriptError, RedisError
+
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.store.failure import is_read_only, is_wrong_type, why_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+    from redis.asyncio.client import PubSub
+
+    from qc_adapter.store.script import Script
+
+T = TypeVar("T")
+_SCAN_COUNT: Final = 1000
+
+
+class WrongType(Exception):
+    """A key holds another type than ours: a fault of its writer, not of the store."""
+
+
+class RedisLink:
+    """
+    One client for all parts of this replica.
+
+    Each command runs in a task of its own that a cancelled caller leaves behind: it reads its reply to the end, so no
+    reply can stay on a connection for the next command (redis/redis-py#2624; a wrong reply is another inspector's
+    GUID). Failures are `StoreUnavailable`; `on_error` hears the operation of each.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        timeout_seconds: float = 2.0,
+        connections: int = 64,
+        on_error: Callable[[str], None] = lambda _operation: None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._client = client
+        self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(connections)
+        self._on_error = on_error
+        self._on_close = on_close
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def command(self, operation: str, *command: bytes | str | float) -> Any:
+        """Send one command; raises `StoreUnavailable` or `WrongType`."""
+        return await self._run(operation, lambda: self._send(*command))
+
+    async def script(self, operation: str, script: Script, *arguments: bytes | str | float) -> Any:
+        """Run a script; raises `StoreUnavailable` or `WrongType`."""
+        return await self._run(operation, lambda: self._evaluate(script, arguments))
+
+    async def keys(self, operation: str, prefix: str) -> set[bytes]:
+        """Return the keys that begin so; one that comes or goes meanwhile may be missed."""
+        found: set[bytes] = set()
+        cursor = b"0"
+        while True:
+            cursor, keys = await self.command(operation, "SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _SCAN_COUNT)
+            found.update(keys)
+            if int(cursor) == 0:
+                return found
+
+    def subscriber(self) -> PubSub:
+        """Return a new subscription to channels, on a connection of its own."""
+        return self._client.pubsub(ignore_subscribe_messages=True)
+
+    async def close(self) -> None:
+        """Wait for the commands under way, each of which has its time limit, and close the connections."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._client.aclose()
+        if self._on_close is not None:
+            await self._on_close()
+
+    async def _run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+        """Run the command in a task that this link owns, and wait for it as long as the caller wants to."""
+        if self._closed:
+            raise StoreUnavailable(operation, "it is closed")
+        task = asyncio.create_task(self._bounded(operation, command), name=f"store-{operation}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that went away does not read it
+
+    async def _bounded(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_seconds), self._slots:
+                return await command()
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            if is_wrong_type(error):
+                raise WrongType from None
+            self._on_error(operation)
+            if is_read_only(error):
+                # A demoted master keeps its connections open: the next command must look for the new one.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(operation, why_of(error, self._timeout_seconds)) from None
+
+    async def _evaluate(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> Any:
+        try:
+            return await self._send("EVALSHA", script.sha1, 0, *arguments)
+        except NoScriptError:  # a Redis that was restarted or promoted
+            return await self._send("EVAL", script.text, 0, *arguments)
+
+    async def _send(self, *command: bytes | str | float) -> Any:
+        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
