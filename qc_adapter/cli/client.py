@@ -12,11 +12,10 @@ import typer
 
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import Output
+from qc_adapter.client import QualityControlClient
 
-_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):([0-9]{1,5})")
+_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):([0-9]{1,5})")
 _SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|xds):\S+")
-#: A server that is gone without a word is found out in half a minute.
-_OPTIONS: Final = (("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000))
 UNARY_SECONDS: Final = 30.0
 
 
@@ -24,7 +23,9 @@ UNARY_SECONDS: Final = 30.0
 class ClientOptions:
     """Where the adapter is, how it is trusted, and how to print."""
 
-    target: Annotated[str, typer.Option(envvar="QC_TARGET", help="Adapter to call, as host:port.")] = "127.0.0.1:50051"
+    target: Annotated[
+        str, typer.Option(envvar="QC_TARGET", help="Adapter to call, as host:port; several as a list with commas.")
+    ] = "127.0.0.1:50051"
     timeout_seconds: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Longest time for the whole call.")
     ] = None
@@ -45,8 +46,7 @@ class ClientOptions:
     def problems(self) -> list[str]:
         """Return everything that is wrong with the options."""
         found = []
-        match = _HOST_PORT.fullmatch(self.target)
-        if _SCHEME.fullmatch(self.target) is None and (match is None or not 0 < int(match[2]) <= 65535):
+        if _SCHEME.fullmatch(self.target) is None and not all(map(_is_host_port, self.target.split(","))):
             found.append(f"--target {self.target!r} must be host:port, for example 127.0.0.1:50051")
         if self.timeout_seconds is not None and not 0 < self.timeout_seconds < 10**9:
             found.append("--timeout must be a number of seconds above 0")
@@ -55,18 +55,30 @@ class ClientOptions:
         return found
 
 
+def _is_host_port(text: str) -> bool:
+    match = _HOST_PORT.fullmatch(text)
+    return match is not None and 0 < int(match[2]) <= 65535
+
+
 @asynccontextmanager
-async def connect(options: ClientOptions) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel; the first call connects it."""
+async def connect(options: ClientOptions) -> AsyncIterator[QualityControlClient]:
+    """Open a client; the first call connects it."""
+    credentials = None
     if options.tls or options.ca_file or options.cert_file:
         credentials = grpc.ssl_channel_credentials(
             _read(options.ca_file), private_key=_read(options.key_file), certificate_chain=_read(options.cert_file)
         )
-        channel = grpc.aio.secure_channel(options.target, credentials, options=_OPTIONS)
-    else:
-        channel = grpc.aio.insecure_channel(options.target, options=_OPTIONS)
-    async with channel:
-        yield channel
+    client = QualityControlClient(options.target, credentials)
+    try:
+        await client.open()
+    except (OSError, ValueError) as error:
+        raise CommandFailed(
+            Exit.UNAVAILABLE, f"cannot reach {options.target}: {error}", advice="check --target"
+        ) from error
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -4,40 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
-import grpc
 import typer
 
 from qc_adapter.cli.client import ClientOptions, connect
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.options import with_options
 from qc_adapter.cli.output import DIM, Output
-from qc_adapter.cli.refusals import take_apart, to_failed
+from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.updates import update_parts
+from qc_adapter.client import CallFailed, Follow, options_message
 from qc_adapter.v1 import quality_control_pb2 as pb
-from qc_adapter.v1 import quality_control_pb2_grpc as pb_grpc
 
-CONFIRM_SECONDS: Final = 10.0
-#: For everything around the confirmation: the gateway's reply, the way there and back.
-_MARGIN_SECONDS: Final = 20.0
 _LONGEST_CONFIRM_SECONDS: Final = 300
-
-
-class Follow(StrEnum):
-    """When the stream of a command ends."""
-
-    CONFIRMED = "confirmed"
-    NONE = "none"
-    RELEASED = "released"
-
-
-_FOLLOW: Final = {
-    Follow.CONFIRMED: pb.FOLLOW_UNTIL_CONFIRMED,
-    Follow.NONE: pb.FOLLOW_NONE,
-    Follow.RELEASED: pb.FOLLOW_UNTIL_RELEASED,
-}
 
 AgentId = Annotated[str, typer.Argument(metavar="AGENT_ID", help="The inspector.", show_default=False)]
 WorkNo = Annotated[str, typer.Argument(metavar="WORK_NO", help="The inspected agent.", show_default=False)]
@@ -61,13 +41,10 @@ class Run:
 
     def message(self) -> pb.CommandOptions:
         """Return the options as the contract has them."""
-        message = pb.CommandOptions(request_id=self.request_id, follow=_FOLLOW[self.follow])
-        if self.confirm_within is not None:
-            if not 0 < self.confirm_within <= _LONGEST_CONFIRM_SECONDS:
-                limit = f"at most {_LONGEST_CONFIRM_SECONDS} seconds"
-                raise CommandFailed(Exit.USAGE, f"--confirm-within must be above 0 and {limit}")
-            message.confirm_within.FromMicroseconds(round(self.confirm_within * 1_000_000))
-        return message
+        if self.confirm_within is not None and not 0 < self.confirm_within <= _LONGEST_CONFIRM_SECONDS:
+            limit = f"at most {_LONGEST_CONFIRM_SECONDS} seconds"
+            raise CommandFailed(Exit.USAGE, f"--confirm-within must be above 0 and {limit}")
+        return options_message(self.request_id, self.follow, self.confirm_within)
 
 
 @with_options
@@ -105,15 +82,6 @@ def stop(agent_id: AgentId, work_no: WorkNo, whisper: StopWhisper = False, *, ru
         _send("StopInspecting", pb.StopInspectingRequest(**ids, options=run.message()), options)
 
 
-def timeout_of(request: Any, options: ClientOptions) -> float | None:
-    """Return the deadline of a command: what was asked for, else long enough for its confirmation."""
-    if options.timeout_seconds is not None or request.options.follow == pb.FOLLOW_UNTIL_RELEASED:
-        return options.timeout_seconds
-    asked = request.options.confirm_within
-    confirm_seconds = asked.ToMicroseconds() / 1e6 if request.options.HasField("confirm_within") else CONFIRM_SECONDS
-    return float(confirm_seconds + _MARGIN_SECONDS)
-
-
 def _send(rpc: str, request: Any, options: ClientOptions) -> None:
     asyncio.run(_send_and_show(rpc, request, options))
 
@@ -121,15 +89,15 @@ def _send(rpc: str, request: Any, options: ClientOptions) -> None:
 async def _send_and_show(rpc: str, request: Any, options: ClientOptions) -> None:
     shown = Shown(options.output())
     try:
-        async with connect(options) as channel:
-            await shown.all(
-                getattr(pb_grpc.QualityControlStub(channel), rpc)(request, timeout=timeout_of(request, options))
-            )
-    except grpc.aio.AioRpcError as error:
-        failed = to_failed(take_apart(error), options.target, may_have_run=True)
+        async with connect(options) as client:
+            # What did nothing is told at once; what may have been sent is joined again by its request id.
+            timeout_seconds = options.timeout_seconds
+            await shown.all(client.updates(rpc, request, timeout_seconds=timeout_seconds, retry_first_failure=False))
+    except CallFailed as failure:
+        failed = to_failed(failure, options.target, may_have_run=True)
         if shown.cursor:
             failed.advice += f"; the events go on at: qc-adapter watch {request.agent_id} --cursor {shown.cursor}"
-        raise failed from error
+        raise failed from failure
     except asyncio.CancelledError:
         if shown.cursor:
             again = f"qc-adapter watch {request.agent_id} --cursor {shown.cursor}"

@@ -11,8 +11,9 @@ import typer
 from qc_adapter.cli.client import UNARY_SECONDS, ClientOptions, connect
 from qc_adapter.cli.options import with_options
 from qc_adapter.cli.output import BAD, DIM, DOUBT, GOOD, Part, printable
-from qc_adapter.cli.refusals import take_apart, to_failed
+from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import read_secret
+from qc_adapter.client import take_apart
 from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
 
@@ -147,8 +148,8 @@ async def _found(stub: Any, agent_id: str, timeout_seconds: float) -> list[pb.Se
 
 async def _calling(run: Callable[[Any], Awaitable[None]], options: ClientOptions) -> None:
     try:
-        async with connect(options) as channel:
-            await run(pb_grpc.InspectorSessionsStub(channel))
+        async with connect(options) as client:
+            await run(pb_grpc.InspectorSessionsStub(client.channel))
     except grpc.aio.AioRpcError as error:
         raise to_failed(take_apart(error), options.target, may_have_run=True) from error
 

@@ -8,8 +8,9 @@ import grpc
 import orjson
 
 from qc_adapter.cli.inspection import Shown
-from qc_adapter.cli.output import BAD, DIM, GOOD, HEAD, Output
-from qc_adapter.cli.refusals import exit_code_of, take_apart
+from qc_adapter.cli.output import BAD, DIM, GOOD, HEAD, Output, printable
+from qc_adapter.cli.refusals import exit_code_of
+from qc_adapter.client import take_apart
 from qc_adapter.v1 import quality_control_pb2 as pb
 from qc_adapter.v1 import sessions_pb2
 
@@ -114,7 +115,7 @@ class Story:
         except grpc.aio.AioRpcError as error:
             failure = take_apart(error)
             self._output.line("   ", (f"{failure.code.name}  {failure.reason}", BAD))
-            self._output.line(f"   {failure.message}")
+            self._output.line(f"   {printable(failure.message)}")
             self._output.line(f"   the command line would end with exit code {int(exit_code_of(failure))}")
         else:
             raise StoryFailed("the second intercept was not refused")

@@ -161,8 +161,9 @@ class Gap(_message.Message):
     FROM_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why: "POLL_REPLY_LOST" (a reply of the gateway was lost on the wire), "CURSOR_EXPIRED" (the log no longer keeps
-    what came after the cursor).
+    """Why. "POLL_REPLY_LOST": a reply of the gateway was lost on the wire. "TAKEOVER": a replica polls on for one that
+    went silent, or for a new sign-in, and the last poll before may have brought something. "CURSOR_EXPIRED": the log
+    no longer keeps what came after the cursor. "LOG_LOST": the store lost the log. Others may be added.
     """
     to: _builtins.str
     """Cursor where certainty begins again."""

@@ -43,6 +43,15 @@ async def test_watch_resumes_by_itself_and_shouts_about_the_gap(simulator, make_
     assert "Traceback" not in ended.err
 
 
+async def test_one_of_several_replicas_is_enough(adapter, qc, signed_in):
+    """A list names the replicas; one that is away holds nobody up."""
+    target = f"127.0.0.1:1,127.0.0.1:{adapter.port}"
+    heard = await qc("listen", "101", "292", "--target", target)
+    assert heard.code == 0, heard.err
+    watched = await qc("watch", "101", "--oldest", "--once", "3", "--target", target)
+    assert watched.code == 0, watched.err
+
+
 async def test_an_expired_cursor_fails_when_asked_to(simulator, make_adapter, qc):
     """With --on-expired fail a script notices that events are gone."""
     async with make_adapter(simulator) as old:

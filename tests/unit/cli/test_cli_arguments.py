@@ -19,6 +19,7 @@ import pytest
         ("listen 101 292 --timeout nan", "--timeout must be"),
         ("listen 101 292 --target nowhere", "must be host:port"),
         ("listen 101 292 --target host:99999", "must be host:port"),
+        ("listen 101 292 --target host:1,other", "must be host:port"),
         ("listen 101 292 --cert-file c.pem", "belong together"),
         ("listen 101 292 --ca-file no-such.pem", "no-such.pem cannot be read"),
         ("intercpt 101 292", "intercept"),

@@ -10,8 +10,9 @@ from grpc import StatusCode
 
 from qc_adapter.cli.exits import Exit
 from qc_adapter.cli.output import Output, printable
-from qc_adapter.cli.refusals import Failure, exit_code_of, to_failed
+from qc_adapter.cli.refusals import exit_code_of, to_failed
 from qc_adapter.cli.updates import update_parts, watch_parts
+from qc_adapter.client import CallFailed
 from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE
 from qc_adapter.v1 import events_pb2, quality_control_pb2
 
@@ -19,7 +20,9 @@ from qc_adapter.v1 import events_pb2, quality_control_pb2
 def test_every_answer_of_the_adapter_has_an_exit_code():
     """No reason ends with "usage", and what may be repeated ends with 4."""
     for answer in (*BY_ERROR.values(), *BY_RETCODE.values()):
-        code = exit_code_of(Failure(answer.code, "m", answer.reason, ours=True, retry=answer.retry))
+        code = exit_code_of(
+            CallFailed(answer.code, "m", answer.reason, ours=True, retry_after_seconds=1.0 if answer.retry else None)
+        )
         assert code in {Exit.UNEXPECTED, Exit.REFUSED, Exit.UNAVAILABLE, Exit.UNKNOWN}
         assert answer.retry == (code is Exit.UNAVAILABLE)
 
@@ -27,15 +30,18 @@ def test_every_answer_of_the_adapter_has_an_exit_code():
 @pytest.mark.parametrize(
     ("failure", "exit_code"),
     [
-        (Failure(StatusCode.UNKNOWN, "m", "OUTCOME_UNKNOWN", ours=True), Exit.UNKNOWN),
-        (Failure(StatusCode.UNKNOWN, "m", "GATEWAY_REFUSED", ours=True), Exit.REFUSED),
-        (Failure(StatusCode.UNKNOWN, "m"), Exit.UNKNOWN),
+        (CallFailed(StatusCode.UNKNOWN, "m", "OUTCOME_UNKNOWN", ours=True), Exit.UNKNOWN),
+        (CallFailed(StatusCode.UNKNOWN, "m", "GATEWAY_REFUSED", ours=True), Exit.REFUSED),
+        (CallFailed(StatusCode.UNKNOWN, "m"), Exit.UNKNOWN),
         (
-            Failure(StatusCode.DEADLINE_EXCEEDED, "m", "DEADLINE_EXCEEDED", {"outcome": "not_sent"}, True),
+            CallFailed(StatusCode.DEADLINE_EXCEEDED, "m", "DEADLINE_EXCEEDED", {"outcome": "not_sent"}, ours=True),
             Exit.UNAVAILABLE,
         ),
-        (Failure(StatusCode.DEADLINE_EXCEEDED, "m", "DEADLINE_EXCEEDED", {"outcome": "unknown"}, True), Exit.UNKNOWN),
-        (Failure(StatusCode.DEADLINE_EXCEEDED, "m"), Exit.UNKNOWN),
+        (
+            CallFailed(StatusCode.DEADLINE_EXCEEDED, "m", "DEADLINE_EXCEEDED", {"outcome": "unknown"}, ours=True),
+            Exit.UNKNOWN,
+        ),
+        (CallFailed(StatusCode.DEADLINE_EXCEEDED, "m"), Exit.UNKNOWN),
     ],
 )
 def test_what_is_not_known_is_not_called_refused(failure, exit_code):
@@ -45,9 +51,11 @@ def test_what_is_not_known_is_not_called_refused(failure, exit_code):
 
 def test_a_command_under_way_when_the_adapter_drains_is_left_open():
     """It may have been sent; one that was refused at the door was not."""
-    gone = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", {"cursor": "m-1"}, ours=True, retry=True)
-    accepted = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", {"outcome": "accepted"}, ours=True, retry=True)
-    at_the_door = Failure(StatusCode.UNAVAILABLE, "m", "DRAINING", ours=True, retry=True)
+    gone = CallFailed(StatusCode.UNAVAILABLE, "m", "DRAINING", {"cursor": "m-1"}, ours=True, retry_after_seconds=1.0)
+    accepted = CallFailed(
+        StatusCode.UNAVAILABLE, "m", "DRAINING", {"outcome": "accepted"}, ours=True, retry_after_seconds=1.0
+    )
+    at_the_door = CallFailed(StatusCode.UNAVAILABLE, "m", "DRAINING", ours=True, retry_after_seconds=1.0)
     assert to_failed(gone, "here:1", may_have_run=True).exit_code is Exit.UNKNOWN
     assert to_failed(accepted, "here:1").exit_code is Exit.UNKNOWN
     assert to_failed(at_the_door, "here:1", may_have_run=True).exit_code is Exit.UNAVAILABLE
@@ -65,7 +73,7 @@ def test_a_command_under_way_when_the_adapter_drains_is_left_open():
 )
 def test_a_connection_that_broke_leaves_a_command_open(message, exit_code):
     """Only what never left this machine is certainly not done."""
-    failure = Failure(StatusCode.UNAVAILABLE, message)
+    failure = CallFailed(StatusCode.UNAVAILABLE, message)
     assert to_failed(failure, "here:1", may_have_run=True).exit_code is exit_code
 
 

@@ -1,0 +1,216 @@
+"""The door of the client helper: one object for all replicas, which opens watches and runs commands."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+
+from qc_adapter.client.channel import open_channel, replicas_of
+from qc_adapter.client.command import FOLLOW, CommandResult, CommandUpdates, Follow, fitting_timeout_seconds
+from qc_adapter.client.timing import Timing
+from qc_adapter.client.watch import OnExpired, Plan, Watch
+from qc_adapter.v1 import events_pb2_grpc, quality_control_pb2_grpc
+from qc_adapter.v1 import quality_control_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Unpack
+
+    import grpc
+
+    from qc_adapter.client.watch import Broken
+
+_CLOSE_SECONDS: Final = 5.0
+
+
+class Following(TypedDict, total=False):
+    """How a command is run and followed; everything has a default."""
+
+    request_id: str | None
+    follow: Follow
+    confirm_within_seconds: float | None
+    timeout_seconds: float | None
+    on_update: Callable[[pb.CommandUpdate], None] | None
+
+
+class QualityControlClient:
+    """
+    Calls adapters; `async with QualityControlClient(target) as client`.
+
+    `target` is any target of gRPC, "host:port", "host:port,host:port", or a sequence of those. Calls take turns among
+    the replicas that answer. Names in a list of several are looked up once: where replicas come and go use
+    "dns:///name:port".
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        credentials: grpc.ChannelCredentials | None = None,
+        *,
+        channel_options: Sequence[tuple[str, str | int]] = (),
+        timing: Timing | None = None,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        self._replicas = replicas_of(target)
+        self._credentials = credentials
+        self._options = tuple(channel_options)
+        self._timing = timing or Timing()
+        self._jitter = jitter or _half_to_one
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel, for stubs of your own."""
+        if self._channel is None:
+            raise RuntimeError("the client is not open: use it as `async with QualityControlClient(...) as client`")
+        return self._channel
+
+    async def open(self) -> None:
+        """Make ready to call; raises OSError or ValueError when a list of several replicas cannot be used."""
+        self._channel = await open_channel(self._replicas, self._credentials, self._options)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; what still waits for them ends with `CallFailed`, reason CLIENT_CLOSED."""
+        if self._channel is not None:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._channel.close()
+
+    def watch(
+        self,
+        agent_id: str,
+        cursor: str = "",
+        *,
+        on_expired: OnExpired = OnExpired.GAP,
+        patience_seconds: float = 300.0,
+        bookmarks: bool = False,
+        subscribed: bool = False,
+        retry_first_failure: bool = True,
+        on_broken: Callable[[Broken], None] | None = None,
+    ) -> Watch:
+        """
+        Return the inspector's events and gaps from now on, from "oldest", or right after a cursor.
+
+        `bookmarks` and `subscribed` show those messages too. Without `retry_first_failure` it is an error when the
+        first stream cannot be opened. `on_broken` is told of each stream that ended and is resumed.
+        """
+        return Watch(
+            events_pb2_grpc.InspectorEventsStub(self.channel).Watch,
+            agent_id=agent_id,
+            cursor=cursor,
+            on_expired=on_expired,
+            plan=Plan(patience_seconds, bookmarks, subscribed, retry_first_failure, on_broken),
+            timing=self._timing,
+            jitter=self._jitter,
+        )
+
+    def updates(
+        self, rpc: str, request: Any, *, timeout_seconds: float | None = None, retry_first_failure: bool = True
+    ) -> CommandUpdates:
+        """
+        Return the updates of a command, as they come; `rpc` is its name in the contract: "Intercept".
+
+        The command begins with the first update that is waited for. Without `timeout_seconds` the deadline fits what is
+        followed: `confirm_within` and 20 s, none until the release. Without `retry_first_failure` a failure that did
+        nothing is told at once.
+        """
+        named = type(request)()
+        named.CopyFrom(request)
+        named.options.request_id = named.options.request_id or str(uuid.uuid4())
+        stub = quality_control_pb2_grpc.QualityControlStub(self.channel)
+        call = getattr(stub, rpc)
+        return CommandUpdates(
+            lambda message, seconds: call(message, timeout=seconds),
+            named,
+            timeout_seconds=fitting_timeout_seconds(named.options) if timeout_seconds is None else timeout_seconds,
+            retry_first_failure=retry_first_failure,
+            timing=self._timing,
+            jitter=self._jitter,
+        )
+
+    async def run(
+        self,
+        rpc: str,
+        request: Any,
+        *,
+        timeout_seconds: float | None = None,
+        on_update: Callable[[pb.CommandUpdate], None] | None = None,
+    ) -> CommandResult:
+        """Run a command to its end; raises `CallFailed`, and `OutcomeUnknown` when it may have been executed."""
+        events, gaps = [], []
+        accepted, outcome = None, None
+        async with self.updates(rpc, request, timeout_seconds=timeout_seconds) as updates:
+            async for update in updates:
+                match update.WhichOneof("update"):
+                    case "accepted":
+                        accepted = update.accepted
+                    case "event":
+                        events.append(update.event)
+                    case "gap":
+                        gaps.append(update.gap)
+                    case "outcome":
+                        outcome = update.outcome
+                if on_update is not None:
+                    on_update(update)
+        return CommandResult(updates.request_id, updates.cursor, accepted, outcome, tuple(events), tuple(gaps))
+
+    async def intercept(
+        self, agent_id: str, work_no: str, *, call_id: str = "", **how: Unpack[Following]
+    ) -> CommandResult:
+        """Take the customer's call over from an agent; listen, insert or whisper first."""
+        return await self._command(
+            "Intercept", pb.InterceptRequest(agent_id=agent_id, work_no=work_no, call_id=call_id), how
+        )
+
+    async def listen(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
+        """Listen to an agent's call, unheard."""
+        return await self._command("Listen", pb.ListenRequest(agent_id=agent_id, work_no=work_no), how)
+
+    async def insert(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
+        """Join an agent's call; both hear the inspector."""
+        return await self._command("Insert", pb.InsertRequest(agent_id=agent_id, work_no=work_no), how)
+
+    async def stop_inspecting(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
+        """End listening or inserting."""
+        return await self._command("StopInspecting", pb.StopInspectingRequest(agent_id=agent_id, work_no=work_no), how)
+
+    async def whisper(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
+        """Speak to an agent; the customer does not hear it."""
+        return await self._command("Whisper", pb.WhisperRequest(agent_id=agent_id, work_no=work_no), how)
+
+    async def stop_whispering(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
+        """End whispering."""
+        return await self._command("StopWhispering", pb.StopWhisperingRequest(agent_id=agent_id, work_no=work_no), how)
+
+    async def _command(self, rpc: str, request: Any, how: Following) -> CommandResult:
+        request.options.CopyFrom(
+            options_message(
+                how.get("request_id") or "",
+                how.get("follow", Follow.CONFIRMED),
+                how.get("confirm_within_seconds"),
+            )
+        )
+        return await self.run(rpc, request, timeout_seconds=how.get("timeout_seconds"), on_update=how.get("on_update"))
+
+
+def options_message(request_id: str, follow: Follow, confirm_within_seconds: float | None) -> pb.CommandOptions:
+    """Return the options of a command as the contract has them."""
+    message = pb.CommandOptions(request_id=request_id, follow=FOLLOW[follow])
+    if confirm_within_seconds is not None:
+        message.confirm_within.FromMicroseconds(round(confirm_within_seconds * 1_000_000))
+    return message
+
+
+def _half_to_one() -> float:
+    return random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
