@@ -16,8 +16,8 @@ from qc_adapter.gateway.settings import GatewaySettings
 from qc_adapter.gateway.trust import trust_of
 from qc_adapter.model.errors import AdapterError
 from qc_adapter.sessions.opening import open_store
-from qc_adapter.store.opening import open_link
 from qc_adapter.settings import InvalidSettings, Settings, SettingsProblem, describe, read_settings
+from qc_adapter.store.opening import open_link
 
 _CONNECT_SECONDS: Final = 5.0
 

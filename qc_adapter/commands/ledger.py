@@ -44,7 +44,8 @@ local function told()
   local found = call('HMGET', key, 'fingerprint', 'state', 'epoch', 'position', 'talking', 'retcode', 'text',
     'received_at', 'owner', 'until', 'settled_at')
   if not found[1] then return {{}} end
-  local seen = tonumber(call('ZSCORE', '{keys.REPLICAS}', found[9]) or '0')
+  local seen = tonumber(call('ZSCORE', '{keys.REPLICAS}', found[9]) or
+    call('ZSCORE', '{keys.DEPARTING}', found[9]) or '0')
   local waiting = seen > now and tonumber(found[10]) > now
   return {{found[1], found[2], found[3], found[4], found[5], found[6], found[7], found[8], waiting and 1 or 0,
     whole(now - tonumber(found[11] or whole(now)))}}

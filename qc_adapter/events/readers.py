@@ -79,10 +79,12 @@ class Readers:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._cut_off:
+        if self._loops:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS_SECONDS):
                     await self._abandon()
+                    await self._rota.beat([], claiming=False)  # we have no share any more
+        self._loops = []
 
     def wake(self) -> None:
         """Look for free leases now."""

@@ -24,7 +24,7 @@ local SESSION, LOG, EVENTS, NOTICE = '{keys.SESSION}', '{keys.LOG}', '{keys.EVEN
 local LEASES, HOLDERS, PARKED, FENCE = '{keys.LEASES}', '{keys.HOLDERS}', '{keys.PARKED}', '{keys.FENCE}'
 local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{keys.WAKE}', '{keys.STORE}'
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
-local COMMAND = '{keys.COMMAND}'
+local DEPARTING = '{keys.DEPARTING}'
 """
     + BARE
     + """
@@ -160,8 +160,9 @@ call('SET', STORE, ARGV[8], 'NX')
 local last = tonumber(call('GET', BEAT) or '0')
 if now - last > ttl and last > 0 then call('SET', RESPITE, '1', 'PX', respite) end
 call('SET', BEAT, whole(now))
-call('ZREMRANGEBYSCORE', REPLICAS, '-inf', whole(now))
-if claiming then call('ZADD', REPLICAS, whole(now + ttl), replica) else call('ZREM', REPLICAS, replica) end
+for _, key in ipairs({REPLICAS, DEPARTING}) do call('ZREMRANGEBYSCORE', key, '-inf', whole(now)) end
+call('ZREM', claiming and DEPARTING or REPLICAS, replica)
+call('ZADD', claiming and REPLICAS or DEPARTING, whole(now + ttl), replica)
 local live = math.max(1, call('ZCARD', REPLICAS))
 local share = math.ceil(call('ZCOUNT', LEASES, '-inf', '(inf') / live)
 local reply = {call('GET', STORE), share, live}

@@ -24,9 +24,11 @@ class MemorySessionStore:
         """Return the inspectors with a session."""
         return list(self._sessions)
 
-    async def put(self, session: Session) -> None:
-        """Store the session in place of any other one of the inspector."""
-        self._sessions[session.agent_id] = storable(session)
+    async def put(self, session: Session) -> bool:
+        """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
+        before, new = self._sessions.get(session.agent_id), storable(session)
+        self._sessions[session.agent_id] = new
+        return before is not None and before.guid != new.guid
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""

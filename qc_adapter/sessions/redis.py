@@ -46,9 +46,10 @@ class RedisSessionStore:
         found = await self._link.keys("list", KEY_PREFIX)
         return [agent_id for agent_id in map(agent_id_of, found) if agent_id is not None]
 
-    async def put(self, session: Session) -> None:
-        """Store the session in place of any other one of the inspector."""
-        await self._link.script("put", PUT, session.agent_id, *to_fields(storable(session)))
+    async def put(self, session: Session) -> bool:
+        """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
+        new = storable(session)
+        return bool(await self._link.script("put", PUT, new.agent_id, new.guid.reveal(), *to_fields(new)))
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""

@@ -23,13 +23,16 @@ local function tell() redis.call('PUBLISH', '{keys.NOTICE}' .. ARGV[1], '{SESSIO
 """
 
 # A field that an older writer left must not outlive its session, so the record is made anew.
+# ARGV: the GUID, then names and values. Returns whether another sign-in was there.
 PUT = Script.of(
     _SESSION
+    + BARE
     + """
+local before = redis.pcall('HGET', session, 'guid')
 redis.call('DEL', session)
-redis.call('HSET', session, unpack(ARGV, 2))
+redis.call('HSET', session, unpack(ARGV, 3))
 tell()
-return 1
+return type(before) == 'string' and bare(before) ~= ARGV[2] and 1 or 0
 """
 )
 

@@ -60,9 +60,9 @@ class SessionService:
         """
         Sign in and store the session; raises `GatewayRefused`, `OutcomeUnknown`, `SessionBusy`, `StoreUnavailable`.
 
-        A refused password is never tried again: repetition locks the account.
+        Nothing is signed in while the store does not answer: it could not be stored. A refused password is never tried
+        again: repetition locks the account.
         """
-        await self._store.ping()  # do not sign in what cannot be stored
         return await self._finish(agent_id, self._sign_in(agent_id, form, force, skills, deadline))
 
     async def sign_out(self, agent_id: str, *, force: bool, deadline: Deadline) -> None:
@@ -72,9 +72,9 @@ class SessionService:
     async def adopt(self, session: Session) -> None:
         """Store a session that another system opened."""
         with self._only(session.agent_id):
-            await self._store.put(session)
+            replaced = await self._store.put(session)
         self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
-        await self._listeners.replaced(session)
+        await self._announce(session, replaced=replaced)
 
     async def get(self, agent_id: str) -> Session:
         """Return a session; raises `NotSignedIn`."""
@@ -111,18 +111,39 @@ class SessionService:
     async def _sign_in(
         self, agent_id: str, form: SignInForm, force: bool, skills: SkillReset | None, deadline: Deadline
     ) -> SignedIn:
-        signed_in = await self._gateway.sign_in(agent_id, form, force=force, deadline=deadline)
+        signed_in = await self._sign_in_anew(agent_id, form, force, deadline)
         try:
-            await self._store.put(signed_in.session)
+            replaced = await self._store.put(signed_in.session)
         except StoreUnavailable:
             await self._undo(signed_in.session)
             raise
         self._log.info("signed_in", agent_id=agent_id, force=force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        await self._listeners.replaced(signed_in.session)
+        await self._announce(signed_in.session, replaced=replaced)
         if skills is not None:
             await self._gateway.reset_skills(signed_in.session, skills, deadline)
         return signed_in
+
+    async def _sign_in_anew(self, agent_id: str, form: SignInForm, force: bool, deadline: Deadline) -> SignedIn:
+        """Sign in; that it ends an older sign-in of ours is no loss to those who watch."""
+        older = await self._older(agent_id)
+        if older is not None:
+            await self._listeners.leaving(agent_id)
+        try:
+            return await self._gateway.sign_in(agent_id, form, force=force, deadline=deadline)
+        except BaseException:
+            if older is not None:
+                await self._listeners.notice(older)
+            raise
+
+    async def _older(self, agent_id: str) -> Session | None:
+        try:
+            return await self._store.get(agent_id)
+        except SessionUnreadable:
+            return None
+
+    async def _announce(self, session: Session, *, replaced: bool) -> None:
+        await (self._listeners.replaced if replaced else self._listeners.notice)(session)
 
     async def _undo(self, session: Session) -> None:
         try:

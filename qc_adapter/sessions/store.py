@@ -23,8 +23,12 @@ class SessionReader(Protocol):
 class SessionWriter(Protocol):
     """Changes sessions. A cancelled caller does not undo a change that is under way."""
 
-    async def put(self, session: Session) -> None:
-        """Store the session in place of any other one of the inspector; raises `InvalidRequest` for a bad GUID."""
+    async def put(self, session: Session) -> bool:
+        """
+        Store the session in place of any other one of the inspector; raises `InvalidRequest` for a bad GUID.
+
+        Says whether one with another GUID was there: another sign-in.
+        """
         ...
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:

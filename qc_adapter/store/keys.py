@@ -11,6 +11,7 @@ Every key and channel in Redis, in one place.
 | `qc:holders` | hash | who holds a lease, as `<replica>:<token>` |
 | `qc:replicas` | sorted set | live replicas, by the time in ms when they count as gone |
 | `qc:parked` | hash | why a lease is not to be polled: a digest of the session as it was then |
+| `qc:departing` | sorted set | replicas that drain, likewise |
 | `qc:fence` | integer | the last token that was given |
 | `qc:store` | string | a random name of this data: another one means that Redis lost everything |
 | `qc:beat` | string | when a replica was last seen, in ms |
@@ -31,6 +32,7 @@ COMMAND: Final = "qc:command:"
 LEASES: Final = "qc:leases"
 HOLDERS: Final = "qc:holders"
 REPLICAS: Final = "qc:replicas"
+DEPARTING: Final = "qc:departing"
 PARKED: Final = "qc:parked"
 FENCE: Final = "qc:fence"
 STORE: Final = "qc:store"
