@@ -33,9 +33,11 @@ KEEP_SECONDS: Final = 600.0
 _SPARE_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _RETRIED_SECONDS: Final = 60.0
+#: Longer than a script that was given up can lie in a connection.
+_VOID_MS: Final = 60_000
 
 _PRELUDE: Final = f"""
-local key = '{keys.COMMAND}' .. ARGV[1]
+local key, void = '{keys.COMMAND}' .. ARGV[1], {_VOID_MS}
 local call = redis.call
 local t = call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -57,9 +59,9 @@ end
 _TAKE: Final = Script.of(
     _PRELUDE
     + """
-local nonce = call('HGET', key, 'nonce')
+local nonce, state = unpack(call('HMGET', key, 'nonce', 'state'))
 if nonce == ARGV[2] then return false end
-if nonce then return told() end
+if nonce and state ~= 'void' then return told() end
 call('HSET', key, 'nonce', ARGV[2], 'fingerprint', ARGV[3], 'owner', ARGV[4], 'epoch', ARGV[5], 'position', ARGV[6],
   'talking', ARGV[7], 'until', whole(now + ARGV[8]), 'state', 'sent')
 call('PEXPIRE', key, ARGV[9])
@@ -72,8 +74,15 @@ _LOOK: Final = Script.of(_PRELUDE + "return told()")
 _SETTLE: Final = Script.of(
     _PRELUDE
     + """
-if call('HGET', key, 'nonce') ~= ARGV[2] then return 0 end
-if #ARGV == 2 then return call('DEL', key) end
+local nonce = call('HGET', key, 'nonce')
+if nonce and nonce ~= ARGV[2] then return 0 end
+if #ARGV == 2 then
+  -- The entry itself may still be on its way, on another connection: it must not stand there when it arrives.
+  call('DEL', key)
+  call('HSET', key, 'nonce', ARGV[2], 'state', 'void')
+  return call('PEXPIRE', key, void)
+end
+if not nonce then return 0 end
 return call('HSET', key, 'state', ARGV[3], 'retcode', ARGV[4], 'text', ARGV[5], 'received_at', ARGV[6],
   'settled_at', whole(now))
 """

@@ -60,6 +60,11 @@ class Lease(Protocol):
         ...
 
     @property
+    def holder(self) -> str:
+        """What tells this lease from earlier and later ones of the inspector."""
+        ...
+
+    @property
     def remaining_seconds(self) -> float:
         """How long nobody else will poll, by our own clock; never more than it is."""
         ...

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class MemoryLease:
     """Lasts until the session is gone, lost or replaced."""
 
+    holder = ""
     remaining_seconds = math.inf
 
     def __init__(self, agent_id: str, rota: MemoryRota, store: SessionStore) -> None:
@@ -94,7 +95,8 @@ class MemoryRota:
             if forced:
                 self._hub.feed(agent_id).append(GapReason.TAKEOVER)
             claims.append(Claim(lease, forced))
-        return Beat(claims, len(held) + len(claims))
+        lost = frozenset(lease.agent_id for lease in held if self._held.get(lease.agent_id) is not lease)
+        return Beat(claims, len(held) + len(claims), lost)
 
     async def scan(self) -> None:
         """Notice what was put into the store without us."""
@@ -107,6 +109,7 @@ class MemoryRota:
         for agent_id, session in list(self._parked.items()):
             if await self._store.get(agent_id) != session:
                 self.free(agent_id)
+        self._hub.prune(self._hub.retention_seconds, keep=found.__contains__)
 
     async def enlist(self, agent_id: str, *, replaced: bool) -> None:
         """Make the lease free, or take it away from the reader of an older sign-in."""
@@ -138,6 +141,7 @@ class MemoryRota:
     def free(self, agent_id: str, *, forced: bool = False) -> None:
         """Let the next beat claim the lease."""
         self._forget(agent_id)
+        self._statuses.pop(agent_id, None)  # what was found out about an older sign-in
         self._free[agent_id] = forced
         self._hub.feed(agent_id).reopen()
 

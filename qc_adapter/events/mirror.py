@@ -56,7 +56,7 @@ class Mirror:
         self._hub = hub
         self._counts = counts
         self._session_changed = session_changed
-        self._revoked: Callable[[str], None] = lambda _agent_id: None
+        self._revoked: Callable[[str, str], None] = lambda _agent_id, _holder: None
         self._woken: Callable[[], None] = lambda: None
         self._own_channel = keys.REPLICA + replica
         self._notices = Notices(link, heard=self._heard, resumed=self._resumed, always={keys.WAKE, self._own_channel})
@@ -73,7 +73,7 @@ class Mirror:
         """Whether notices arrive."""
         return self._notices.listening
 
-    def tell(self, *, revoked: Callable[[str], None], woken: Callable[[], None]) -> None:
+    def tell(self, *, revoked: Callable[[str, str], None], woken: Callable[[], None]) -> None:
         """Say who is to hear of leases that are taken away, and of those that are free."""
         self._revoked, self._woken = revoked, woken
 
@@ -132,7 +132,8 @@ class Mirror:
         if channel == keys.WAKE:
             self._woken()
         elif channel == self._own_channel:
-            self._revoked(data.decode(errors="replace"))
+            agent_id, _, holder = data.decode(errors="replace").partition(" ")
+            self._revoked(agent_id, holder)
         elif (notice := read_notice(channel, data)) is not None:
             if notice.session_changed:
                 self._session_changed(notice.agent_id)

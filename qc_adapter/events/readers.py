@@ -90,9 +90,10 @@ class Readers:
         """Look for free leases now."""
         self._wanted.set()
 
-    def revoked(self, agent_id: str) -> None:
-        """Stop polling at once: the lease was taken away."""
-        if (task := self._tasks.get(agent_id)) is not None:
+    def revoked(self, agent_id: str, holder: str = "") -> None:
+        """Stop polling at once: that lease was taken away, or whichever there is."""
+        task = self._tasks.get(agent_id)
+        if task is not None and holder in {"", self._pollers[agent_id].lease.holder}:
             task.cancel()
 
     async def notice(self, session: Session) -> None:
@@ -184,10 +185,10 @@ class Readers:
         if self._blind:
             self._blind = False
             self._log.info("leases_renewed_again")
+        for agent_id in beat.lost:  # before the claims: one of them may be for the same inspector
+            self.revoked(agent_id)
         for claim in beat.claims:
             self._start(claim)
-        for agent_id in beat.lost:
-            self.revoked(agent_id)
         staying = [poller for poller in self._pollers.values() if not poller.leaving]
         for poller in staying[beat.share :]:
             poller.leave()

@@ -193,13 +193,9 @@ class RedisLease:
 
     async def end(self, used: Session, retcode: str, detail: str) -> bool:
         """Note that the gateway ended the session."""
-        told = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
-        if told == b"newer":
-            self._until = 0.0  # the next look at the session is a real one
-            self._record = await self._link.command("get", "HGETALL", keys.SESSION + self.agent_id)
-            if isinstance(self._record, dict):
-                self._record = [part for pair in self._record.items() for part in pair]
-        return told != b"newer"
+        told, record = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
+        self._record = record
+        return bool(told != b"newer")
 
     async def park(self) -> None:
         """Leave the inspector alone until the record changes."""
@@ -213,9 +209,8 @@ class RedisLease:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
         await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 1)
 
-    async def _park(self, guid: str, ended: str, detail: str) -> bytes:
-        told: bytes = await self._link.script("park", scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
-        return told
+    async def _park(self, guid: str, ended: str, detail: str) -> Any:
+        return await self._link.script("park", scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
 
 
 class RedisRota:

@@ -108,7 +108,7 @@ local function dismiss(id)
   local holder = call('HGET', HOLDERS, id)
   if holder then
     call('HDEL', HOLDERS, id)
-    call('PUBLISH', REPLICA .. string.match(holder, '^[^:]+'), id)
+    call('PUBLISH', REPLICA .. string.match(holder, '^[^:]+'), id .. ' ' .. holder)
   end
   return holder
 end
@@ -287,21 +287,21 @@ return 1
 """)
 
 # The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
-# detail. Returns 'newer' when another GUID is stored by now.
+# detail. Returns what became of it and the record: 'newer' when another GUID is stored by now.
 PARK = _script("""
 local id, holder, used, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if not holds(id, holder) then return 'fenced' end
 local found = record(id)
+if not holds(id, holder) then return {'fenced', found or {}} end
 local guid = found and field(found, 'guid')
-if used ~= '' and guid and bare(guid) ~= used then return 'newer' end
+if used ~= '' and guid and bare(guid) ~= used then return {'newer', found} end
 park(id)
 local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
 if ended ~= '' and leaving < now then
   call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])
   tell(id, 's')
-  return 'lost'
+  return {'lost', found or {}}
 end
-return 'parked'
+return {'parked', found or {}}
 """)
 
 # Redis lost everything, and this replica knows a session. ARGV: id, replica, lease ms, fresh name of the store, record.

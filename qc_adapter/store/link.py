@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError
@@ -33,6 +34,9 @@ class RedisLink:
     Each command runs in a task of its own that a cancelled caller leaves behind: it reads its reply to the end, so no
     reply can stay on a connection for the next command (redis/redis-py#2624; a wrong reply is another inspector's
     GUID). Failures are `StoreUnavailable`; `on_error` hears the operation of each.
+
+    While Redis does not answer, one command at a time tries; the others fail at once, so that no caller waits for what
+    is known already.
     """
 
     def __init__(
@@ -51,6 +55,10 @@ class RedisLink:
         self._on_close = on_close
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
+        #: Why the last command failed, until one succeeds.
+        self._away: str | None = None
+        self._trying = False
+        self._answered_at = 0.0
 
     async def command(self, operation: str, *command: bytes | str | float) -> Any:
         """Send one command; raises `StoreUnavailable` or `WrongType`."""
@@ -100,17 +108,31 @@ class RedisLink:
             task.exception()  # a caller that went away does not read it
 
     async def _bounded(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+        if self._away is not None and self._trying:
+            self._on_error(operation)
+            raise StoreUnavailable(operation, self._away)
+        tries, began = self._away is not None, time.monotonic()
+        self._trying = self._trying or tries
         try:
             async with asyncio.timeout(self._timeout_seconds), self._slots:
-                return await command()
+                reply = await command()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             if is_wrong_type(error):
                 raise WrongType from None
             self._on_error(operation)
+            why = why_of(error, self._timeout_seconds)
+            if self._answered_at < began:
+                self._away = why
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise StoreUnavailable(operation, why_of(error, self._timeout_seconds)) from None
+            raise StoreUnavailable(operation, why) from None
+        else:
+            self._away, self._answered_at = None, time.monotonic()
+            return reply
+        finally:
+            if tries:
+                self._trying = False
 
     async def _evaluate(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> Any:
         try:
