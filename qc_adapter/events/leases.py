@@ -42,6 +42,16 @@ class Step:
     detail: str = ""
 
 
+class Taken(Enum):
+    """Whether a lease is taken away from its holder, and what that means for a poll that it cuts off."""
+
+    NOT = ""
+    #: The gateway may hold that poll on.
+    REVOKED = "revoked"
+    #: It belongs to an older sign-in, and ends with it.
+    REPLACED = "replaced"
+
+
 class LeaseLost(Exception):
     """Somebody else polls for the inspector by now, or is about to."""
 
@@ -96,10 +106,15 @@ class Lease(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease that was just won; `forced` if it was taken from a reader that did not hand it back."""
+    """
+    A lease that was just won; `forced` if it was taken from a reader that did not hand it back.
+
+    `cut_off` if that reader's last poll may have been cut off just now, so that the gateway may still hold it.
+    """
 
     lease: Lease
-    forced: bool
+    forced: bool = False
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +144,8 @@ class Rota(Protocol):
         """Notice sessions that came, changed or went without us, if it is our turn to look."""
         ...
 
-    async def enlist(self, agent_id: str, *, replaced: bool) -> None:
-        """Have somebody poll for a session at once; `replaced` if a new sign-in took the place of an older one."""
+    async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
+        """Have somebody poll for a session at once."""
         ...
 
     async def leaving(self, agent_id: str) -> None:

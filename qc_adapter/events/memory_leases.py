@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.model.errors import NotSignedIn, SessionLost
 
@@ -68,7 +68,7 @@ class MemoryLease:
     async def abandon(self) -> None:
         """Do the same, with a gap: a poll may have been cut off."""
         self._rota.check(self)
-        self._rota.free(self.agent_id, forced=True)
+        self._rota.free(self.agent_id, Taken.REVOKED)
 
 
 class MemoryRota:
@@ -79,8 +79,8 @@ class MemoryRota:
     def __init__(self, store: SessionStore, hub: Hub) -> None:
         self._store = store
         self._hub = hub
-        #: Who waits to be claimed, and whether a poll may have been cut off.
-        self._free: dict[str, bool] = {}
+        #: Who waits to be claimed, and how it ended for the holder before.
+        self._free: dict[str, Taken] = {}
         self._held: dict[str, Lease] = {}
         self._parked: dict[str, Session | None] = {}
         self._leaving: set[str] = set()
@@ -89,12 +89,13 @@ class MemoryRota:
     async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
         """Claim everything."""
         claims = []
-        for agent_id, forced in list(self._free.items()) if claiming else ():
+        for agent_id, taken in list(self._free.items()) if claiming else ():
             del self._free[agent_id]
             lease = self._held[agent_id] = MemoryLease(agent_id, self, self._store)
+            forced = taken is not Taken.NOT
             if forced:
                 self._hub.feed(agent_id).append(GapReason.TAKEOVER)
-            claims.append(Claim(lease, forced))
+            claims.append(Claim(lease, forced=forced, cut_off=taken is Taken.REVOKED))
         lost = frozenset(lease.agent_id for lease in held if self._held.get(lease.agent_id) is not lease)
         return Beat(claims, len(held) + len(claims), lost)
 
@@ -111,11 +112,13 @@ class MemoryRota:
                 self.free(agent_id)
         self._hub.prune(self._hub.retention_seconds, keep=found.__contains__)
 
-    async def enlist(self, agent_id: str, *, replaced: bool) -> None:
-        """Make the lease free, or take it away from the reader of an older sign-in."""
+    async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
+        """Make the lease free, or take it away from its holder."""
         self._leaving.discard(agent_id)
-        if replaced or agent_id not in self._held:
-            self.free(agent_id, forced=replaced and agent_id in self._held)
+        if agent_id not in self._held:
+            self.free(agent_id, self._free.get(agent_id, Taken.NOT))  # nobody has it yet
+        elif taken is not Taken.NOT:
+            self.free(agent_id, taken)
 
     async def leaving(self, agent_id: str) -> None:
         """Note that a sign-out is under way."""
@@ -138,11 +141,11 @@ class MemoryRota:
         if self._held.get(lease.agent_id) is not lease:
             raise LeaseLost
 
-    def free(self, agent_id: str, *, forced: bool = False) -> None:
+    def free(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Let the next beat claim the lease."""
         self._forget(agent_id)
         self._statuses.pop(agent_id, None)  # what was found out about an older sign-in
-        self._free[agent_id] = forced
+        self._free[agent_id] = taken
         self._hub.feed(agent_id).reopen()
 
     def park(self, agent_id: str, session: Session | None) -> None:

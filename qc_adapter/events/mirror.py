@@ -140,7 +140,11 @@ class Mirror:
             feed = self._hub.find(notice.agent_id)
             if feed is None:
                 return
-            items = [from_line(line) for line in notice.lines]
+            try:
+                items = [from_line(line) for line in notice.lines]
+            except (ValueError, KeyError, TypeError):
+                self._look_again(notice.agent_id)  # no line of ours: the log itself says what is true
+                return
             if notice.state_changed or not (not items or feed.mirror(notice.epoch, notice.before, items)):
                 self._look_again(notice.agent_id)
 

@@ -52,14 +52,14 @@ def read_notice(channel: str, data: bytes) -> Notice | None:
     first, *lines = data.split(b"\n")
     flags, _, place = first.decode(errors="replace").partition(" ")
     epoch, _, before = place.partition(" ")
-    if ENTRIES in flags and not before.isdigit():
+    if ENTRIES in flags and not before.isdecimal():
         return None
     return Notice(
         channel.removeprefix(keys.NOTICE),
         SESSION_CHANGED in flags,
         STATE_CHANGED in flags,
         epoch,
-        int(before) if before.isdigit() else 0,
+        int(before) if before.isdecimal() else 0,
         tuple(lines),
     )
 

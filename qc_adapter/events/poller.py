@@ -80,9 +80,15 @@ class Pace:
 
 
 class Poller:
-    """Polls for one inspector until its session ends, the lease is gone or handed back, or the task is cancelled."""
+    """
+    Polls for one inspector until its session ends, the lease is gone or handed back, or the task is cancelled.
 
-    def __init__(self, lease: Lease, *, gateway: Polls, counts: Counts, pace: Pace) -> None:
+    The gateway does not notice that a client is gone: a poll that was cut off may be held on, and be given an event
+    after a later poll brought some. Until such a poll must have ended, each event has a gap before it, and so has the
+    end of that time. `cut_off` says that there may be such a poll from the beginning.
+    """
+
+    def __init__(self, lease: Lease, *, gateway: Polls, counts: Counts, pace: Pace, cut_off: bool = False) -> None:
         self._lease = lease
         self._agent_id = lease.agent_id
         self._gateway = gateway
@@ -91,6 +97,11 @@ class Poller:
         self._failures = 0
         self._refusals = 0
         self._leave = asyncio.Event()
+        self._polled_at = time.monotonic()
+        #: Until when a poll that was cut off may take events away.
+        self._doubtful_until = 0.0
+        if cut_off:
+            self._doubt()
         self._log = structlog.get_logger()
         self.state = PollState.STARTING
         self.detail = ""
@@ -121,7 +132,7 @@ class Poller:
             return "fenced"
 
     async def _run(self) -> str:
-        while not self.leaving:
+        while not self.leaving or self._doubtful_until:
             try:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
@@ -167,6 +178,7 @@ class Poller:
 
     async def _poll(self, session: Session) -> PollReply:
         self.polling = True
+        self._polled_at = time.monotonic()
         try:
             return await self._gateway.poll(session, hold_seconds=self._pace.hold_seconds)
         finally:
@@ -195,12 +207,24 @@ class Poller:
                 # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
                 event = translate(raw, received_at)
                 items.append(event if event.work_no else replace(event, work_no=self._agent_id))
+        over = self._doubtful_until < time.monotonic()
+        if self._doubtful_until and (items or over):
+            items[:0] = self._report_gap("a poll that was cut off may have taken an event")
+            self._doubtful_until = 0.0 if over else self._doubtful_until
         if reply.event_may_be_lost:
             items += self._report_gap("a part of the reply could not be read")
         return tuple(items)
 
     def _gap(self, failure: PollFailed) -> tuple[Item, ...]:
+        if failure.still_held:
+            self._doubt()
         return self._report_gap(failure.message) if failure.event_may_be_lost else ()
+
+    def _doubt(self) -> None:
+        """Note that the last poll may be held on."""
+        until = self._polled_at + self._pace.hold_seconds
+        if until > time.monotonic():
+            self._doubtful_until = until + _POLL_SPARE_SECONDS
 
     def _foreign(self, raw: RawEvent) -> None:
         self._counts.event_foreign()
@@ -239,6 +263,9 @@ class Poller:
             await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _pause(self, seconds: float) -> None:
+        if self.leaving:
+            await asyncio.sleep(seconds)  # it has to stay a little longer
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._leave.wait()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from qc_adapter.events import poller as polling
-from qc_adapter.events.leases import LeaseLost, PollState
+from qc_adapter.events.leases import LeaseLost, PollState, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.poller import Pace, Poller, Polls
 from qc_adapter.model.errors import StoreUnavailable
@@ -98,16 +98,20 @@ class Readers:
 
     async def notice(self, session: Session) -> None:
         """Poll for this session, if it is to be polled: it is still there after all."""
-        await self._tell(session.agent_id, replaced=False)
+        await self._enlist(session.agent_id, Taken.NOT)
 
     async def replaced(self, session: Session) -> None:
         """
-        Poll for a session that may have taken the place of another one.
+        Poll for a session that took the place of another one.
 
         A poll that is still held for the older sign-in would keep the new one waiting; what it may have taken away
         is a gap.
         """
-        await self._tell(session.agent_id, replaced=True)
+        await self._enlist(session.agent_id, Taken.REPLACED)
+
+    async def adopted(self, session: Session) -> None:
+        """Poll with another GUID, which may be of the same sign-in at the gateway or of another one."""
+        await self._enlist(session.agent_id, Taken.REVOKED)
 
     async def leaving(self, agent_id: str) -> None:
         """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
@@ -141,11 +145,11 @@ class Readers:
         answered = [poller.answered_at for poller in self._pollers.values()]
         return time.monotonic() - min(answered) if answered else 0.0
 
-    async def _tell(self, agent_id: str, *, replaced: bool) -> None:
-        if replaced:
+    async def _enlist(self, agent_id: str, taken: Taken) -> None:
+        if taken is not Taken.NOT:
             self.revoked(agent_id)
         try:
-            await self._rota.enlist(agent_id, replaced=replaced)
+            await self._rota.enlist(agent_id, taken)
         except StoreUnavailable as failure:
             self._put_off(agent_id, failure)
         self.wake()
@@ -208,7 +212,7 @@ class Readers:
         if claim.forced:
             self._counts.gap(GapReason.TAKEOVER.lower())
         self._changed(agent_id, "taken_over" if claim.forced else "won")
-        poller = Poller(claim.lease, gateway=self._gateway, counts=self._counts, pace=self._pace)
+        poller = Poller(claim.lease, gateway=self._gateway, counts=self._counts, pace=self._pace, cut_off=claim.cut_off)
         self._pollers[agent_id] = poller
         task = asyncio.create_task(poller.run(), name=f"poller {agent_id}")
         self._tasks[agent_id] = task

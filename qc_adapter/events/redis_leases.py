@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from qc_adapter.events import scripts
 from qc_adapter.events.calls import Calls
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import AgentEvent
 from qc_adapter.events.stored import call_ids, to_call_ids, to_line
 from qc_adapter.model.errors import SessionUnreadable
@@ -35,6 +35,8 @@ _SCANNER_MS: Final = 1200
 _LEAVING_MS: Final = 30_000
 #: An empty Redis may be followed by another one; more often than that something else is wrong.
 _RESTORATIONS: Final = 3
+#: How the script `BEAT` says that a lease was taken from a reader that lives.
+_REVOKED: Final = 2
 
 
 class Mirrors(Protocol):
@@ -96,6 +98,8 @@ class RedisLease:
         self._calls = Calls(call_ids(talking.decode()))
         self._record: Sequence[bytes] | None = record
         self._until = until
+        #: Tells the steps of this lease from all others: a step that comes again, or late, is known by its number.
+        self._name = fresh_epoch()
         self._steps = 0
         self._pending: Step | None = None
 
@@ -142,7 +146,7 @@ class RedisLease:
             if reply[0] != b"forgotten":
                 break
             await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
-        if reply[0] in {b"fenced", b"forgotten"}:
+        if reply[0] in {b"fenced", b"forgotten", b"late"}:
             raise LeaseLost
         status, epoch, before, record, lost = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
@@ -159,7 +163,7 @@ class RedisLease:
         talking = "=" if calls.talking == self._calls.talking else to_call_ids(calls.talking)
         terms = self._terms
         return await self._link.script(
-            "step", scripts.STEP, self.agent_id, self._holder, self._store, f"{self._holder}/{self._steps}",
+            "step", scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
             terms.retention_ms, talking, step.state.value, step.detail, len(changes), *changes, *lines,
         )  # fmt: skip
@@ -237,8 +241,15 @@ class RedisRota:
         )  # fmt: skip
         self._number += 1
         self._store = store.decode()
-        won = [Claim(RedisLease(self._book, self._store, claim, until), bool(claim[2])) for claim in claims]
-        lost = await self._renew([lease for lease in held if isinstance(lease, RedisLease)])
+        mine = {lease.holder: lease for lease in held if isinstance(lease, RedisLease)}
+        won = []
+        for claim in claims:
+            lease = RedisLease(self._book, self._store, claim, until)
+            if (known := mine.get(lease.holder)) is not None:
+                known.extended(until)
+            else:
+                won.append(Claim(lease, forced=claim[2] > 0, cut_off=claim[2] == _REVOKED))
+        lost = await self._renew(list(mine.values()))
         return Beat(won, int(share), frozenset(lost))
 
     async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
@@ -272,9 +283,9 @@ class RedisRota:
         seen, back = await self._link.script("scan", scripts.RECHECK, self._looked_at, _BATCH)
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
 
-    async def enlist(self, agent_id: str, *, replaced: bool) -> None:
-        """Make the lease free, or take it away from the reader of an older sign-in."""
-        await self._link.script("enlist", scripts.ENLIST, agent_id, int(replaced))
+    async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
+        """Make the lease free, or take it away from its holder."""
+        await self._link.script("enlist", scripts.ENLIST, agent_id, taken.value)
 
     async def leaving(self, agent_id: str) -> None:
         """Note that a sign-out is under way."""

@@ -28,6 +28,8 @@ local DEPARTING = '{keys.DEPARTING}'
 """
     + BARE
     + """
+-- Ends of leases that are no times: a poll of the holder may be held on, or it belongs to an older sign-in.
+local REVOKED, REPLACED = 1, 2
 local call = redis.call
 local function whole(number) return string.format('%.0f', number) end
 local function ms() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
@@ -149,8 +151,8 @@ def _script(text: str) -> Script:
 
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite.
-# Returns the name of the store, the fair share, live replicas, then id, token, forced, position, epoch, talking,
-# record of each claim.
+# Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if a
+# poll may be held on, position, epoch, talking, record.
 BEAT = _script("""
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
@@ -185,15 +187,17 @@ end
 local room = math.min(most, share - held)
 if not claiming or room <= 0 then return reply end
 
-local limit = call('EXISTS', RESPITE) == 1 and 1 or whole(now)
+local limit = call('EXISTS', RESPITE) == 1 and REPLACED or whole(now)
 local ripe = call('ZRANGEBYSCORE', LEASES, '-inf', limit, 'WITHSCORES', 'LIMIT', 0, room)
 local claims = {number}
 for i = 1, #ripe, 2 do
-  local id, forced = ripe[i], tonumber(ripe[i + 1]) > 0 and 1 or 0
+  local id, ends = ripe[i], tonumber(ripe[i + 1])
+  local forced = ends == 0 and 0 or ends == REVOKED and 2 or 1
   local found, holder = record(id), call('HGET', HOLDERS, id)
   if holder and string.match(holder, '^[^:]+') == replica then
-    -- Ours all along, and nobody wanted it: it was Redis that was away.
+    -- Ours all along, and nobody wanted it: Redis was away, or we never heard that we won it.
     call('ZADD', LEASES, whole(now + lease), id)
+    hand_over(id, tonumber(string.match(holder, '%d+$')), 0)
   elseif found and #found == 0 then
     retire(id, retention)
   elseif found and not polled(found) then
@@ -203,7 +207,7 @@ for i = 1, #ripe, 2 do
     call('HSET', HOLDERS, id, replica .. ':' .. token)
     call('ZADD', LEASES, whole(now + lease), id)
     call('HDEL', LOG .. id, 'ended')
-    if forced == 1 then
+    if forced > 0 then
       local epoch, n = head(id, fresh)
       local gap = {'{"gap":"TAKEOVER"}'}
       append(id, n, gap, capacity, retention)
@@ -241,9 +245,14 @@ local log = LOG .. id
 local epoch, n = head(id, ARGV[9])
 local items = {unpack(ARGV, 16 + changes)}
 local lost = 0
-local last = call('HMGET', log, 'step', 'base')
-if last[1] == step then
-  n = tonumber(last[2])
+local last = call('HMGET', log, 'step', 'base', 'lost')
+local name, number = string.match(step, '^(.*)/(%d+)$')
+local last_name, last_number = string.match(last[1] or '', '^(.*)/(%d+)$')
+if last_name == name and tonumber(number) < tonumber(last_number) then
+  -- A copy that was given up lay on another connection: all of it was stored since.
+  return {'late'}
+elseif last[1] == step then
+  n, lost = tonumber(last[2]), tonumber(last[3] or '0')
 else
   if epoch == ARGV[7] and n < tonumber(ARGV[8]) then
     -- A failover lost the end of the log: its positions are not used again.
@@ -252,7 +261,7 @@ else
     lost = 1
   end
   append(id, n, items, capacity, retention)
-  call('HSET', log, 'step', step, 'base', whole(n))
+  call('HSET', log, 'step', step, 'base', whole(n), 'lost', lost)
   if #items > 0 then flags = flags .. 'e' end
 end
 trim(id, retention)
@@ -322,16 +331,18 @@ tell(id, 'gs')
 return {store, token}
 """)
 
-# ARGV: id, 1 if a new sign-in takes the place of an older one.
+# ARGV: id, '' or how it ends for the holder: 'revoked', 'replaced' by a new sign-in.
 ENLIST = _script("""
 local id = ARGV[1]
 local found = record(id)
 if found and #found == 0 then return 0 end
-if ARGV[2] == '1' then
-  -- What the poll for the older sign-in may have taken away is a gap.
-  enlist(id, dismiss(id) and 1 or 0)
+-- What a holder's poll may have taken away is a gap, also if the lease was given up before and nobody has it yet.
+local before = tonumber(call('ZSCORE', LEASES, id) or '0')
+local given_up = (before == REVOKED or before == REPLACED) and before or 0
+if ARGV[2] ~= '' then
+  enlist(id, dismiss(id) and (ARGV[2] == 'replaced' and REPLACED or REVOKED) or given_up)
 elseif not call('HGET', HOLDERS, id) then
-  enlist(id, 0)
+  enlist(id, given_up)
 else
   call('HDEL', LOG .. id, 'leaving')
 end

@@ -216,4 +216,5 @@ def _command_lost(method: str, text: str, renewal: Renewal | None) -> GatewayErr
 
 
 def _poll_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
-    return PollFailed(method, f"{method} brought no whole reply: {text}", event_may_be_lost=True, renewal=renewal)
+    why = f"{method} brought no whole reply: {text}"
+    return PollFailed(method, why, event_may_be_lost=True, still_held=True, renewal=renewal)

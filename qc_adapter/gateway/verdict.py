@@ -63,6 +63,7 @@ def judge_poll(
             method,
             f"{method} was answered with HTTP {status} and no retcode",
             event_may_be_lost=True,
+            still_held=True,
             renewal=renewal,
         )
     try:

@@ -134,11 +134,24 @@ class OutcomeUnknown(GatewayError):
 
 
 class PollFailed(GatewayError):
-    """A poll brought no readable reply. With `event_may_be_lost` a gap has to be reported."""
+    """
+    A poll brought no readable reply. With `event_may_be_lost` a gap has to be reported.
 
-    def __init__(self, method: str, message: str, *, event_may_be_lost: bool, renewal: Renewal | None = None) -> None:
+    With `still_held` no reply of the gateway itself came: it may hold the poll on, and give it an event later.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        message: str,
+        *,
+        event_may_be_lost: bool,
+        still_held: bool = False,
+        renewal: Renewal | None = None,
+    ) -> None:
         super().__init__(method, message)
         self.event_may_be_lost = event_may_be_lost
+        self.still_held = still_held
         self.renewal = renewal
 
 

@@ -33,6 +33,8 @@ class Listeners(Protocol):
 
     async def replaced(self, session: Session) -> None: ...
 
+    async def adopted(self, session: Session) -> None: ...
+
     async def leaving(self, agent_id: str) -> None: ...
 
     async def forget(self, agent_id: str) -> None: ...
@@ -74,7 +76,7 @@ class SessionService:
         with self._only(session.agent_id):
             replaced = await self._store.put(session)
         self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
-        await self._announce(session, replaced=replaced)
+        await (self._listeners.adopted if replaced else self._listeners.notice)(session)
 
     async def get(self, agent_id: str) -> Session:
         """Return a session; raises `NotSignedIn`."""
@@ -119,7 +121,7 @@ class SessionService:
             raise
         self._log.info("signed_in", agent_id=agent_id, force=force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        await self._announce(signed_in.session, replaced=replaced)
+        await (self._listeners.replaced if replaced else self._listeners.notice)(signed_in.session)
         if skills is not None:
             await self._gateway.reset_skills(signed_in.session, skills, deadline)
         return signed_in
@@ -141,9 +143,6 @@ class SessionService:
             return await self._store.get(agent_id)
         except SessionUnreadable:
             return None
-
-    async def _announce(self, session: Session, *, replaced: bool) -> None:
-        await (self._listeners.replaced if replaced else self._listeners.notice)(session)
 
     async def _undo(self, session: Session) -> None:
         try:
