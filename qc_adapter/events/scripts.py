@@ -151,8 +151,8 @@ def _script(text: str) -> Script:
 
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite.
-# Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if a
-# poll may be held on, position, epoch, talking, record.
+# Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if
+# a poll may be held on, position, epoch, talking, record.
 BEAT = _script("""
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
