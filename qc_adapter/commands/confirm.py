@@ -32,7 +32,7 @@ class Confirmation:
     repeats AgentEvent_Talking, and proves nothing about the command.
     """
 
-    __slots__ = ("_before", "_effects", "_missing", "_released", "call_id", "confirmed", "confirmed_at")
+    __slots__ = ("_before", "_effects", "_missing", "_released", "call_id", "completed_at", "confirmed", "confirmed_at")
 
     def __init__(self, effects: Effects, talking_before: frozenset[str]) -> None:
         self._effects = effects
@@ -42,6 +42,8 @@ class Confirmation:
         self.confirmed = False
         #: Sequence of the confirming event in the inspector's log.
         self.confirmed_at = 0
+        #: Sequence of the event that made it complete.
+        self.completed_at = 0
         self.call_id = ""
 
     @property
@@ -66,3 +68,5 @@ class Confirmation:
             self.call_id = event.call_id
         if self.confirmed and releases(event.event_type, self._effects):
             self._released = True
+        if self.complete and not self.completed_at:
+            self.completed_at = sequence

@@ -125,8 +125,10 @@ class CommandRun:
     def _conclude(self) -> None:
         confirmation = self._confirmation
         if confirmation is not None and confirmation.confirmed:
+            # What another replica told its caller ended with the last proof: a replay ends there too.
+            sequence = (self.foreign and confirmation.completed_at) or self.feed.tail
             self._settle(
-                Verdict(self.feed.tail, True, confirmation.missing, confirmation.call_id, confirmation.confirmed_at),
+                Verdict(sequence, True, confirmation.missing, confirmation.call_id, confirmation.confirmed_at),
                 "confirmed",
             )
         elif self._unknown is not None:

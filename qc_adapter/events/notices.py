@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _SEND_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 1.0
 _RECONNECT_SECONDS: Final = 0.5
+#: uvloop answers a write on a closed connection with a RuntimeError.
+_BROKEN: Final = (RedisError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Notices:
             pubsub = self._link.subscriber()
             try:
                 await self._listen(pubsub)
-            except (RedisError, OSError) as failure:
+            except _BROKEN as failure:
                 if self._pubsub is not None:
                     self._log.warning("notices_lost", detail=type(failure).__name__)
             finally:
@@ -134,7 +136,7 @@ class Notices:
         try:
             async with asyncio.timeout(_SEND_SECONDS):
                 await pubsub.connection.send_command(*command, check_health=False)
-        except (RedisError, OSError):
+        except _BROKEN:
             self._pubsub = None
 
 
@@ -142,5 +144,5 @@ async def _close(pubsub: PubSub) -> None:
     try:
         async with asyncio.timeout(_SEND_SECONDS):
             await pubsub.aclose()  # type: ignore[no-untyped-call]
-    except (RedisError, OSError):
+    except _BROKEN:
         return

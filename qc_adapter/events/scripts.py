@@ -371,12 +371,14 @@ end
 return 1
 """)
 
-# ARGV: how many to skip, how many to look at. Puts parked inspectors whose record has changed on the books again.
+# ARGV: how many to skip, how many to look at. Puts parked inspectors on the books again whose record has changed.
 RECHECK = _script("""
 local ids = call('ZRANGEBYSCORE', LEASES, 'inf', 'inf', 'LIMIT', ARGV[1], ARGV[2])
 local back = 0
 for _, id in ipairs(ids) do
-  if call('HGET', PARKED, id) ~= digest(id) then
+  -- A sign-out that nobody finished: a poll finds out what is left of the session.
+  local abandoned = tonumber(call('HGET', LOG .. id, 'leaving') or whole(now)) < now
+  if abandoned or call('HGET', PARKED, id) ~= digest(id) then
     enlist(id, 0)
     back = back + 1
   end

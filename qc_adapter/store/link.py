@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from qc_adapter.model.errors import StoreUnavailable
@@ -141,4 +142,14 @@ class RedisLink:
             return await self._send("EVAL", script.text, 0, *arguments)
 
     async def _send(self, *command: bytes | str | float) -> Any:
-        return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        try:
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            # What uvloop says to a write on a closed connection. Nothing went out, and the client has dropped it.
+            return await self._send_anew(*command)
+
+    async def _send_anew(self, *command: bytes | str | float) -> Any:
+        try:
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise RedisConnectionError("closed") from error
