@@ -14,6 +14,7 @@ from qc_adapter.environment import Listen
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.metrics import Metrics, label_sets
 
 
@@ -132,7 +133,7 @@ async def test_one_failing_check_is_enough_to_be_unready():
 
 async def test_readiness_follows_the_store(own_redis_server):
     """With the store away the replica is unready, and ready again when it is back."""
-    store = open_store(own_redis_server.url)
+    store = open_store(open_link(own_redis_server.url))
 
     async def ping():
         await store.ping()

@@ -41,7 +41,7 @@ async def test_a_deadline_before_sending_says_that_nothing_was_sent(redis_site, 
     """The time is used up by a slow store: DEADLINE_EXCEEDED, outcome not_sent, and no request later."""
     site = redis_site
     own_redis_server.freeze()
-    ended = await site.ending(site.intercept(timeout=1.2))
+    ended = await site.ending(site.intercept(timeout=1.2, request_id="one"))
     own_redis_server.thaw()
     assert (ended.code, ended.reason) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
     assert ended.metadata["outcome"] == "not_sent"

@@ -131,7 +131,7 @@ async def test_a_bad_cursor_is_refused(site, cursor):
 
 async def test_an_expired_cursor_fails_unless_a_gap_is_asked_for(site):
     """A cursor of a log that is gone is OUT_OF_RANGE with the cursor, or a gap and then what is kept."""
-    gone = "m-000000000000-5"
+    gone = "000000000000-5"
     ended = await site.ending(site.watch(cursor=gone))
     assert (ended.code, ended.reason) == (StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
     assert ended.metadata["cursor"] == gone

@@ -174,7 +174,7 @@ async def test_a_signal_drains_and_ends_with_0(open_site, password, number):
         rest, noise = await process.communicate()
         assert process.returncode == 0
     events = [orjson.loads(line)["event"] for line in rest.splitlines()]
-    assert events[-3:] == ["draining", "call_finished", "stopped"]
+    assert events[-4:] == ["draining", "call_finished", "lease_changed", "stopped"]
     assert noise == b""
     assert site.simulator.state_of("101") == "IDLE"
 

@@ -90,7 +90,8 @@ async def test_a_frozen_redis_does_not_hold_calls_for_ever(open_site, own_redis_
     await site.held_poll()
     own_redis_server.freeze()
     try:
-        assert_store_unavailable(await site.ending(site.intercept(timeout=None)))
+        # Whose GUID to use may still be known for a moment; what makes a repetition safe is to be written down first.
+        assert_store_unavailable(await site.ending(site.intercept(timeout=None, request_id="one")))
         assert site.puts == 0
     finally:
         own_redis_server.thaw()
@@ -99,7 +100,7 @@ async def test_a_frozen_redis_does_not_hold_calls_for_ever(open_site, own_redis_
 
 
 async def test_an_intercept_that_is_out_ends_well_without_the_store(open_site, own_redis_server, until):
-    """Redis stops answering while the request is out: receipt and talk still reach the caller, the rest after it."""
+    """Redis stops answering while the request is out: the receipt still reaches the caller, the events after it."""
     site = await open_site(QC_STORE_URL=own_redis_server.url)
     await site.ending(site.sign_in())
     await site.listening()
@@ -110,11 +111,11 @@ async def test_an_intercept_that_is_out_ends_well_without_the_store(open_site, o
     own_redis_server.freeze()
     try:
         assert (await call.read()).HasField("accepted")
-        assert (await call.read()).event.event_type == "AgentEvent_Talking"
     finally:
         own_redis_server.thaw()
     ended = await site.ending(call)
-    assert (ended.code, ended.kinds) == (StatusCode.OK, ["AgentMediaEvent_Record", "outcome"])
+    assert ended.kinds == ["AgentEvent_Talking", "AgentMediaEvent_Record", "outcome"]
+    assert ended.code is StatusCode.OK
     assert (ended.outcome, site.puts) == ("CONFIRMED", 1)
 
 
