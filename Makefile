@@ -46,7 +46,7 @@ types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadscope
 
 storm: $(STAMP) ## 1,000 intercepts at once, storms of 20,000 calls, half cancelled; about 4 minutes
 	$(BIN)/python -m bench.storm

@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
@@ -46,6 +46,7 @@ from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
 from qc_adapter.sessions.service import SessionService
+from qc_adapter.store.generation import Generation
 from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.correlation import Ids
 from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
@@ -105,6 +106,7 @@ class Adapter:
             follows=self.shared.follows,
             ledger=self.shared.ledger,
         )
+        self.shared.generation.when_forgotten(self.runner.enter_anew)
         self.sessions = SessionService(gateway=self.gateway, store=self.store, listeners=self.readers)
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
@@ -266,6 +268,7 @@ class Together:
     sessions: Sessions
     ledger: Ledger
     mirror: Mirror | None = None
+    generation: Generation = field(default_factory=Generation)
 
 
 def _together(settings: Settings, link: RedisLink | None, store: SessionStore, hub: Hub, metrics: Metrics) -> Together:
@@ -275,7 +278,9 @@ def _together(settings: Settings, link: RedisLink | None, store: SessionStore, h
     cache = SessionCache(store, lambda agent_id: mirror.listening and hub.find(agent_id) is not None)
     mirror = Mirror(link, hub, metrics, replica=replica, session_changed=cache.forget)
     terms = LeaseTerms(replica, settings.lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
-    return Together(RedisRota(Book(link, terms, mirror)), mirror, cache, RedisLedger(link, replica), mirror)
+    generation = Generation()
+    rota = RedisRota(Book(link, terms, mirror, generation))
+    return Together(rota, mirror, cache, RedisLedger(link, replica, generation), mirror, generation)
 
 
 async def serve(settings: Settings) -> None:

@@ -34,6 +34,11 @@ class Journal:
             raise RequestIdReused(command.request_id)
         return found[1]
 
+    def runs(self) -> list[CommandRun]:
+        """Return all runs, the oldest first."""
+        self._expire()
+        return [run for _, run in self._runs.values()]
+
     def keep(self, run: CommandRun) -> None:
         """Remember the run of a command with a request id."""
         self._runs[_key(run.command)] = (time.monotonic(), run)

@@ -17,7 +17,7 @@ import structlog
 
 from qc_adapter.events.stored import call_ids, to_call_ids
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.errors import GatewayRefused, StoreUnavailable
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.commands.model import Command
     from qc_adapter.commands.run import CommandRun
+    from qc_adapter.store.generation import Generation
     from qc_adapter.store.link import RedisLink
 
 KEEP_SECONDS: Final = 600.0
@@ -38,6 +39,7 @@ _VOID_MS: Final = 60_000
 
 _PRELUDE: Final = f"""
 local key, void = '{keys.COMMAND}' .. ARGV[1], {_VOID_MS}
+local STORE, RELEARNING = '{keys.STORE}', '{keys.RELEARNING}'
 local call = redis.call
 local t = call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -54,11 +56,14 @@ local function told()
 end
 """
 
-# ARGV: agent and request id, nonce, fingerprint, owner, epoch, position, talking, ms for sending, ms to keep.
-# Returns nothing when the entry is ours, else what stands there.
+# ARGV: agent and request id, nonce, fingerprint, owner, epoch, position, talking, ms for sending, ms to keep, name of
+# the store as known or nothing. Returns nothing when the entry is ours, else what stands there, or "relearning".
 _TAKE: Final = Script.of(
     _PRELUDE
     + """
+if ARGV[10] ~= '' and (call('GET', STORE) ~= ARGV[10] or call('EXISTS', RELEARNING) == 1) then
+  return 'relearning'
+end
 local nonce, state = unpack(call('HMGET', key, 'nonce', 'state'))
 if nonce == ARGV[2] then return false end
 if nonce and state ~= 'void' then return told() end
@@ -138,6 +143,10 @@ class Ledger(Protocol):
         """Write down that nothing was sent: a repetition is to run."""
         ...
 
+    async def restore(self, run: CommandRun) -> None:
+        """Enter a command again that may have been sent, because all entries were lost."""
+        ...
+
 
 class MemoryLedger:
     """For a single replica: its journal knows everything already."""
@@ -156,23 +165,25 @@ class MemoryLedger:
     async def drop(self, run: CommandRun) -> None:
         """Do nothing."""
 
+    async def restore(self, run: CommandRun) -> None:
+        """Do nothing."""
+
 
 class RedisLedger:
     """The commands with a request id, each for ten minutes."""
 
-    def __init__(self, link: RedisLink, replica: str) -> None:
+    def __init__(self, link: RedisLink, replica: str, generation: Generation) -> None:
         self._link = link
         self._replica = replica
+        self._generation = generation
         self._log = structlog.get_logger()
 
     async def take(self, run: CommandRun, deadline: Deadline) -> Record | None:
-        """Enter the command, or find it."""
-        feed = run.feed
+        """Enter the command, or find it; not while a Redis that lost everything may not know of it yet."""
         seconds = min(deadline.remaining_seconds, _RETRIED_SECONDS) + _SPARE_SECONDS
-        reply = await self._link.script(
-            "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, feed.epoch,
-            feed.position, to_call_ids(feed.talking), int(seconds * 1000), int(KEEP_SECONDS * 1000),
-        )  # fmt: skip
+        reply = await self._enter(run, seconds, self._generation.name)
+        if reply == b"relearning":
+            raise StoreUnavailable("command", "it lost its data, and learns anew which commands were sent")
         return None if reply is None else _record(reply)
 
     async def look(self, run: CommandRun) -> Record | None:
@@ -189,6 +200,23 @@ class RedisLedger:
     async def drop(self, run: CommandRun) -> None:
         """Remove the entry, and try again for a minute if the store is away."""
         await self._persist(run, lambda: self._link.script("command", _SETTLE, _name(run.command), run.nonce))
+
+    async def restore(self, run: CommandRun) -> None:
+        """Enter the command as it is known here, unless it stands there already."""
+        await self._enter(run, _SPARE_SECONDS, "")
+        if run.accepted is not None:
+            await self.settle(run, State.ACCEPTED, "0", run.accepted.message, run.accepted.received_at)
+        elif isinstance(run.failure, GatewayRefused):
+            await self.settle(run, State.REFUSED, run.failure.retcode, run.failure.text)
+        elif run.answered:
+            await self.settle(run, State.UNKNOWN)
+
+    async def _enter(self, run: CommandRun, seconds: float, store: str) -> Any:
+        feed = run.feed
+        return await self._link.script(
+            "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, feed.epoch,
+            feed.position, to_call_ids(feed.talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store,
+        )  # fmt: skip
 
     async def _persist(self, run: CommandRun, write: Callable[[], Awaitable[Any]]) -> None:
         life = Deadline.after(_RETRIED_SECONDS)

@@ -7,6 +7,7 @@ The order is that of the file: `run` starts or joins, `_dispatch` sends; `follow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -188,6 +189,16 @@ class CommandRunner:
         if run.followers == 0 and not run.sent and (task := self._tasks.get(run)) is not None:
             self._journal.drop(run)
             task.cancel()
+
+    def enter_anew(self) -> None:
+        """Tell the ledger of all commands that may have been sent: it has lost what it knew."""
+        for run in self._journal.runs():
+            if run.sent:
+                self._afterwards(self._restore(run))
+
+    async def _restore(self, run: CommandRun) -> None:
+        with contextlib.suppress(StoreUnavailable):  # it is gone again, and will be told again
+            await self._ledger.restore(run)
 
     def _afterwards(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="command ledger")

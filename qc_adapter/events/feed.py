@@ -130,7 +130,10 @@ class Feed:
             raise InvalidCursor
         era = self._eras[-1]
         sequence = int(match[2]) + era.offset
-        if match[1] != era.epoch or not max(self.head, era.since) <= sequence <= self.tail:
+        if match[1] == era.epoch and sequence > self.tail:
+            # What the caller has seen was lost with a part of the log: to show it the rest again would tell it nothing.
+            raise CursorExpired(cursor, self.cursor(self.tail))
+        if match[1] != era.epoch or sequence < max(self.head, era.since):
             raise CursorExpired(cursor, self.cursor(self.head))
         return sequence
 

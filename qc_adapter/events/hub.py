@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Follows(Protocol):
     """Gives out feeds that are in step with the log of their inspector."""
 
-    async def follow(self, agent_id: str) -> Feed: ...
+    async def follow(self, agent_id: str, *, fresh: bool = False) -> Feed:
+        """Return the feed; a `fresh` one has all that was in the log when it was asked for."""
+        ...
 
 
 class Hub:
@@ -35,7 +37,7 @@ class Hub:
         """Whether the replica is going away."""
         return self._draining
 
-    async def follow(self, agent_id: str) -> Feed:
+    async def follow(self, agent_id: str, *, fresh: bool = False) -> Feed:  # noqa: ARG002 - it is the log itself
         """Return the inspector's feed."""
         return self.feed(agent_id)
 

@@ -89,12 +89,12 @@ class Mirror:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def follow(self, agent_id: str) -> Feed:
+    async def follow(self, agent_id: str, *, fresh: bool = False) -> Feed:
         """Return the inspector's feed, read from Redis if nobody followed it lately; raises `StoreUnavailable`."""
         feed = self._hub.find(agent_id)
         if feed is not None:
             feed.touch()
-            if feed.ended is not None:
+            if fresh or feed.ended is not None:
                 await self._catch_up(agent_id)  # a new sign-in may not have been heard of yet
             return feed
         opening = self._opening.get(agent_id)
@@ -175,12 +175,11 @@ class Mirror:
         feed = self._hub.find(agent_id)
         if feed is None:
             return
-        epoch_before, position_before = feed.epoch, feed.position
-        reply = await self._read(agent_id, epoch_before, position_before, self._hub.capacity)
+        reply = await self._read(agent_id, feed.epoch, feed.position, self._hub.capacity)
         epoch, newest, ended, _, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), reply[3], reply[4]
         items = list(_items(entries))
         first = items[0][0] if items else newest + 1
-        if epoch != feed.epoch or (newest < position_before and feed.epoch == epoch_before):
+        if epoch != feed.epoch:
             self._jump(feed, epoch, first - 1, GapReason.LOG_LOST)
         elif first > feed.position + 1:
             self._jump(feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)

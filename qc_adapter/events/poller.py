@@ -48,6 +48,7 @@ SIGNED_OUT: Final = frozenset({"100-006", "100-008", "105-005", "105-006", "105-
 PASSING: Final = frozenset({"000-004", "105-002", "100-003", "900-001", "000-007"})
 #: Beyond the hold, for the poll to arrive and its reply to come back before the lease ends.
 _POLL_SPARE_SECONDS: Final = 1.0
+_CUT_OFF: Final = "a poll that was cut off may have taken an event"
 
 
 class Polls(Protocol):
@@ -98,6 +99,7 @@ class Poller:
         self._refusals = 0
         self._leave = asyncio.Event()
         self._polled_at = time.monotonic()
+        self._used: Session | None = None
         #: Until when a poll that was cut off may take events away.
         self._doubtful_until = 0.0
         if cut_off:
@@ -132,7 +134,7 @@ class Poller:
             return "fenced"
 
     async def _run(self) -> str:
-        while not self.leaving or self._doubtful_until:
+        while not self.leaving or self._doubtful_until > time.monotonic():
             try:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
@@ -148,6 +150,7 @@ class Poller:
             if pause is None:
                 return "session_lost" if self.state is PollState.LOST else "parked"
             await self._pause(pause)
+        await self._settle_doubt()
         await self._patiently(self._lease.release)
         return "released"
 
@@ -176,8 +179,15 @@ class Poller:
         await self._keep(session, reply.renewal, self._items(reply))
         return self._pace.pause_seconds
 
+    async def _settle_doubt(self) -> None:
+        """Say before others poll on that a poll which was cut off may have taken an event."""
+        if self._doubtful_until and self._used is not None:
+            self._doubtful_until = 0.0
+            await self._keep(self._used, None, self._report_gap(_CUT_OFF))
+
     async def _poll(self, session: Session) -> PollReply:
         self.polling = True
+        self._used = session
         self._polled_at = time.monotonic()
         try:
             return await self._gateway.poll(session, hold_seconds=self._pace.hold_seconds)
@@ -209,7 +219,7 @@ class Poller:
                 items.append(event if event.work_no else replace(event, work_no=self._agent_id))
         over = self._doubtful_until < time.monotonic()
         if self._doubtful_until and (items or over):
-            items[:0] = self._report_gap("a poll that was cut off may have taken an event")
+            items[:0] = self._report_gap(_CUT_OFF)
             self._doubtful_until = 0.0 if over else self._doubtful_until
         if reply.event_may_be_lost:
             items += self._report_gap("a part of the reply could not be read")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from qc_adapter.events import scripts
@@ -16,6 +16,7 @@ from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.sessions.record import agent_id_of, to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
 from qc_adapter.store import keys
+from qc_adapter.store.generation import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,6 +80,7 @@ class Book:
     link: RedisLink
     terms: LeaseTerms
     mirrors: Mirrors
+    generation: Generation = field(default_factory=Generation)
 
 
 class RedisLease:
@@ -122,7 +124,7 @@ class RedisLease:
         if self.remaining_seconds < seconds:
             until = time.monotonic() + self._terms.lease_seconds
             if await self._link.script("extend", scripts.EXTEND, self._terms.lease_ms, self.agent_id, self._holder):
-                raise LeaseLost
+                await self._restore_or_lose()
             self.extended(until)
         found = self._record
         if found is None or not len(found):
@@ -195,6 +197,16 @@ class RedisLease:
         if session is not None:
             await self.restore(session)
 
+    async def _restore_or_lose(self) -> None:
+        if not await self._forgotten():
+            raise LeaseLost
+        await self.restore_known("")
+
+    async def _forgotten(self) -> bool:
+        """Whether it was Redis that lost the lease, with everything else."""
+        name = await self._link.command("get", "GET", keys.STORE)
+        return name is None or name.decode() != self._store
+
     async def end(self, used: Session, retcode: str, detail: str) -> bool:
         """Note that the gateway ended the session."""
         told, record = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
@@ -207,7 +219,11 @@ class RedisLease:
 
     async def release(self) -> None:
         """Let others claim the lease now."""
-        await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0)
+        if await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0):
+            return
+        if await self._forgotten():
+            await self.restore_known("")
+            await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0)
 
     async def abandon(self) -> None:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
@@ -237,10 +253,11 @@ class RedisRota:
         store, share, _, *claims = await self._link.script(
             "beat", scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
             _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
-            int(terms.respite_seconds * 1000),
+            int(terms.respite_seconds * 1000), self._book.generation.name,
         )  # fmt: skip
         self._number += 1
         self._store = store.decode()
+        self._book.generation.learn(self._store)
         mine = {lease.holder: lease for lease in held if isinstance(lease, RedisLease)}
         won = []
         for claim in claims:

@@ -24,7 +24,7 @@ local SESSION, LOG, EVENTS, NOTICE = '{keys.SESSION}', '{keys.LOG}', '{keys.EVEN
 local LEASES, HOLDERS, PARKED, FENCE = '{keys.LEASES}', '{keys.HOLDERS}', '{keys.PARKED}', '{keys.FENCE}'
 local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{keys.WAKE}', '{keys.STORE}'
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
-local DEPARTING = '{keys.DEPARTING}'
+local DEPARTING, RELEARNING = '{keys.DEPARTING}', '{keys.RELEARNING}'
 """
     + BARE
     + """
@@ -150,7 +150,8 @@ def _script(text: str) -> Script:
 
 
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
-# held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite.
+# held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
+# as known or ''.
 # Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if
 # a poll may be held on, position, epoch, talking, record.
 BEAT = _script("""
@@ -158,6 +159,7 @@ local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumbe
 local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local fresh, capacity, retention, respite = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 call('SET', STORE, ARGV[8], 'NX')
+if ARGV[13] ~= '' and call('GET', STORE) ~= ARGV[13] then call('SET', RELEARNING, '1', 'PX', respite) end
 -- When Redis was away for all, nobody could renew: leave expired leases to those who hold them for a moment.
 local last = tonumber(call('GET', BEAT) or '0')
 if now - last > ttl and last > 0 then call('SET', RESPITE, '1', 'PX', respite) end
@@ -197,7 +199,9 @@ for i = 1, #ripe, 2 do
   if holder and string.match(holder, '^[^:]+') == replica then
     -- Ours all along, and nobody wanted it: Redis was away, or we never heard that we won it.
     call('ZADD', LEASES, whole(now + lease), id)
-    hand_over(id, tonumber(string.match(holder, '%d+$')), 0)
+    local token = string.match(holder, '%d+$')
+    claims[#claims + 1] = id .. ':' .. token .. ':0'
+    hand_over(id, tonumber(token), 0)
   elseif found and #found == 0 then
     retire(id, retention)
   elseif found and not polled(found) then
@@ -239,6 +243,9 @@ if guid and changes > 0 and bare(guid) == used then
 end
 if not holds(id, holder) then
   if flags ~= '' then tell(id, flags) end
+  -- A failover forgot that the lease was ever given: what is in hand now is lost, and the next claim has to say so.
+  local forgotten = tonumber(string.match(holder, '%d+$')) > tonumber(call('GET', FENCE) or '0')
+  if forgotten and #ARGV > 15 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
   return {'fenced'}
 end
 local log = LOG .. id
@@ -395,6 +402,7 @@ return 1
 """)
 
 # ARGV: id, epoch known or '', position known, fresh epoch, retention ms, most entries.
+# A position that Redis does not know was lost in a failover, and callers have it: it is not given to another event.
 # Returns epoch, position of the newest, how it ended or '', talking, entries behind the known position, or all.
 READ = _script("""
 local id, retention = ARGV[1], tonumber(ARGV[5])
@@ -404,6 +412,13 @@ if not found or #found == 0 then
   call('PEXPIRE', LOG .. id, 2 * retention)
 elseif not call('ZSCORE', LEASES, id) then
   enlist(id, 0)
+end
+if epoch == ARGV[2] and n < tonumber(ARGV[3]) then
+  local gap = {'{"gap":"LOG_LOST"}'}
+  n = tonumber(ARGV[3])
+  append(id, n, gap, ARGV[6], retention)
+  tell(id, 'e', epoch, whole(n), gap)
+  n = n + 1
 end
 local more = call('HMGET', LOG .. id, 'ended', 'talking')
 local after = epoch == ARGV[2] and '(' .. ARGV[3] .. '-0' or '-'

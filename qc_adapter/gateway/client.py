@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["GatewayClient", "PollReply", "Receipt", "SignedIn"]
 
 _Judge = Callable[[str, RawReply, Renewal | None, tuple[Secret, ...], int], Envelope]
-_Loss = Callable[[str, str, Renewal | None], GatewayError]
+_Loss = Callable[[str, ReplyLost, Renewal | None], GatewayError]
 
 # What a sign-out is answered with when there is nothing left to sign out.
 _ALREADY_OUT = frozenset({"100-006", "000-003", "100-008"})
@@ -178,7 +178,7 @@ class GatewayClient:
             raise error from failure
         except ReplyLost as failure:
             trip.reading = read_renewal(failure.headers, trip.guid, trip.cookies)
-            error = lost(trip.method, failure.text, trip.reading.renewal)
+            error = lost(trip.method, failure, trip.reading.renewal)
             self._missed(failure.text, count=trip.full_wait or not failure.timed_out)
             raise error from failure
         except GatewayRefused as refused:
@@ -211,10 +211,11 @@ class GatewayClient:
         self._observer(GatewayCall(trip.method, trip.retcode, seconds, outcome, trip.reading.refused))
 
 
-def _command_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
-    return OutcomeUnknown(method, f"{method} was sent and brought no retcode: {text}", renewal)
+def _command_lost(method: str, failure: ReplyLost, renewal: Renewal | None) -> GatewayError:
+    return OutcomeUnknown(method, f"{method} was sent and brought no retcode: {failure.text}", renewal)
 
 
-def _poll_lost(method: str, text: str, renewal: Renewal | None) -> GatewayError:
-    why = f"{method} brought no whole reply: {text}"
-    return PollFailed(method, why, event_may_be_lost=True, still_held=True, renewal=renewal)
+def _poll_lost(method: str, failure: ReplyLost, renewal: Renewal | None) -> GatewayError:
+    why = f"{method} brought no whole reply: {failure.text}"
+    # With the head of its reply the gateway let go of the poll.
+    return PollFailed(method, why, event_may_be_lost=True, still_held=not failure.answered, renewal=renewal)

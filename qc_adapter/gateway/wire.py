@@ -66,6 +66,8 @@ class ReplyLost(Exception):
         super().__init__(text)
         self.text = text
         self.timed_out = timed_out
+        #: Whether the head of a reply came.
+        self.answered = headers is not None
         self.headers = headers or ReplyHeaders()
 
 

@@ -183,15 +183,19 @@ class InvalidCursor(AdapterError):
 
 
 class CursorExpired(AdapterError):
-    """The position lies before the oldest event that is kept, or in a log that no longer exists."""
+    """
+    The position lies before the oldest event that is kept, or in a log that no longer exists.
 
-    def __init__(self, cursor: str, oldest: str) -> None:
+    `go_on` is the cursor from which on the log is whole.
+    """
+
+    def __init__(self, cursor: str, go_on: str) -> None:
         super().__init__(
             "the events after this cursor are no longer kept: start at 'oldest' or now, "
             "or ask for a gap with on_expired = ON_EXPIRED_GAP",
         )
         self.cursor = cursor
-        self.oldest = oldest
+        self.go_on = go_on
 
 
 class SlowConsumer(AdapterError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qc_adapter.events.feed import OLDEST
 from qc_adapter.events.hub import Subscription
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.model.errors import CursorExpired, DeadlineExceeded
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from qc_adapter.events.feed import Feed
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
@@ -68,7 +66,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         call.about(request.agent_id)
         agent_id = self._parser.agent_id(request.agent_id)
         await self._sessions.get(agent_id)
-        subscription, gap = self._subscribe(await self._follows.follow(agent_id), request)
+        subscription, gap = await self._subscribe(agent_id, request)
         with subscription:
             yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
             if gap is not None:
@@ -94,15 +92,20 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             if not await subscription.wait(min(self._bookmark_seconds, deadline.remaining_seconds)):
                 yield pb.WatchResponse(cursor=subscription.cursor, bookmark=pb.Bookmark())
 
-    def _subscribe(self, feed: Feed, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
+    async def _subscribe(self, agent_id: str, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
         """Return the subscription from the cursor, with the gap before it when the caller asked for one."""
+        feed = await self._follows.follow(agent_id)
         try:
-            after = feed.locate(request.cursor)
+            return Subscription(self._hub, feed, feed.locate(request.cursor)), None
+        except CursorExpired:
+            # Another replica may have shown the caller what is still on its way to this one.
+            feed = await self._follows.follow(agent_id, fresh=True)
+        try:
+            return Subscription(self._hub, feed, feed.locate(request.cursor)), None
         except CursorExpired as expired:
             if request.on_expired != pb.ON_EXPIRED_GAP:
                 raise
             self._counts.gap(GapReason.CURSOR_EXPIRED.lower())
-            subscription = Subscription(self._hub, feed, feed.locate(OLDEST))
-            missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.oldest)
+            subscription = Subscription(self._hub, feed, feed.locate(expired.go_on))
+            missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.go_on)
             return subscription, gap_message(subscription.cursor, missed)
-        return Subscription(self._hub, feed, after), None

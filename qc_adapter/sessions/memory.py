@@ -15,6 +15,7 @@ class MemorySessionStore:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+        self._busy: dict[str, str] = {}
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
@@ -46,6 +47,15 @@ class MemorySessionStore:
             return False
         del self._sessions[agent_id]
         return True
+
+    async def begin(self, agent_id: str, mark: str, seconds: float) -> bool:  # noqa: ARG002 - it ends with the process
+        """Begin, unless somebody else is at it."""
+        return self._busy.setdefault(agent_id, mark) == mark
+
+    async def finish(self, agent_id: str, mark: str) -> None:
+        """Let others begin, if the mark is ours."""
+        if self._busy.get(agent_id) == mark:
+            del self._busy[agent_id]
 
     async def ping(self) -> None:
         """Return: memory is always there."""

@@ -15,7 +15,7 @@ from qc_adapter.sessions.record import (
     to_changes,
     to_fields,
 )
-from qc_adapter.sessions.script import PUT, REMOVE, RENEW
+from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW
 from qc_adapter.store.link import WrongType
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ class RedisSessionStore:
         """Remove the session, with `guid` only while that is the stored one."""
         wanted = () if guid is None else (guid.reveal(),)
         return bool(await _readable(agent_id, self._link.script("remove", REMOVE, agent_id, *wanted)))
+
+    async def begin(self, agent_id: str, mark: str, seconds: float) -> bool:
+        """Begin, unless somebody else is at it."""
+        return bool(await self._link.script("begin", BEGIN, agent_id, mark, int(seconds * 1000)))
+
+    async def finish(self, agent_id: str, mark: str) -> None:
+        """Let others begin, if the mark is ours."""
+        await self._link.script("begin", FINISH, agent_id, mark)
 
     async def ping(self) -> None:
         """Return when Redis answers."""

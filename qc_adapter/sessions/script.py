@@ -65,3 +65,16 @@ tell()
 return removed
 """
 )
+
+# ARGV: agent id, mark, ms. Returns 1 if the mark is set, also when it was before: the reply may have got lost.
+BEGIN = Script.of(f"""
+local key = '{keys.BUSY}' .. ARGV[1]
+if redis.call('SET', key, ARGV[2], 'NX', 'PX', ARGV[3]) then return 1 end
+return redis.call('GET', key) == ARGV[2] and 1 or 0
+""")
+
+# ARGV: agent id, mark.
+FINISH = Script.of(f"""
+local key = '{keys.BUSY}' .. ARGV[1]
+return redis.call('GET', key) == ARGV[2] and redis.call('DEL', key) or 0
+""")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+import contextlib
+import secrets
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
@@ -12,7 +13,7 @@ from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, SessionUnreadable, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
 
     from qc_adapter.gateway.client import GatewayClient
     from qc_adapter.gateway.requests import SignInForm, SkillReset
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _UNDO_SECONDS = 5.0
+#: For a sign-in and all that belongs to it; the mark of a replica that died lapses after that.
+_LONGEST_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
 _SIGN_OUTS = 3
 
 
@@ -54,6 +58,7 @@ class SessionService:
         self._listeners = listeners
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
     async def sign_in(
@@ -73,8 +78,7 @@ class SessionService:
 
     async def adopt(self, session: Session) -> None:
         """Store a session that another system opened."""
-        with self._only(session.agent_id):
-            replaced = await self._store.put(session)
+        replaced = await self._finish(session.agent_id, self._store.put(session))
         self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
         await (self._listeners.adopted if replaced else self._listeners.notice)(session)
 
@@ -105,7 +109,7 @@ class SessionService:
         """Wait for sign-ins and sign-outs that are under way, then cancel them."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._late]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,23 +183,46 @@ class SessionService:
             work.close()
             raise SessionBusy(agent_id)
         self._busy.add(agent_id)  # at once: the task begins later, and a second call may come before
-        task = asyncio.create_task(work, name=f"session {agent_id}")
+        task = asyncio.create_task(self._alone(agent_id, work), name=f"session {agent_id}")
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(agent_id, done))
         return await asyncio.shield(task)
+
+    async def _alone(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work while no other replica signs the inspector in or out: the later GUID must be stored later."""
+        mark = secrets.token_hex(8)
+        try:
+            if not await self._store.begin(agent_id, mark, _LONGEST_SECONDS):
+                raise SessionBusy(agent_id)  # noqa: TRY301 - the work has to be closed as well
+        except BaseException as failure:
+            work.close()
+            if isinstance(failure, StoreUnavailable):
+                self._let_others(agent_id, mark)  # it may have been set all the same
+            raise
+        try:
+            return await work
+        finally:
+            try:
+                await self._store.finish(agent_id, mark)
+            except StoreUnavailable:
+                self._let_others(agent_id, mark)
+
+    def _let_others(self, agent_id: str, mark: str) -> None:
+        task = asyncio.create_task(self._finish_later(agent_id, mark), name=f"session {agent_id} free")
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _finish_later(self, agent_id: str, mark: str) -> None:
+        """Take the mark away when the store is back; after its time it is gone by itself."""
+        life = Deadline.after(_LONGEST_SECONDS)
+        while not life.over:
+            await asyncio.sleep(_RETRY_SECONDS)
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.finish(agent_id, mark)
+                return
 
     def _ended(self, agent_id: str, task: asyncio.Task[Any]) -> None:
         self._busy.discard(agent_id)
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a caller that went away does not read it
-
-    @contextmanager
-    def _only(self, agent_id: str) -> Iterator[None]:
-        if agent_id in self._busy:
-            raise SessionBusy(agent_id)
-        self._busy.add(agent_id)
-        try:
-            yield
-        finally:
-            self._busy.discard(agent_id)

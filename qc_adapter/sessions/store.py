@@ -44,7 +44,19 @@ class SessionWriter(Protocol):
         ...
 
 
-class SessionStore(SessionReader, SessionWriter, Protocol):
+class SessionGuard(Protocol):
+    """Keeps two sign-ins or sign-outs of one inspector apart, on all replicas."""
+
+    async def begin(self, agent_id: str, mark: str, seconds: float) -> bool:
+        """Begin under that mark; False while somebody else is at it. It lapses by itself after that time."""
+        ...
+
+    async def finish(self, agent_id: str, mark: str) -> None:
+        """Let others begin, if the mark is ours."""
+        ...
+
+
+class SessionStore(SessionReader, SessionWriter, SessionGuard, Protocol):
     """The whole store, with its life."""
 
     async def ping(self) -> None:

@@ -11,11 +11,12 @@ from redis.asyncio.sentinel import MasterNotFoundError
 _ERROR_CODE = re.compile(r"[A-Z]{3,20}\b")
 _ERROR_NUMBER = re.compile(r"Error (\d{1,4}) (?:connecting|while)\b")
 # Redis 6.2 wraps the refusal of a write inside a script into a plain ERR.
-_READ_ONLY = re.compile(r"\bREADONLY\b")
+# A master that lost its replicas (min-replicas-to-write) may have been replaced by one of them.
+_READ_ONLY = re.compile(r"\b(READONLY|NOREPLICAS)\b")
 
 
 def is_read_only(error: Exception) -> bool:
-    """Say whether the server refused a write because it is a replica now."""
+    """Say whether the server refused a write because it is a replica now, or may have been replaced by one."""
     return isinstance(error, exceptions.ReadOnlyError) or (
         isinstance(error, exceptions.ResponseError) and _READ_ONLY.search(str(error)) is not None
     )
@@ -33,7 +34,7 @@ def why_of(error: Exception, timeout_seconds: float) -> str:
     The library's texts are not passed on: Redis repeats the arguments of a command that it does not understand.
     """
     if is_read_only(error):
-        return "the server is a read-only replica"
+        return "the server takes no writes: it is a replica, or has too few of them"
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return "the credentials were refused"
     if isinstance(error, (TimeoutError, exceptions.TimeoutError)):

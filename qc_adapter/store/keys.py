@@ -6,6 +6,7 @@ Every key and channel in Redis, in one place.
 | `qc:session:<agent_id>` | hash | a session; other systems may write it (`docs/operating.md`) |
 | `qc:log:<agent_id>` | hash | the head of an inspector's event log, and what its reader knows of the session |
 | `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
+| `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
 | `qc:leases` | sorted set | who is to be polled, by the lease's end in ms; 0 is free, 1 revoked, +inf parked |
 | `qc:holders` | hash | who holds a lease, as `<replica>:<token>` |
@@ -15,6 +16,7 @@ Every key and channel in Redis, in one place.
 | `qc:fence` | integer | the last token that was given |
 | `qc:store` | string | a random name of this data: another one means that Redis lost everything |
 | `qc:beat` | string | when a replica was last seen, in ms |
+| `qc:relearning` | string | there while replicas enter again what a Redis that lost everything should know |
 | `qc:respite` | string | there while expired leases are left to their holders |
 | `qc:claims:<replica>` | string | the last claims of a replica, should it not have heard of them |
 | `qc:scanner` | string | the replica that looks for sessions which other systems wrote |
@@ -28,6 +30,7 @@ from typing import Final
 SESSION: Final = "qc:session:"
 LOG: Final = "qc:log:"
 EVENTS: Final = "qc:events:"
+BUSY: Final = "qc:busy:"
 COMMAND: Final = "qc:command:"
 LEASES: Final = "qc:leases"
 HOLDERS: Final = "qc:holders"
@@ -37,6 +40,7 @@ PARKED: Final = "qc:parked"
 FENCE: Final = "qc:fence"
 STORE: Final = "qc:store"
 BEAT: Final = "qc:beat"
+RELEARNING: Final = "qc:relearning"
 RESPITE: Final = "qc:respite"
 CLAIMS: Final = "qc:claims:"
 SCANNER: Final = "qc:scanner"

@@ -65,7 +65,8 @@ class LabelSets:
         {"won", "taken_over", "released", "revoked", "fenced", "session_gone", "session_lost", "parked"}
     )
     store_operations: frozenset[str] = frozenset(
-        {"get", "list", "put", "renew", "remove", "ping", "step", "beat", "extend", "release", "park", "restore",
+        {"get", "list", "put", "renew", "remove", "begin", "ping",
+         "step", "beat", "extend", "release", "park", "restore",
          "enlist", "retire", "scan", "status", "read", "check", "command"}
     )  # fmt: skip
 

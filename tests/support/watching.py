@@ -25,6 +25,7 @@ RESTLESS = (
     "Wire._serve",
     "Wire._pump",
     "RedisLink._bounded",
+    "SessionService._finish_later",
     "Poller.run",
 )
 _FILES = Path("/dev/fd")

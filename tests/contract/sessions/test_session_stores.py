@@ -9,12 +9,13 @@ import pytest
 from qc_adapter.model.errors import InvalidRequest
 from qc_adapter.model.session import EventSource, Renewal, Secret, Session
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.store.opening import open_link
 
 
 @pytest.fixture(params=["memory", "redis"])
 async def store(request):
     url = "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
-    opened = open_store(url)
+    opened = open_store(open_link(url))
     yield opened
     await opened.close()
 
@@ -48,6 +49,15 @@ async def test_put_replaces_the_whole_session(store):
     await store.put(session(cookies=Secret("route=a1"), server_name="one", signed_in_at=1.0))
     await store.put(session(guid="guid-2"))
     assert await store.get("101") == session(guid="guid-2")
+
+
+async def test_put_says_whether_another_sign_in_was_there(store):
+    """A first sign-in and a change of the same one replace nothing; another GUID does, whatever stands before it."""
+    assert await store.put(session()) is False
+    assert await store.put(session(guid="JSESSIONID=guid-1", event_source=EventSource.NONE)) is False
+    assert await store.put(session(guid="guid-2")) is True
+    await store.remove("101")
+    assert await store.put(session(guid="guid-3")) is False
 
 
 async def test_sessions_of_several_inspectors_do_not_mix(store):

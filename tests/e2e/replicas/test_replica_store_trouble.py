@@ -226,5 +226,7 @@ async def test_a_sign_out_that_loses_redis_leaves_no_stream_in_the_dark(cluster,
     second.store.flow()
     await cluster.write("HSET", "qc:log:101", "leaving", 1)  # as if the time for a sign-out were over
     assert (await first.ending(stream)).reason == "INSPECTOR_SESSION_LOST"
-    assert (await second.ending(second.sign_out())).code is StatusCode.OK
+    while (ended := await second.ending(second.sign_out())).code is StatusCode.ABORTED:
+        assert "just being signed in or out" in ended.message  # until the first one has taken its mark away
+    assert ended.code is StatusCode.OK
     assert (await first.ending(first.get())).reason == "INSPECTOR_NOT_SIGNED_IN"

@@ -119,22 +119,17 @@ class Desk:
         self.store = MemorySessionStore()
         self.keeper = GuidKeeper(self.store)
         self.outcomes = []
-        self.noticed = []
         self.followers = []
         self.runner = CommandRunner(
             gateway=self.gate,
             sessions=self.store,
             keeper=self.keeper,
-            readers=self,
             hub=self.hub,
             journal=Journal(),
             counts=self,
         )
 
-    # The two ports that only take note.
-
-    def notice(self, session):
-        self.noticed.append(session.agent_id)
+    # The port that only takes note.
 
     def command_outcome(self, method, outcome):
         self.outcomes.append((method, outcome))

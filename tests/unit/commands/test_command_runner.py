@@ -46,7 +46,6 @@ async def test_events_after_the_reply_confirm(desk):
     verdict = updates[-1].verdict
     assert (verdict.confirmed, verdict.missing, verdict.call_id) == (True, (), "7-1")
     assert desk.outcomes == [("intercept", "confirmed")]
-    assert desk.noticed == ["101"]
 
 
 async def test_events_before_the_reply_confirm_too(desk):
@@ -449,7 +448,7 @@ async def test_a_gap_of_the_log_stands_in_the_stream(desk):
     trip.go()
     trip.accept()
     await caller.until(1)
-    desk.feed.append_gap(GapReason.POLL_REPLY_LOST)
+    desk.feed.append(GapReason.POLL_REPLY_LOST)
     desk.tell(TALKING, RECORD, call_id="7-1")
     await caller.end()
     assert caller.kinds == ["accepted", "POLL_REPLY_LOST", TALKING, RECORD, "outcome"]

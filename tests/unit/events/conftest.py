@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qc_adapter.events.hub import Hub
+from qc_adapter.events.memory_leases import MemoryRota
 from qc_adapter.events.poller import Pace, Poller
 from qc_adapter.events.readers import Readers
 from qc_adapter.gateway.client import PollReply
@@ -22,6 +23,7 @@ FAST = Pace(
     first_backoff_seconds=0.002,
     last_backoff_seconds=0.008,
     misconfigured_seconds=0.002,
+    store_backoff_seconds=0.002,
 )
 
 
@@ -107,6 +109,8 @@ class Counts:
         self.read = []
         self.foreign = 0
         self.gaps = []
+        self.leases = []
+        self.held = 0
 
     def event_read(self, event_type):
         self.read.append(event_type)
@@ -116,6 +120,12 @@ class Counts:
 
     def gap(self, reason):
         self.gaps.append(reason)
+
+    def leases_held(self, count):
+        self.held = count
+
+    def lease_changed(self, reason):
+        self.leases.append(reason)
 
 
 class Post:
@@ -128,6 +138,7 @@ class Post:
         self.store = Store()
         self.counts = Counts()
         self.hub = Hub()
+        self.rota = MemoryRota(self.store, self.hub)
         self.feed = self.hub.feed("101")
         self.tasks: list[asyncio.Task[Any]] = []
         self.all_readers = []
@@ -137,29 +148,34 @@ class Post:
         await self.store.put(session)
         return session
 
-    def poller(self, pace=FAST):
-        """A poller of inspector 101 that is not running yet."""
-        return Poller("101", gateway=self.mailbox, sessions=self.store, feed=self.feed, counts=self.counts, pace=pace)
+    async def lease(self, agent_id="101"):
+        """The right to poll for an inspector who is signed in."""
+        await self.rota.enlist(agent_id)
+        [claim] = (await self.rota.beat([], claiming=True)).claims
+        return claim.lease
 
-    def start(self, pace=FAST):
+    async def poller(self, pace=FAST):
+        """A poller of inspector 101 that is not running yet."""
+        return Poller(await self.lease(), gateway=self.mailbox, counts=self.counts, pace=pace)
+
+    async def start(self, pace=FAST):
         """Run a poller; returns it and its task."""
-        poller = self.poller(pace)
+        poller = await self.poller(pace)
         task = asyncio.create_task(poller.run())
         self.tasks.append(task)
         return poller, task
 
-    def readers(self, look_seconds=0.002, pace=FAST):
-        made = Readers(
-            gateway=self.mailbox,
-            directory=self.store,
-            sessions=self.store,
-            hub=self.hub,
-            counts=self.counts,
-            pace=pace,
-            look_seconds=look_seconds,
-        )
+    def readers(self, pace=FAST):
+        made = Readers(gateway=self.mailbox, rota=self.rota, counts=self.counts, pace=pace)
         self.all_readers.append(made)
         return made
+
+    async def look(self, readers, times=1):
+        """Look at the store, and for free leases, as happens twice a second."""
+        for _ in range(times):
+            await self.rota.scan()
+            await readers._beat()
+            await self.several_turns()
 
     def told(self, agent_id="101"):
         """What stands in the inspector's log: event types, and `gap`."""

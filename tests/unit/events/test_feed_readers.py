@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from qc_adapter.events.hub import Hub
+from qc_adapter.events.hub import Hub, Subscription
 from qc_adapter.events.model import AgentEvent
 from qc_adapter.model.errors import Draining, NotSignedIn
 
@@ -16,6 +16,12 @@ def hub():
     return Hub()
 
 
+def subscribed(hub, agent_id="101"):
+    """A reader that begins now."""
+    feed = hub.feed(agent_id)
+    return Subscription(hub, feed, feed.tail)
+
+
 async def waiting(subscription, timeout_seconds=5.0, **how):
     """A task that waits already."""
     task = asyncio.create_task(subscription.wait(timeout_seconds, **how))
@@ -25,7 +31,7 @@ async def waiting(subscription, timeout_seconds=5.0, **how):
 
 async def test_an_event_wakes_every_reader(hub):
     """Each reader gets the event, whoever read it first."""
-    readers = [hub.subscribe("101") for _ in range(3)]
+    readers = [subscribed(hub) for _ in range(3)]
     tasks = [await waiting(reader) for reader in readers]
     hub.feed("101").append(EVENT)
     assert await asyncio.gather(*tasks) == [True] * 3
@@ -34,7 +40,7 @@ async def test_an_event_wakes_every_reader(hub):
 
 async def test_a_wait_ends_with_its_time(hub):
     """An idle reader gets its turn to send a sign of life."""
-    reader = hub.subscribe("101")
+    reader = subscribed(hub)
     assert await reader.wait(0.001) is False
     assert await reader.wait(0.0) is False
     assert not hub.feed("101").followed
@@ -42,7 +48,7 @@ async def test_a_wait_ends_with_its_time(hub):
 
 async def test_a_wait_without_a_deadline_has_no_special_case(hub):
     """Infinity is a time like any other."""
-    reader = hub.subscribe("101")
+    reader = subscribed(hub)
     task = await waiting(reader, float("inf"))
     hub.feed("101").append(EVENT)
     assert await task is True
@@ -50,7 +56,7 @@ async def test_a_wait_without_a_deadline_has_no_special_case(hub):
 
 async def test_a_cancelled_wait_leaves_nothing(hub):
     """A reader that goes away is not woken any more."""
-    task = await waiting(hub.subscribe("101"))
+    task = await waiting(subscribed(hub))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not hub.feed("101").followed
@@ -60,7 +66,7 @@ async def test_a_cancelled_wait_leaves_nothing(hub):
 async def test_an_end_comes_after_the_last_event(hub):
     """A reader gets all that was told before it learns of the end, which also holds for those who come later."""
     feed = hub.feed("101")
-    reader = hub.subscribe("101")
+    reader = subscribed(hub)
     task = await waiting(reader)
     feed.append(EVENT)
     feed.end(NotSignedIn("101"))
@@ -69,14 +75,14 @@ async def test_an_end_comes_after_the_last_event(hub):
     with pytest.raises(NotSignedIn):
         await reader.wait(5.0)
     with pytest.raises(NotSignedIn):
-        await hub.subscribe("101").wait(5.0)
+        await subscribed(hub).wait(5.0)
 
 
 async def test_a_reader_may_outlive_the_end(hub):
     """A command whose outcome is open waits on: the end of the session may come before the proof."""
     feed = hub.feed("101")
     feed.end(NotSignedIn("101"))
-    task = await waiting(hub.subscribe("101"), to_the_end=False)
+    task = await waiting(subscribed(hub), to_the_end=False)
     feed.reopen()
     feed.append(EVENT)
     assert await task is True
@@ -87,18 +93,18 @@ async def test_reopening_takes_the_end_back(hub):
     feed = hub.feed("101")
     feed.end(NotSignedIn("101"))
     feed.reopen()
-    assert await hub.subscribe("101").wait(0.001) is False
+    assert await subscribed(hub).wait(0.001) is False
 
 
 async def test_draining_ends_present_and_future_readers(hub):
     """Draining is a state, not a signal: who comes after it ends as well, with the cursor to resume from."""
-    early = hub.subscribe("101")
+    early = subscribed(hub)
     task = await waiting(early)
     entry = hub.feed("101").append(EVENT)
     hub.drain()
     assert await task is True
     early.take()
-    for reader in (early, hub.subscribe("101")):
+    for reader in (early, subscribed(hub)):
         with pytest.raises(Draining) as leaving:
             await reader.wait(5.0)
         assert leaving.value.cursor == entry.cursor
@@ -106,12 +112,12 @@ async def test_draining_ends_present_and_future_readers(hub):
 
 async def test_only_silent_logs_that_nobody_follows_are_forgotten():
     """A log lives while it is young, followed, listened to or polled for."""
-    hub = Hub(retention_seconds=-1.0)  # everything is old at once
-    task = await waiting(hub.subscribe("101"))
+    hub = Hub()
+    task = await waiting(subscribed(hub))
     hub.feed("102").listeners.add(lambda _entry: None)
     kept = [hub.feed(agent_id) for agent_id in ("101", "102", "103")]
     dropped = hub.feed("104")
-    hub.prune(keep={"103"}.__contains__)
+    assert hub.prune(-1.0, keep={"103"}.__contains__) == ["104"]
     assert [hub.feed(agent_id) for agent_id in ("101", "102", "103")] == kept
     assert hub.feed("104") is not dropped
     task.cancel()
@@ -122,7 +128,7 @@ async def test_a_young_log_is_kept():
     """A reader who comes back soon finds its place."""
     hub = Hub()
     feed = hub.feed("101")
-    hub.prune(keep=lambda _agent_id: False)
+    assert hub.prune(60.0) == []
     assert hub.feed("101") is feed
 
 
@@ -132,7 +138,7 @@ async def test_a_listener_hears_before_readers_wake(hub):
     order = []
 
     async def read():
-        await hub.subscribe("101").wait(5.0)
+        await subscribed(hub).wait(5.0)
         order.append("reader")
 
     task = asyncio.create_task(read())
@@ -149,6 +155,6 @@ async def test_an_end_told_many_times_keeps_no_frames(hub):
     lengths = set()
     for _ in range(20):
         with pytest.raises(NotSignedIn) as ended:
-            await hub.subscribe("101").wait(1.0)
+            await subscribed(hub).wait(1.0)
         lengths.add(len(ended.traceback))
     assert len(lengths) == 1

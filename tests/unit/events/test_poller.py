@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from qc_adapter.events.poller import BORNE_REFUSALS, PASSING, SIGNED_OUT, Pace, PollState
+from qc_adapter.events.leases import Taken
+from qc_adapter.events.poller import BORNE_REFUSALS, PASSING, SIGNED_OUT, Pace, Poller, PollState
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
@@ -17,13 +18,14 @@ from qc_adapter.model.session import Renewal, Secret
 
 
 async def ended(task):
+    """Wait for the end of a poller; returns why it ended."""
     async with asyncio.timeout(5):
-        await task
+        return await task
 
 
 async def test_events_come_into_the_log_in_order(post):
     """Each reply's events stand in the log before the next poll goes out."""
-    post.start()
+    await post.start()
     poll = await post.mailbox.arrived()
     poll.bring("AgentState_Busy", "AgentOther_PhoneOffhook")
     poll = await post.mailbox.arrived()
@@ -37,20 +39,20 @@ async def test_events_come_into_the_log_in_order(post):
 
 async def test_only_one_poll_is_open_and_there_is_a_pause(post):
     """The gateway gives an event to one poll only, and asks for a pause between a reply and the next poll."""
-    poller, _ = post.start(Pace(pause_seconds=3600.0, hold_seconds=7.0))
+    poller, _ = await post.start(Pace(pause_seconds=3600.0, hold_seconds=7.0))
     poll = await post.mailbox.arrived()
     assert poll.hold_seconds == 7.0
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
     poll.bring("AgentState_Busy")
-    await post.until(lambda: poller.status.state is PollState.ACTIVE)
+    await post.until(lambda: poller.state is PollState.ACTIVE)
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
 
 
 async def test_the_next_poll_uses_the_guid_of_the_last_reply(post):
     """A reply's GUID is stored before its events are out, and signs the next poll."""
-    post.start()
+    await post.start()
     seen = []
     post.feed.listeners.add(lambda _entry: seen.append(post.store._sessions["101"].guid))
     (await post.mailbox.arrived()).bring("AgentState_Busy", guid="second")
@@ -61,7 +63,7 @@ async def test_the_next_poll_uses_the_guid_of_the_last_reply(post):
 
 async def test_a_guid_of_another_writer_is_taken_up(post):
     """The session is read before each poll: whoever renewed it, the newest GUID counts."""
-    post.start()
+    await post.start()
     poll = await post.mailbox.arrived()
     await post.store.renew("101", Secret("first"), Renewal(Secret("other")))
     poll.bring()
@@ -70,7 +72,7 @@ async def test_a_guid_of_another_writer_is_taken_up(post):
 
 async def test_backoff_doubles_up_to_its_bound(post):
     """Pauses after failures grow from the first to the last one, with jitter of at most half."""
-    poller = post.poller(Pace(first_backoff_seconds=0.5, last_backoff_seconds=5.0))
+    poller = await post.poller(Pace(first_backoff_seconds=0.5, last_backoff_seconds=5.0))
     pauses = [poller._degraded("away") for _ in range(2000)]
     for number, pause in enumerate(pauses):
         longest = min(5.0, 0.5 * 2 ** min(number, 4))
@@ -80,17 +82,17 @@ async def test_backoff_doubles_up_to_its_bound(post):
 
 async def test_an_answer_ends_the_backoff(post):
     """After one answered poll the next failure begins with the short pause again."""
-    poller, _ = post.start()
+    poller, _ = await post.start()
     for _ in range(4):
         (await post.mailbox.arrived()).fail(GatewayUnavailable("getAgentEvent", "connection refused"))
     poll = await post.mailbox.arrived()
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
     assert poller._failures == 4
-    assert "refused" in poller.status.detail
+    assert "refused" in poller.detail
     poll.bring()
     await post.mailbox.arrived()
-    assert poller.status.state is PollState.ACTIVE
-    assert poller.status.detail == ""
+    assert poller.state is PollState.ACTIVE
+    assert poller.detail == ""
     assert poller._failures == 0
 
 
@@ -106,17 +108,17 @@ async def test_an_answer_ends_the_backoff(post):
 )
 async def test_a_gap_is_told_where_an_event_may_be_lost(post, failure, gap):
     """A failed poll leaves a gap in the log if it may have taken an event along, and only then."""
-    poller, _ = post.start()
+    poller, _ = await post.start()
     (await post.mailbox.arrived()).fail(failure)
     await post.mailbox.arrived()
     assert post.told() == (["gap"] if gap else [])
     assert post.counts.gaps == (["poll_reply_lost"] if gap else [])
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
 
 
 async def test_a_half_read_reply_brings_its_events_and_a_gap(post):
     """What could be read is kept; what could not is a gap behind it."""
-    post.start()
+    await post.start()
     (await post.mailbox.arrived()).bring("AgentState_Busy", lost=True)
     await post.mailbox.arrived()
     assert post.told() == ["AgentState_Busy", "gap"]
@@ -124,7 +126,7 @@ async def test_a_half_read_reply_brings_its_events_and_a_gap(post):
 
 async def test_a_failed_poll_may_still_bring_a_guid(post):
     """The header of a reply whose body broke off is as good as any."""
-    post.start()
+    await post.start()
     lost = PollFailed("getAgentEvent", "cut", event_may_be_lost=True, renewal=Renewal(Secret("second")))
     (await post.mailbox.arrived()).fail(lost)
     assert (await post.mailbox.arrived()).session.guid == Secret("second")
@@ -132,7 +134,7 @@ async def test_a_failed_poll_may_still_bring_a_guid(post):
 
 async def test_events_of_another_agent_are_dropped(post):
     """An event that names another agent must not reach this inspector's callers; it is counted."""
-    post.start()
+    await post.start()
     (await post.mailbox.arrived()).bring(RawEvent("AgentEvent_Talking", "102", None), "AgentState_Busy")
     await post.mailbox.arrived()
     assert post.told() == ["AgentState_Busy"]
@@ -141,7 +143,7 @@ async def test_events_of_another_agent_are_dropped(post):
 
 async def test_an_event_without_an_agent_is_the_inspectors_own(post):
     """BeQcStart is documented without a workNo; a poll is for one inspector, so nothing is lost for the lack of it."""
-    post.start()
+    await post.start()
     (await post.mailbox.arrived()).bring(RawEvent("AgentOther_BeQcStart", "", {"qcType": 8}))
     await post.mailbox.arrived()
     assert post.told() == ["AgentOther_BeQcStart"]
@@ -153,37 +155,36 @@ async def test_an_event_without_an_agent_is_the_inspectors_own(post):
 
 async def test_a_refused_guid_is_borne_five_times(post):
     """000-003 may be a renewal under way; the fifth in a row is the end of the session."""
-    poller, task = post.start()
+    poller, task = await post.start()
     for _ in range(BORNE_REFUSALS - 1):
         (await post.mailbox.arrived()).refuse("000-003")
     poll = await post.mailbox.arrived()
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
     poll.refuse("000-003")
     await ended(task)
-    assert poller.status.state is PollState.LOST
-    assert poller.lost_guid == Secret("first")
+    assert poller.state is PollState.LOST
     assert isinstance(post.feed.ended, SessionLost)
     assert post.feed.ended.retcode == "000-003"
 
 
 async def test_an_answer_between_refusals_starts_the_count_anew(post):
     """Only refusals in a row count."""
-    poller, _ = post.start()
+    poller, _ = await post.start()
     for _ in range(2):
         for _ in range(BORNE_REFUSALS - 1):
             (await post.mailbox.arrived()).refuse("000-003")
         (await post.mailbox.arrived()).bring()
     await post.mailbox.arrived()
-    assert poller.status.state is PollState.ACTIVE
+    assert poller.state is PollState.ACTIVE
 
 
 @pytest.mark.parametrize("retcode", sorted(SIGNED_OUT))
 async def test_a_sign_out_is_believed_at_once(post, retcode):
     """When the gateway says that the sign-in is over, no further poll goes out."""
-    poller, task = post.start()
+    poller, task = await post.start()
     (await post.mailbox.arrived()).refuse(retcode)
     await ended(task)
-    assert poller.status.state is PollState.LOST
+    assert poller.state is PollState.LOST
     assert len(post.mailbox.polls) == 1
     assert isinstance(post.feed.ended, SessionLost)
 
@@ -191,7 +192,7 @@ async def test_a_sign_out_is_believed_at_once(post, retcode):
 @pytest.mark.parametrize("retcode", ["000-003", "100-006"])
 async def test_a_newer_guid_in_the_store_goes_on(post, retcode):
     """A refusal of an outdated GUID is no loss: the poller goes on with the stored one."""
-    poller, task = post.start()
+    poller, task = await post.start()
     poll = await post.mailbox.arrived()
     await post.store.renew("101", Secret("first"), Renewal(Secret("second")))
     poll.refuse(retcode)
@@ -199,28 +200,28 @@ async def test_a_newer_guid_in_the_store_goes_on(post, retcode):
     assert poll.session.guid == Secret("second")
     poll.bring()
     await post.mailbox.arrived()
-    assert poller.status.state is PollState.ACTIVE
+    assert poller.state is PollState.ACTIVE
     assert not task.done()
 
 
 async def test_a_guid_in_the_refusal_itself_goes_on_after_a_pause(post):
     """A gateway that refuses and renews each time is not asked without a pause between."""
-    poller, _ = post.start(Pace(pause_seconds=3600.0))
+    poller, _ = await post.start(Pace(pause_seconds=3600.0))
     (await post.mailbox.arrived()).refuse("000-003", guid="second")
     await post.until(lambda: post.store._sessions["101"].guid == Secret("second"))
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
-    assert poller.status.state is not PollState.LOST
+    assert poller.state is not PollState.LOST
 
 
 @pytest.mark.parametrize("retcode", [*sorted(PASSING), "000-001", "999-999"])
 async def test_any_other_refusal_is_passing(post, retcode):
     """A switch-over, an overload or an unknown code is not the end of the sign-in, however often it comes."""
-    poller, task = post.start()
+    poller, task = await post.start()
     for _ in range(BORNE_REFUSALS + 2):
         (await post.mailbox.arrived()).refuse(retcode)
     await post.mailbox.arrived()
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
     assert not task.done()
     assert post.feed.ended is None
 
@@ -228,16 +229,16 @@ async def test_any_other_refusal_is_passing(post, retcode):
 # --- the store is away
 
 
-async def test_no_poll_starts_while_a_renewal_is_in_hand(post):
-    """The reply's events are delivered, and the next poll waits until the new GUID is stored."""
-    poller, _ = post.start()
+async def test_no_poll_starts_while_a_reply_is_in_hand(post):
+    """What a reply brought waits for the store, all of it; the next poll waits too, and nothing is told twice."""
+    poller, _ = await post.start()
     poll = await post.mailbox.arrived()
     post.store.away = True
     poll.bring("AgentState_Busy", guid="second")
     await post.until(lambda: post.store.asked_while_away >= 3)
-    assert post.told() == ["AgentState_Busy"]
+    assert post.told() == []
     assert len(post.mailbox.polls) == 1
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
     post.store.away = False
     assert (await post.mailbox.arrived()).session.guid == Secret("second")
     assert post.told() == ["AgentState_Busy"]
@@ -245,20 +246,20 @@ async def test_no_poll_starts_while_a_renewal_is_in_hand(post):
 
 async def test_a_refusal_is_not_judged_without_the_store(post):
     """Whether a newer GUID is stored cannot be known while the store is away: the session is not given up."""
-    poller, _ = post.start()
+    poller, _ = await post.start()
     poll = await post.mailbox.arrived()
     post.store.away = True
     poll.refuse("100-006")
     await post.until(lambda: post.store.asked_while_away >= 3)
-    assert poller.status.state is PollState.DEGRADED
+    assert poller.state is PollState.DEGRADED
     post.store.away = False
-    await post.until(lambda: poller.status.state is PollState.LOST)
+    await post.until(lambda: poller.state is PollState.LOST)
 
 
 async def test_polling_starts_when_the_store_comes_back(post):
     """A poller that cannot read its session waits for the store."""
     post.store.away = True
-    post.start()
+    await post.start()
     await post.until(lambda: post.store.asked_while_away >= 3)
     assert post.mailbox.polls == []
     post.store.away = False
@@ -270,7 +271,7 @@ async def test_polling_starts_when_the_store_comes_back(post):
 
 async def test_a_removed_session_ends_polling_and_the_streams(post):
     """Whoever removes the session, nobody goes on waiting for its events."""
-    _, task = post.start()
+    _, task = await post.start()
     poll = await post.mailbox.arrived()
     await post.store.remove("101")
     poll.bring("AgentOther_ShutdownService")
@@ -281,9 +282,83 @@ async def test_a_removed_session_ends_polling_and_the_streams(post):
 
 async def test_a_session_that_is_not_polled_any_more_ends_polling_only(post):
     """When the events come another way, the streams go on."""
-    _, task = post.start()
+    _, task = await post.start()
     poll = await post.mailbox.arrived()
     await post.sign_in("other", source=post.EventSource.NONE)
     poll.bring()
     await ended(task)
     assert post.feed.ended is None
+
+
+async def test_a_poller_that_is_to_leave_ends_between_two_polls(post):
+    """A lease is handed back when the poll under way has ended and its events are kept: to cut it loses them."""
+    poller, task = await post.start()
+    poll = await post.mailbox.arrived()
+    poller.leave()
+    await post.several_turns()
+    assert not task.done()
+    poll.bring("AgentState_Busy", guid="second")
+    assert await ended(task) == "released"
+    assert post.told() == ["AgentState_Busy"]
+    assert len(post.mailbox.polls) == 1
+    [claim] = (await post.rota.beat([], claiming=True)).claims
+    assert claim.forced is False
+
+
+async def test_a_poller_that_is_to_leave_does_not_wait_for_its_pause(post):
+    """Between two polls there is nothing to wait for."""
+    poller, task = await post.start(Pace(pause_seconds=3600.0))
+    (await post.mailbox.arrived()).bring()
+    await post.until(lambda: poller.state is PollState.ACTIVE)
+    poller.leave()
+    assert await ended(task) == "released"
+
+
+async def test_a_poller_whose_lease_was_taken_away_keeps_nothing(post):
+    """The reply to a poll that somebody else replaced is not told: it is a gap there."""
+    _, task = await post.start()
+    poll = await post.mailbox.arrived()
+    await post.rota.enlist("101", Taken.REPLACED)
+    poll.bring("AgentState_Busy")
+    assert await ended(task) == "fenced"
+    assert post.told() == []
+
+
+# --- a poll that was cut off
+
+
+LONG = Pace(pause_seconds=0.0, hold_seconds=3600.0, first_backoff_seconds=0.002, last_backoff_seconds=0.008)
+
+
+async def test_while_a_cut_off_poll_may_be_held_each_event_has_a_gap_before_it(post):
+    """The gateway may give an event to the older poll after this one brought some: order alone proves nothing."""
+    poller = Poller(await post.lease(), gateway=post.mailbox, counts=post.counts, pace=LONG, cut_off=True)
+    post.tasks.append(asyncio.create_task(poller.run()))
+    for events in (("AgentState_Busy",), (), ("AgentState_Ready", "AgentState_Work")):
+        (await post.mailbox.arrived()).bring(*events)
+    await post.mailbox.arrived()
+    assert post.told() == ["gap", "AgentState_Busy", "gap", "AgentState_Ready", "AgentState_Work"]
+    assert post.counts.gaps == ["poll_reply_lost"] * 2
+
+
+async def test_a_poll_without_a_reply_may_be_held_on(post):
+    """A failure on our side of the wire does not end the poll at the gateway."""
+    await post.start(LONG)
+    lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=True, still_held=True)
+    (await post.mailbox.arrived()).fail(lost)
+    (await post.mailbox.arrived()).bring("AgentState_Busy")
+    await post.mailbox.arrived()
+    assert post.told() == ["gap", "gap", "AgentState_Busy"]
+
+
+async def test_the_end_of_the_doubt_is_told_once(post):
+    """When the older poll must have ended, one last gap stands for what it may have taken; then all is well."""
+    poller, _ = await post.start(LONG)
+    lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
+    (await post.mailbox.arrived()).fail(lost)
+    await post.until(lambda: poller._doubtful_until)
+    poller._doubtful_until -= 2 * 3600.0  # so much time goes by
+    for events in ((), ("AgentState_Busy",)):
+        (await post.mailbox.arrived()).bring(*events)
+    await post.mailbox.arrived()
+    assert post.told() == ["gap", "AgentState_Busy"]

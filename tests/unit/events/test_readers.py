@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from qc_adapter.events.poller import Pace, PollState
+from qc_adapter.events.leases import PollState
+from qc_adapter.events.poller import Pace
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import NotSignedIn, SessionLost
 
@@ -16,37 +17,54 @@ async def test_stored_sessions_are_found(post):
     readers.start()
     polled = {(await post.mailbox.arrived()).session.agent_id for _ in range(2)}
     assert polled == {"101", "102"}
-    seen = post.store.lists
-    await post.until(lambda: post.store.lists > seen + 3)
+    await post.look(readers, times=3)
     assert len(post.mailbox.polls) == 2
     assert readers.counts()[PollState.STARTING] == 2
+    assert post.counts.leases == ["won", "won"]
+    assert post.counts.held == 2
 
 
 async def test_a_noticed_session_is_polled_at_once(post):
     """A sign-in through this replica does not wait for the next look, and is polled once."""
-    readers = post.readers(look_seconds=3600.0)
+    readers = post.readers()
+    post.store.listing.clear()  # no look at the store ever ends
+    readers.start()
     session = await post.store.get("101")
-    readers.notice(session)
-    readers.notice(session)
+    await readers.notice(session)
+    await readers.notice(session)
     await post.mailbox.arrived()
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
-    assert readers.status("101").state is PollState.STARTING
-    assert readers.status("102") is None
+    assert readers.counts()[PollState.STARTING] == 1
+
+
+async def test_the_status_is_told_from_the_first_answer_on(post):
+    """How polling goes is known for those whose poll was answered, and for nobody else."""
+    readers = post.readers()
+    readers.start()
+    poll = await post.mailbox.arrived()
+    assert await readers.statuses(["101", "102"]) == {}
+    poll.bring()
+    await post.mailbox.arrived()
+    [(agent_id, status)] = (await readers.statuses(["101", "102"])).items()
+    assert (agent_id, status.state, status.detail) == ("101", PollState.ACTIVE, "")
+    assert status.answered_time > 0
 
 
 async def test_a_new_sign_in_does_not_wait_for_the_poll_of_the_old_one(post):
     """A gateway may hold the older poll for long: it is given up, which is a gap, and the new session is polled."""
-    readers = post.readers(look_seconds=3600.0)
-    readers.notice(await post.store.get("101"))
+    readers = post.readers()
+    readers.start()
     older = await post.mailbox.arrived()
-    readers.replaced(await post.sign_in("second"))
+    await readers.replaced(await post.sign_in("second"))
     newer = await post.mailbox.arrived()
     assert newer.session.guid.reveal() == "second"
     await post.until(older.reply.cancelled)
     newer.bring("AgentState_Ready")
     await post.mailbox.arrived()
     assert post.told() == ["gap", "AgentState_Ready"]
+    assert post.feed.read(0, 1)[0].item.reason == "TAKEOVER"
+    assert post.counts.gaps == ["takeover"]
 
 
 async def test_a_removed_session_is_forgotten(post):
@@ -55,9 +73,11 @@ async def test_a_removed_session_is_forgotten(post):
     readers.start()
     poll = await post.mailbox.arrived()
     await post.store.remove("101")
+    await post.look(readers)
     await post.until(poll.reply.cancelled)
     assert isinstance(post.feed.ended, NotSignedIn)
-    assert readers.status("101") is None
+    assert await readers.statuses(["101"]) == {}
+    assert post.told() == []
 
 
 async def test_a_session_that_came_during_the_look_is_kept(post):
@@ -67,10 +87,10 @@ async def test_a_session_that_came_during_the_look_is_kept(post):
     post.store.listing.clear()
     readers.start()
     await post.until(lambda: post.store.lists == 1)
-    readers.notice(await post.sign_in())
+    await readers.notice(await post.sign_in())
     poll = await post.mailbox.arrived()
     post.store.listing.set()
-    await post.until(lambda: post.store.lists >= 3)
+    await post.look(readers, times=2)
     assert not poll.reply.done()
     assert post.feed.ended is None
 
@@ -81,8 +101,10 @@ async def test_a_session_without_events_is_not_polled(post):
     post.feed.end(NotSignedIn("101"))
     readers = post.readers()
     readers.start()
-    await post.until(lambda: post.store.lists >= 3)
+    await post.until(lambda: post.counts.leases == ["won", "parked"])
+    await post.look(readers, times=3)
     assert post.mailbox.polls == []
+    assert post.counts.leases == ["won", "parked"]
     assert post.feed.ended is None
 
 
@@ -92,11 +114,12 @@ async def test_a_lost_session_is_left_alone_until_its_guid_changes(post):
     readers.start()
     (await post.mailbox.arrived()).refuse("100-006")
     await post.until(lambda: readers.counts()[PollState.LOST] == 1)
-    seen = post.store.lists
-    await post.until(lambda: post.store.lists > seen + 3)
+    await post.look(readers, times=3)
     assert len(post.mailbox.polls) == 1
     assert isinstance(post.feed.ended, SessionLost)
+    assert (await readers.statuses(["101"]))["101"].state is PollState.LOST
     await post.sign_in("second")
+    await post.look(readers)
     (await post.mailbox.arrived()).bring("AgentOther_InService")
     await post.mailbox.arrived()
     assert post.feed.ended is None
@@ -109,19 +132,35 @@ async def test_a_lost_session_that_is_adopted_without_events_is_not_lost(post):
     readers.start()
     (await post.mailbox.arrived()).refuse("100-006")
     await post.until(lambda: readers.counts()[PollState.LOST] == 1)
-    readers.notice(await post.sign_in("second", source=post.EventSource.NONE))
-    assert readers.status("101") is None
+    await readers.replaced(await post.sign_in("second", source=post.EventSource.NONE))
+    await post.until(lambda: post.counts.leases[-1] == "parked")
+    assert await readers.statuses(["101"]) == {}
+    assert readers.counts()[PollState.LOST] == 0
     assert post.feed.ended is None
 
 
-async def test_a_defect_in_a_poller_is_healed_by_the_next_look(post, monkeypatch):
-    """An unforeseen failure ends one poller; the next look starts another."""
+async def test_a_sign_out_is_no_loss(post):
+    """When the gateway refuses the poll of an inspector who is being signed out, streams do not end with a loss."""
+    readers = post.readers()
+    readers.start()
+    poll = await post.mailbox.arrived()
+    await readers.leaving("101")
+    poll.refuse("100-006")
+    await post.until(lambda: post.counts.leases[-1] == "session_lost")
+    assert post.feed.ended is None
+    await post.store.remove("101")
+    await readers.forget("101")
+    assert isinstance(post.feed.ended, NotSignedIn)
+
+
+async def test_a_defect_in_a_poller_is_healed_by_the_next_look(post):
+    """An unforeseen failure ends one poller; the next look starts another, and says what may be missing."""
     readers = post.readers()
     readers.start()
     (await post.mailbox.arrived()).fail(ZeroDivisionError("a defect"))
     (await post.mailbox.arrived()).bring("AgentState_Busy")
     await post.mailbox.arrived()
-    assert post.told() == ["AgentState_Busy"]
+    assert post.told() == ["gap", "gap", "AgentState_Busy"]  # the poll that broke off may still be held
 
 
 async def test_the_store_may_be_away_for_a_look(post):
@@ -129,31 +168,45 @@ async def test_the_store_may_be_away_for_a_look(post):
     post.store.away = True
     readers = post.readers()
     readers.start()
-    await post.until(lambda: post.store.asked_while_away >= 3)
+    await post.until(lambda: post.store.asked_while_away >= 2)
     post.store.away = False
     await post.mailbox.arrived()
 
 
-async def test_a_draining_replica_begins_no_poll(post):
-    """A session that comes while this replica leaves is another one's."""
+async def test_the_only_replica_polls_on_while_it_drains(post):
+    """Nobody would take its leases over: events are delivered to the end, and nothing is waited for."""
     readers = post.readers()
-    post.hub.drain()
-    readers.notice(await post.store.get("101"))
-    await post.several_turns()
-    assert post.mailbox.polls == []
+    readers.start()
+    poll = await post.mailbox.arrived()
+    await readers.hand_over(3600.0)
+    poll.bring("AgentState_Busy")
+    await post.mailbox.arrived()
+    assert post.told() == ["AgentState_Busy"]
 
 
 async def test_stopping_waits_for_every_poller(post):
     """After `stop` no task of the readers is left, also not of an inspector who was just forgotten."""
     await post.sign_in("other", "102")
+    before = asyncio.all_tasks()
     readers = post.readers()
     readers.start()
     await post.mailbox.arrived()
     await post.mailbox.arrived()
-    readers.forget("102")
+    await readers.forget("102")
     await readers.stop()
-    left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(("poller", "readers"))]
-    assert left == []
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_forgotten_log_is_not_kept_for_ever(post):
+    """The log of an inspector without a session, which nobody follows, goes when its entries are too old."""
+    readers = post.readers()
+    readers.start()
+    await post.mailbox.arrived()
+    post.hub.retention_seconds = -1.0
+    post.hub.feed("102")
+    await post.look(readers)
+    assert post.hub.find("101") is post.feed
+    assert post.hub.find("102") is None
 
 
 async def test_the_oldest_poll_age_is_of_living_sessions(post):
@@ -184,5 +237,6 @@ async def test_many_inspectors_do_not_mix(post, count):
         mine = poll.session.agent_id
         poll.bring(*(RawEvent(f"Event_{mine}_{number}", mine, None) for number in range(3)))
     await post.until(lambda: readers.counts()[PollState.ACTIVE] == count)
+    await post.until(lambda: len(post.told(agents[-1])) == 3)
     for agent_id in agents:
         assert post.told(agent_id) == [f"Event_{agent_id}_{number}" for number in range(3)]

@@ -27,7 +27,7 @@ class Store(MemorySessionStore):
     async def put(self, session):
         if self.full:
             raise StoreUnavailable("put", "away")
-        await super().put(session)
+        return await super().put(session)
 
 
 class Office:
@@ -41,16 +41,19 @@ class Office:
         self.heard = []
         self.service = SessionService(gateway=self.gateway, store=self.store, listeners=self)
 
-    def notice(self, session):
+    async def notice(self, session):
         self.heard.append(("notice", session.agent_id))
 
-    def replaced(self, session):
+    async def replaced(self, session):
         self.heard.append(("replaced", session.agent_id))
 
-    def leaving(self, agent_id):
+    async def adopted(self, session):
+        self.heard.append(("adopted", session.agent_id))
+
+    async def leaving(self, agent_id):
         self.heard.append(("leaving", agent_id))
 
-    def forget(self, agent_id):
+    async def forget(self, agent_id):
         self.heard.append(("forget", agent_id))
 
     async def sign_in(self, agent_id="101", *, force=False):
@@ -80,7 +83,26 @@ async def test_a_sign_in_is_stored_and_noticed(office):
     """The session is in the store with its GUID before anybody is told."""
     signed_in = await office.sign_in()
     assert (await office.store.get("101")).guid == signed_in.session.guid
-    assert office.heard == [("replaced", "101")]
+    assert office.heard == [("notice", "101")]
+
+
+async def test_a_sign_in_that_ends_an_older_one_is_no_loss(office):
+    """Those who watch are warned before the gateway ends the older sign-in, and told that another took its place."""
+    await office.sign_in()
+    office.heard.clear()
+    await office.sign_in(force=True)
+    assert office.heard == [("leaving", "101"), ("replaced", "101")]
+
+
+async def test_a_refused_new_sign_in_leaves_the_older_one(office):
+    """When the gateway refuses, the session that was there goes on."""
+    first = await office.sign_in()
+    office.heard.clear()
+    office.simulator.set_agent("101", password="another")
+    with pytest.raises(GatewayRefused):
+        await office.sign_in(force=True)
+    assert office.heard == [("leaving", "101"), ("notice", "101")]
+    assert (await office.store.get("101")).guid == first.session.guid
 
 
 async def test_a_sign_out_is_forgotten(office):
@@ -139,6 +161,7 @@ async def test_an_adoption_waits_for_nobody(office):
     await signing_in
     await office.service.adopt(Session("101", Secret("adopted")))
     assert (await office.service.get("101")).guid == Secret("adopted")
+    assert office.heard[-1] == ("adopted", "101")
 
 
 async def test_a_sign_in_is_finished_without_its_caller(office):
