@@ -10,24 +10,17 @@ import asyncio
 import contextlib
 import gc
 import os
-import secrets
 import signal
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
 from qc_adapter.commands.journal import Journal
-from qc_adapter.commands.ledger import Ledger, MemoryLedger, RedisLedger
-from qc_adapter.commands.runner import CommandRunner, Sessions
-from qc_adapter.events.hub import Follows, Hub
-from qc_adapter.events.memory_leases import MemoryRota
-from qc_adapter.events.mirror import Mirror
+from qc_adapter.commands.runner import CommandRunner
+from qc_adapter.events.hub import Hub
 from qc_adapter.events.poller import Pace
 from qc_adapter.events.readers import Readers
-from qc_adapter.events.redis_leases import Book, LeaseTerms, RedisRota
-from qc_adapter.events.session_cache import SessionCache
 from qc_adapter.events.translate import SHAPES
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.client import GatewayClient
@@ -46,7 +39,7 @@ from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
 from qc_adapter.sessions.service import SessionService
-from qc_adapter.store.generation import Generation
+from qc_adapter.shared import in_memory, in_redis
 from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.correlation import Ids
 from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
@@ -54,11 +47,8 @@ from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from qc_adapter.events.leases import Rota
     from qc_adapter.gateway.observation import GatewayCall
-    from qc_adapter.sessions.store import SessionStore
     from qc_adapter.settings import Settings
-    from qc_adapter.store.link import RedisLink
 
 #: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
 _OWN_METHODS: Final = ("Watch", "Adopt", "Get", "List")
@@ -80,21 +70,23 @@ class Adapter:
         methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
         registry = open_registry()
         self.metrics = Metrics(registry, label_sets(methods, RETCODES, SHAPES))
-        self._link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
-        self.store = open_store(self._link)
+        link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
+        self.store = open_store(link)
         self.gateway = GatewayClient(
             GatewayTransport(settings.gateway), settings=settings.gateway, observer=self._count_request
         )
         self.hub = Hub()
-        self.shared = _together(settings, self._link, self.store, self.hub, self.metrics)
+        self.shared = (
+            in_memory(self.store, self.hub)
+            if link is None
+            else in_redis(link, self.store, self.hub, self.metrics, lease_seconds=settings.lease_seconds)
+        )
         self.readers = Readers(
             gateway=self.gateway,
             rota=self.shared.rota,
             counts=self.metrics,
             pace=Pace(settings.poll_pause_seconds, settings.gateway.poll_hold_seconds),
         )
-        if self.shared.mirror is not None:
-            self.shared.mirror.tell(revoked=self.readers.revoked, woken=self.readers.wake)
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
             gateway=self.gateway,
@@ -158,8 +150,7 @@ class Adapter:
         settings = self._settings
         await self._ops.start()
         self.port = await self._server.start(str(settings.listen), settings.tls)
-        if self.shared.mirror is not None:
-            self.shared.mirror.start()
+        self.shared.start(self.readers)
         self.readers.start()
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
@@ -195,8 +186,7 @@ class Adapter:
         await self.runner.stop(0)
         await self._server.stop(0)
         await self.readers.stop()
-        if self.shared.mirror is not None:
-            await self.shared.mirror.stop()
+        await self.shared.stop()
         await self.keeper.close()
         await self.gateway.close()
         await self.store.close()
@@ -257,30 +247,6 @@ class Adapter:
     def _draining_check(self) -> Check:
         leaving = self._watching is None
         return Check(not leaving, "going away" if leaving else "no")
-
-
-@dataclass(frozen=True, slots=True)
-class Together:
-    """What replicas have in common: in Redis, or for the only one in memory."""
-
-    rota: Rota
-    follows: Follows
-    sessions: Sessions
-    ledger: Ledger
-    mirror: Mirror | None = None
-    generation: Generation = field(default_factory=Generation)
-
-
-def _together(settings: Settings, link: RedisLink | None, store: SessionStore, hub: Hub, metrics: Metrics) -> Together:
-    if link is None:
-        return Together(MemoryRota(store, hub), hub, store, MemoryLedger())
-    replica = secrets.token_hex(6)
-    cache = SessionCache(store, lambda agent_id: mirror.listening and hub.find(agent_id) is not None)
-    mirror = Mirror(link, hub, metrics, replica=replica, session_changed=cache.forget)
-    terms = LeaseTerms(replica, settings.lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
-    generation = Generation()
-    rota = RedisRota(Book(link, terms, mirror, generation))
-    return Together(rota, mirror, cache, RedisLedger(link, replica, generation), mirror, generation)
 
 
 async def serve(settings: Settings) -> None:

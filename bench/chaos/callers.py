@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ FIRST_AGENT: Final = 3000
 #: Share of commands that two callers give at once under one request id.
 TWINS: Final = 0.2
 PAUSE_SECONDS: Final = (0.1, 1.0)
+#: How many of the last commands `ask_again` repeats.
+REMEMBERED: Final = 20
 #: After these nobody asks again.
 _VERDICTS: Final = frozenset({"confirmed", "unconfirmed", "refused"})
 _UNKNOWN: Final = "UNKNOWN OUTCOME_UNKNOWN"
@@ -58,6 +61,7 @@ class Orders:
         for inspector in chance.sample(form.inspector_ids(), form.inspectors):
             self._free.put_nowait(inspector)
         self.accounts = Accounts()
+        self._known: deque[Order] = deque(maxlen=REMEMBERED)
         #: Whether "not signed in" is a thing to wait out.
         self.forgiving = False
 
@@ -70,6 +74,18 @@ class Orders:
         self._open.clear()
         while self._at_work:  # noqa: ASYNC110 - workers come and go
             await asyncio.sleep(0.05)
+
+    def forget(self) -> None:
+        """Repeat none of the commands so far: who sent them may be gone, and with it what it knew."""
+        self._known.clear()
+
+    async def ask_again(self) -> None:
+        """
+        Repeat the last commands whose outcome is known, each on any replica, until it is told once more.
+
+        Nothing is entered: a repetition that was sent stands in the gateway's own record.
+        """
+        await asyncio.gather(*(self._insist(order) for order in tuple(self._known)))
 
     async def work(self) -> None:
         """Run cycles until cancelled."""
@@ -101,6 +117,14 @@ class Orders:
             await reply.read()
 
     async def _give(self, order: Order) -> Verdict:
+        """Give the command until there is a verdict, and enter what became of it."""
+        verdict = await self._insist(order)
+        if verdict.ending in _VERDICTS:
+            self._known.append(order)
+        self._enter(order, verdict)
+        return verdict
+
+    async def _insist(self, order: Order) -> Verdict:
         """Repeat the command under its request id until there is a verdict or patience ends."""
         until = time.monotonic() + self._form.command_seconds
         verdict = Verdict("open")
@@ -108,7 +132,6 @@ class Orders:
             verdict = await self._attempt(order, accepted_before=verdict.accepted)
             if verdict.ending == "open":
                 await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
-        self._enter(order, verdict)
         return verdict
 
     async def _attempt(self, order: Order, *, accepted_before: bool) -> Verdict:

@@ -76,7 +76,7 @@ def line(name: str, number: int, trial: Trial) -> str:
         f"{name} {number}: {found.sent} sent, {found.delivered} delivered, {found.covered} covered, "
         f"{len(found.lost)} lost; gaps {gaps} ({found.gaps_without_loss} without loss); {trial.commands} commands; "
         f"overlaps {trial.overlaps}, sign-outs {trial.sign_outs}, longest pause {trial.longest_silence_seconds:.1f} s; "
-        f"repeated {trial.repeated}, caught up after {trial.settled_seconds:.1f} s; "
+        f"caught up after {trial.settled_seconds:.1f} s; "
         f"{f'{len(trial.violations)} VIOLATIONS' if trial.violations else 'good'}"
     )
 

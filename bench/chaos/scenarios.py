@@ -40,7 +40,7 @@ class Scenario:
     gaps: frozenset[str] = NONE
     #: The store is away for less than a lease lives; only in a tight form one may run out.
     strains_leases: bool = False
-    #: With the data of the store, sessions and request ids are gone.
+    #: The store loses its data: for a moment, until replicas have entered them anew, it knows of no sessions.
     forgets: bool = False
     sentinels: bool = False
 
@@ -170,12 +170,15 @@ async def redis_restarted(site: Site) -> None:
 
 
 async def redis_emptied(site: Site) -> None:
-    """Kill Redis; it comes back without anything."""
+    """Kill Redis; it comes back without anything; callers repeat commands that it knew."""
+    site.orders.forget()
+    await asyncio.sleep(2 * site.form.pace_seconds)
     store = _one_redis(site)
     await store.stop()
     await store.forget()
     await asyncio.sleep(site.form.away_seconds)
     await store.start()
+    await site.orders.ask_again()
 
 
 async def sentinel_killed(site: Site) -> None:

@@ -33,8 +33,6 @@ _LOOK_SECONDS: Final = 0.05
 #: When the last event has not come after that long it may have been taken by a poll that died: send another.
 _AGAIN_SECONDS: Final = 5.0
 _HTTP_SECONDS: Final = 30.0
-#: How the books say that a command was sent again.
-REPEATED: Final = "the gateway received 2 times"
 
 
 @dataclass(slots=True)
@@ -46,8 +44,6 @@ class Trial:
     sign_outs: int = 0
     longest_silence_seconds: float = 0.0
     commands: int = 0
-    #: Sent twice because the store forgot the request id, which only an emptied store may do.
-    repeated: int = 0
     settled_seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
 
@@ -165,10 +161,10 @@ class Site:
         self._emitted = numbers
         if not_allowed := set(trial.found.gaps) - scenario.gaps_allowed(self.form):
             trial.violations.append(f"gaps without a reason: {sorted(not_allowed)}")
-        await self._judge_gateway(trial, forgets=scenario.forgets)
+        await self._judge_gateway(trial)
         trial.violations += self.fleet.check()
 
-    async def _judge_gateway(self, trial: Trial, *, forgets: bool) -> None:
+    async def _judge_gateway(self, trial: Trial) -> None:
         story = await self.gateway.ask("story")
         sign_outs = story["sign_outs"][self._told["sign_outs"] :]
         trial.overlaps = story["overlaps"] - self._told["overlaps"]
@@ -185,9 +181,7 @@ class Site:
         fresh = [one for one in accounts.violations if one not in self._blamed]
         self._blamed.update(fresh)
         accounts.violations.clear()
-        repeated = [one for one in fresh if forgets and one.startswith(REPEATED)]
-        trial.repeated = len(repeated)
-        trial.violations += [one for one in fresh if one not in repeated]
+        trial.violations += fresh
 
 
 @contextlib.asynccontextmanager

@@ -29,12 +29,24 @@ class Confirmation:
     Collects the events that came after a command was sent.
 
     A confirming event counts unless its call id is one that the inspector was talking on before: resuming a held call
-    repeats AgentEvent_Talking, and proves nothing about the command.
+    repeats AgentEvent_Talking, and proves nothing about the command. Nor does an event that may have waited in the
+    gateway's queue since before `sent_at` (seconds since the epoch): nobody had polled for a while.
     """
 
-    __slots__ = ("_before", "_effects", "_missing", "_released", "call_id", "completed_at", "confirmed", "confirmed_at")
+    __slots__ = (
+        "_before",
+        "_effects",
+        "_missing",
+        "_released",
+        "_sent_at",
+        "call_id",
+        "completed_at",
+        "confirmed",
+        "confirmed_at",
+    )
 
-    def __init__(self, effects: Effects, talking_before: frozenset[str]) -> None:
+    def __init__(self, effects: Effects, talking_before: frozenset[str], sent_at: float = 0.0) -> None:
+        self._sent_at = sent_at
         self._effects = effects
         self._before = talking_before
         self._missing = list(effects.expected)
@@ -59,6 +71,8 @@ class Confirmation:
     def observe(self, event: AgentEvent, sequence: int) -> None:
         """Take an event of the inspector into account."""
         if event.call_id and event.call_id in self._before:
+            return
+        if event.queued_since is not None and event.queued_since < self._sent_at:
             return
         if event.event_type in self._missing:
             self._missing.remove(event.event_type)

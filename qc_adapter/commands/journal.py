@@ -42,6 +42,7 @@ class Journal:
     def keep(self, run: CommandRun) -> None:
         """Remember the run of a command with a request id."""
         self._runs[_key(run.command)] = (time.monotonic(), run)
+        run.feed.pins += 1
         self._expire()
 
     def drop(self, run: CommandRun) -> None:
@@ -49,6 +50,7 @@ class Journal:
         found = self._runs.get(_key(run.command))
         if found is not None and found[1] is run:
             del self._runs[_key(run.command)]
+            run.feed.pins -= 1
 
     def _expire(self) -> None:
         limit = time.monotonic() - self._keep_seconds
@@ -56,7 +58,7 @@ class Journal:
             oldest = next(iter(self._runs))
             if self._runs[oldest][0] >= limit and len(self._runs) <= self._capacity:
                 return
-            del self._runs[oldest]
+            self._runs.pop(oldest)[1].feed.pins -= 1
 
 
 def _key(command: Command) -> tuple[str, str]:

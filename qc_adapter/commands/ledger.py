@@ -212,10 +212,11 @@ class RedisLedger:
             await self.settle(run, State.UNKNOWN)
 
     async def _enter(self, run: CommandRun, seconds: float, store: str) -> Any:
-        feed = run.feed
+        epoch, position = run.feed.place(run.start if run.sent else run.feed.tail)
+        talking = run.talking if run.sent else run.feed.talking
         return await self._link.script(
-            "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, feed.epoch,
-            feed.position, to_call_ids(feed.talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store,
+            "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, epoch, position,
+            to_call_ids(talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store,
         )  # fmt: skip
 
     async def _persist(self, run: CommandRun, write: Callable[[], Awaitable[Any]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from qc_adapter.commands.confirm import Confirmation
@@ -45,6 +46,8 @@ class CommandRun:
         self.verdict: Verdict | None = None
         self.failure: AdapterError | None = None
         self.sent = False
+        #: The calls that the inspector was in when it was sent.
+        self.talking = feed.talking
         #: Whether another replica sent it: then that one counts it.
         self.foreign = False
         self._settled = settled
@@ -67,14 +70,15 @@ class CommandRun:
         if not self.sent:
             self.start = self.feed.tail  # a second sending hides nothing of what came since the first
         self.sent = True
-        self._confirmation = Confirmation(self.command.effects, self.feed.talking)
+        self.talking = self.feed.talking
+        self._confirmation = Confirmation(self.command.effects, self.talking, time.time())
         self.feed.listeners.add(self._observe)
 
-    def resume(self, start: int, talking: frozenset[str]) -> None:
+    def resume(self, start: int, talking: frozenset[str], sent_at: float) -> None:
         """Follow a command that another replica sent: what came since counts as if we had sent it."""
         self.start = start
         self.sent = self.foreign = True
-        self._confirmation = Confirmation(self.command.effects, talking)
+        self._confirmation = Confirmation(self.command.effects, talking, sent_at)
         for entry in self.feed.read(start, self.feed.tail - start):
             self._observe(entry)
         self.feed.listeners.add(self._observe)

@@ -63,6 +63,7 @@ class Feed:
         "_retention_seconds",
         "_waiting",
         "listeners",
+        "pins",
         "readers",
         "touched_at",
     )
@@ -81,6 +82,8 @@ class Feed:
         self.listeners: set[Callable[[Entry], None]] = set()
         #: How many streams read the feed, also while they write and do not wait.
         self.readers = 0
+        #: How many commands that can be repeated began here: who repeats one follows this feed again.
+        self.pins = 0
         self.touched_at = time.monotonic()
 
     @property
@@ -110,10 +113,15 @@ class Feed:
 
     def cursor(self, sequence: int) -> str:
         """Return the cursor right after the entry with that sequence."""
+        epoch, position = self.place(sequence)
+        return f"{epoch}-{position}"
+
+    def place(self, sequence: int) -> tuple[str, int]:
+        """Return the log and the position in it that the sequence stands for."""
         for era in reversed(self._eras):
             if era.since <= sequence:
                 break
-        return f"{era.epoch}-{sequence - era.offset}"
+        return era.epoch, sequence - era.offset
 
     def locate(self, cursor: str) -> int:
         """
@@ -128,21 +136,35 @@ class Feed:
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             raise InvalidCursor
-        era = self._eras[-1]
-        sequence = int(match[2]) + era.offset
-        if match[1] == era.epoch and sequence > self.tail:
+        position = int(match[2])
+        if match[1] == self.epoch and position > self.position:
             # What the caller has seen was lost with a part of the log: to show it the rest again would tell it nothing.
             raise CursorExpired(cursor, self.cursor(self.tail))
-        if match[1] != era.epoch or sequence < max(self.head, era.since):
+        sequence = self._find(match[1], position)
+        if sequence is None or sequence < self.head:
             raise CursorExpired(cursor, self.cursor(self.head))
         return sequence
 
+    def _find(self, epoch: str, position: int) -> int | None:
+        """Return the sequence of a position; of one in a hole of the log, the sequence before the hole's end."""
+        last = self.tail
+        for era in reversed(self._eras):
+            if era.epoch != epoch:
+                return (
+                    None  # cursors of a log that was lost lead nowhere, though this replica may still keep some of it
+                )
+            if position >= era.since - era.offset:
+                return min(position + era.offset, last)
+            last = era.since - 1
+        return None
+
     def sequence_of(self, epoch: str, position: int) -> int:
         """Return the sequence of a position of the log, or the nearest one that is kept."""
-        era = self._eras[-1]
-        if epoch != era.epoch:
-            return self.head
-        return min(max(position + era.offset, self.head, era.since), self.tail)
+        for era in reversed(self._eras):
+            if era.epoch == epoch:
+                return min(max(position + era.offset, self.head, era.since), self.tail)
+        # A log that was lost ended before this one began.
+        return max(self.head, min(self._eras[-1].since, self.tail))
 
     def append(self, item: Item) -> Entry:
         """Add an item behind the newest, tell the listeners and wake the readers."""
@@ -153,6 +175,7 @@ class Feed:
         for position, item in entries:
             if not self._entries:
                 self._next = position
+            self._stand_before(position)
             # A gap tells no time: it came after what stands before it.
             read_at = self._entries[-1].logged_at if self._entries and isinstance(item, GapReason) else _read_at(item)
             self._entries.append(self._entry(item, read_at))
@@ -171,15 +194,31 @@ class Feed:
             self._add(item, _read_at(item))
         return True
 
+    def catch_up(self, entries: Iterable[tuple[int, Item]]) -> None:
+        """Take over positions and items of the shared log; what it has no positions for was lost, and it says so."""
+        for position, item in entries:
+            if position > self.position:
+                self._stand_before(position)
+                self._add(item, _read_at(item))
+
+    def _stand_before(self, position: int) -> None:
+        """Let the next entry have that position: a log that lost its end in a failover has a hole there."""
+        if position != self.position + 1:
+            self._begin_era(self.epoch, position)
+
     def jump(self, epoch: str, position: int, reason: GapReason) -> None:
         """Go on behind another position of the log, or with another log; what lies between is a gap."""
         from_cursor = self.cursor(self.tail)
         sequence = self._next
-        eras = [*self._eras, _Era(sequence, epoch, sequence - position)]
-        # An era counts as long as the ring keeps an entry of it.
-        self._eras = [era for era, later in pairwise(eras) if later.since > self.head] + eras[-1:]
+        self._begin_era(epoch, position)
         gap = Gap(reason, from_cursor, self.cursor(sequence))
         self._put(Entry(self.cursor(sequence), sequence, gap, time.monotonic()))
+
+    def _begin_era(self, epoch: str, position: int) -> None:
+        """Let the next entry stand at that position of that log."""
+        eras = [*self._eras, _Era(self._next, epoch, self._next - position)]
+        # An era counts as long as the ring keeps an entry of it.
+        self._eras = [era for era, later in pairwise(eras) if later.since > self.head] + eras[-1:]
 
     def _add(self, item: Item, read_at: float) -> Entry:
         entry = self._entry(item, read_at)

@@ -56,10 +56,6 @@ class Hub:
         """Keep a feed that mirrors a log elsewhere."""
         self._feeds[agent_id] = feed
 
-    def drop(self, agent_id: str) -> None:
-        """Forget a feed."""
-        self._feeds.pop(agent_id, None)
-
     def feeds(self) -> Iterator[tuple[str, Feed]]:
         """Return the inspectors and their feeds; the hub may change meanwhile."""
         return iter(list(self._feeds.items()))
@@ -76,7 +72,7 @@ class Hub:
         forgotten = []
         for agent_id, feed in self.feeds():
             feed.trim(now)
-            if now - feed.touched_at > silent_seconds and not feed.followed and not keep(agent_id):
+            if now - feed.touched_at > silent_seconds and not (feed.followed or feed.pins or keep(agent_id)):
                 del self._feeds[agent_id]
                 forgotten.append(agent_id)
         return forgotten

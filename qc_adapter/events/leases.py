@@ -115,6 +115,8 @@ class Claim:
     lease: Lease
     forced: bool = False
     cut_off: bool = False
+    #: How long ago the gateway answered the last poll for the inspector; None if that is not known.
+    polled_ago_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.model.errors import NotSignedIn, SessionLost
@@ -85,6 +87,7 @@ class MemoryRota:
         self._parked: dict[str, Session | None] = {}
         self._leaving: set[str] = set()
         self._statuses: dict[str, PollStatus] = {}
+        self._log = structlog.get_logger()
 
     async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
         """Claim everything."""
@@ -95,7 +98,9 @@ class MemoryRota:
             forced = taken is not Taken.NOT
             if forced:
                 self._hub.feed(agent_id).append(GapReason.TAKEOVER)
-            claims.append(Claim(lease, forced=forced, cut_off=taken is Taken.REVOKED))
+            known = self._statuses.get(agent_id)
+            ago = time.time() - known.answered_time if known is not None and known.answered_time else None
+            claims.append(Claim(lease, forced, taken is Taken.REVOKED, ago))
         lost = frozenset(lease.agent_id for lease in held if self._held.get(lease.agent_id) is not lease)
         return Beat(claims, len(held) + len(claims), lost)
 
@@ -168,6 +173,7 @@ class MemoryRota:
             before = self._statuses.get(agent_id)
             self._statuses[agent_id] = PollStatus(PollState.LOST, before.answered_time if before else 0.0, detail)
             self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
+            self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
 
     def _forget(self, agent_id: str) -> None:
         for book in (self._free, self._held, self._parked):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from qc_adapter.events import scripts
+from qc_adapter.events import log_scripts
 from qc_adapter.events.feed import Feed, fresh_epoch
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.notices import Notices, read_notice
@@ -176,15 +176,13 @@ class Mirror:
         if feed is None:
             return
         reply = await self._read(agent_id, feed.epoch, feed.position, self._hub.capacity)
-        epoch, newest, ended, _, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), reply[3], reply[4]
-        items = list(_items(entries))
-        first = items[0][0] if items else newest + 1
+        epoch, newest, ended, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), _items(reply[4])
+        first = entries[0][0] if entries else newest + 1
         if epoch != feed.epoch:
             self._jump(feed, epoch, first - 1, GapReason.LOG_LOST)
-        elif first > feed.position + 1:
+        elif first > feed.position + 1 and (not entries or entries[0][1] is not GapReason.LOG_LOST):
             self._jump(feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
-        if items:
-            feed.mirror(epoch, first - 1, [item for _, item in items])
+        feed.catch_up(entries)
         self._end(agent_id, feed, ended)
 
     def _jump(self, feed: Feed, epoch: str, position: int, reason: GapReason) -> None:
@@ -214,7 +212,8 @@ class Mirror:
         for agent_id in self._hub.prune(_LINGER_SECONDS):
             self._ended.pop(agent_id, None)
             self._session_changed(agent_id)
-            await self._notices.leave(keys.NOTICE + agent_id)
+            if self._hub.find(agent_id) is None and agent_id not in self._opening:
+                await self._notices.leave(keys.NOTICE + agent_id)
         feeds = list(self._hub.feeds())
         for start in range(0, len(feeds), _CHECKED_AT_ONCE):
             known = [
@@ -222,13 +221,13 @@ class Mirror:
                 for agent_id, feed in feeds[start : start + _CHECKED_AT_ONCE]
                 for part in (agent_id, feed.epoch, feed.position, self._ended.get(agent_id, ""))
             ]
-            for agent_id in await self._link.script("check", scripts.CHECK, *known):
+            for agent_id in await self._link.script("check", log_scripts.CHECK, *known):
                 self._look_again(agent_id.decode())
 
     async def _read(self, agent_id: str, epoch: str, position: int, most: int) -> Any:
         retention_ms = int(self._hub.retention_seconds * 1000)
         return await self._link.script(
-            "read", scripts.READ, agent_id, epoch, position, fresh_epoch(), retention_ms, most
+            "read", log_scripts.READ, agent_id, epoch, position, fresh_epoch(), retention_ms, most
         )
 
 

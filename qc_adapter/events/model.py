@@ -50,7 +50,8 @@ class AgentEvent:
     One event of the gateway.
 
     `content` is the gateway's JSON as it came. `gateway_time_ms` is milliseconds since the epoch or None (only the 2026
-    edition sends it), `received_at` seconds since the epoch.
+    edition sends it), `received_at` seconds since the epoch. `queued_since` is set when the event may have waited for
+    long in the gateway's queue: it happened after that time, in seconds since the epoch.
     """
 
     event_type: str
@@ -60,6 +61,7 @@ class AgentEvent:
     received_at: float
     call_id: str = ""
     details: Details | None = None
+    queued_since: float | None = None
 
 
 #: What a reader of the gateway adds to a log.

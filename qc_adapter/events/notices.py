@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from qc_adapter.events.scripts import ENTRIES, STATE_CHANGED
+from qc_adapter.events.lua import ENTRIES, STATE_CHANGED
 from qc_adapter.sessions.script import SESSION_CHANGED
 from qc_adapter.store import keys
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
+from qc_adapter.events.backlog import Backlog
 from qc_adapter.events.leases import LeaseLost, PollState, Step
 from qc_adapter.events.model import GapReason, Item
 from qc_adapter.events.translate import translate
@@ -84,12 +85,24 @@ class Poller:
     """
     Polls for one inspector until its session ends, the lease is gone or handed back, or the task is cancelled.
 
+    A reply that comes at once may bring an event that waited in the gateway's queue since nobody polled: it says since
+    when the queue may have filled, so that an old event proves nothing about a new command.
+
     The gateway does not notice that a client is gone: a poll that was cut off may be held on, and be given an event
     after a later poll brought some. Until such a poll must have ended, each event has a gap before it, and so has the
     end of that time. `cut_off` says that there may be such a poll from the beginning.
     """
 
-    def __init__(self, lease: Lease, *, gateway: Polls, counts: Counts, pace: Pace, cut_off: bool = False) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        gateway: Polls,
+        counts: Counts,
+        pace: Pace,
+        cut_off: bool = False,
+        polled_ago_seconds: float | None = None,
+    ) -> None:
         self._lease = lease
         self._agent_id = lease.agent_id
         self._gateway = gateway
@@ -97,18 +110,20 @@ class Poller:
         self._pace = pace
         self._failures = 0
         self._refusals = 0
+        self._backlog = Backlog(pace.pause_seconds, polled_ago_seconds)
         self._leave = asyncio.Event()
         self._polled_at = time.monotonic()
         self._used: Session | None = None
         #: Until when a poll that was cut off may take events away.
         self._doubtful_until = 0.0
+        self._gap_detail = ""
         if cut_off:
             self._doubt()
         self._log = structlog.get_logger()
         self.state = PollState.STARTING
         self.detail = ""
-        #: When the gateway last answered a poll, on the monotonic clock.
-        self.answered_at = time.monotonic()
+        #: When the gateway last answered a poll, also of another replica, on the monotonic clock.
+        self.answered_at = time.monotonic() - (polled_ago_seconds or 0.0)
         #: Whether the gateway has a poll of ours now.
         self.polling = False
 
@@ -202,12 +217,18 @@ class Poller:
         """
         step = Step(used, renewal, items, self.state, self.detail)
         try:
-            return await self._patiently(lambda: self._lease.keep(step))
+            kept = await self._patiently(lambda: self._lease.keep(step))
         except SessionUnreadable:
-            return used  # it is kept; the next look at the session says what is wrong
+            kept = used  # it is kept; the next look at the session says what is wrong
+        for item in items:
+            if isinstance(item, GapReason):
+                self._counts.gap(item.lower())
+                self._log.warning("event_gap", agent_id=self._agent_id, detail=self._gap_detail)
+        return kept
 
     def _items(self, reply: PollReply) -> tuple[Item, ...]:
         received_at = time.time()
+        queued_since = self._backlog.answered(time.monotonic() - self._polled_at, events=bool(reply.events))
         items: list[Item] = []
         for raw in reply.events:
             self._counts.event_read(raw.event_type)
@@ -216,7 +237,7 @@ class Poller:
             else:
                 # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
                 event = translate(raw, received_at)
-                items.append(event if event.work_no else replace(event, work_no=self._agent_id))
+                items.append(replace(event, work_no=self._agent_id, queued_since=queued_since))
         over = self._doubtful_until < time.monotonic()
         if self._doubtful_until and (items or over):
             items[:0] = self._report_gap(_CUT_OFF)
@@ -307,6 +328,6 @@ class Poller:
         return float(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     def _report_gap(self, why: str) -> tuple[Item, ...]:
-        self._counts.gap(GapReason.POLL_REPLY_LOST.lower())
-        self._log.warning("event_gap", agent_id=self._agent_id, detail=why)
+        """Return a gap for the log; it is told of when it stands there."""
+        self._gap_detail = why
         return (GapReason.POLL_REPLY_LOST,)

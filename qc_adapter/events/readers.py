@@ -47,6 +47,7 @@ class Readers:
         self._pace = pace
         self._pollers: dict[str, Poller] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
+        self._superseded: set[asyncio.Task[str]] = set()
         #: Leases whose poller ended in the middle of a poll, to be given up when the store can be reached.
         self._cut_off: list[Lease] = []
         #: Inspectors whose session this replica saw end.
@@ -75,7 +76,7 @@ class Readers:
 
     async def stop(self) -> None:
         """Stop polling, wait until every poller has ended, and give up the leases that are left."""
-        tasks: list[asyncio.Task[str] | asyncio.Task[None]] = [*self._loops, *self._tasks.values()]
+        tasks = [*self._loops, *self._tasks.values(), *self._superseded]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,9 +180,10 @@ class Readers:
 
     async def _abandon(self) -> None:
         while self._cut_off:
+            lease = self._cut_off[0]
             with contextlib.suppress(LeaseLost):  # somebody has it already
-                await self._cut_off[-1].abandon()
-            self._cut_off.pop()
+                await lease.abandon()
+            self._cut_off.remove(lease)  # others may have been added meanwhile
 
     async def _beat(self) -> None:
         await self._abandon()
@@ -193,6 +195,8 @@ class Readers:
             self.revoked(agent_id)
         for claim in beat.claims:
             self._start(claim)
+        if beat.claims:
+            self.wake()  # there may be more than are handed out at once
         staying = [poller for poller in self._pollers.values() if not poller.leaving]
         for poller in staying[beat.share :]:
             poller.leave()
@@ -206,14 +210,23 @@ class Readers:
 
     def _start(self, claim: Claim) -> None:
         agent_id = claim.lease.agent_id
-        if agent_id in self._tasks:
-            self.revoked(agent_id)
+        if (older := self._tasks.get(agent_id)) is not None:
+            older.cancel()
+            self._superseded.add(older)
+            older.add_done_callback(self._superseded.discard)
         self._lost.discard(agent_id)
         if claim.forced:
             self._counts.gap(GapReason.TAKEOVER.lower())
-        self._changed(agent_id, "taken_over" if claim.forced else "won")
-        poller = Poller(claim.lease, gateway=self._gateway, counts=self._counts, pace=self._pace, cut_off=claim.cut_off)
+        poller = Poller(
+            claim.lease,
+            gateway=self._gateway,
+            counts=self._counts,
+            pace=self._pace,
+            cut_off=claim.cut_off,
+            polled_ago_seconds=claim.polled_ago_seconds,
+        )
         self._pollers[agent_id] = poller
+        self._changed(agent_id, "taken_over" if claim.forced else "won")
         task = asyncio.create_task(poller.run(), name=f"poller {agent_id}")
         self._tasks[agent_id] = task
         task.add_done_callback(lambda done: self._ended(agent_id, poller, done))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,8 @@ def to_line(item: Item) -> bytes:
         "received_at": item.received_at,
         "content": item.content,
     }
+    if item.queued_since is not None:
+        fields["queued_since"] = item.queued_since
     try:
         return orjson.dumps(fields)
     except (TypeError, ValueError):
@@ -42,7 +45,8 @@ def from_line(line: bytes) -> Item:
         return GapReason(reason) if reason in GapReason.__members__ else GapReason.LOG_LOST
     content = json.loads(fields[_ODD_CONTENT]) if _ODD_CONTENT in fields else fields["content"]
     raw = RawEvent(fields["type"], fields["work_no"], content, fields["gateway_time_ms"])
-    return translate(raw, fields["received_at"])
+    event = translate(raw, fields["received_at"])
+    return replace(event, queued_since=fields["queued_since"]) if "queued_since" in fields else event
 
 
 def call_ids(text: str) -> frozenset[str]:

@@ -209,11 +209,16 @@ class SlowConsumer(AdapterError):
 
 
 class StoreUnavailable(AdapterError):
-    """The session store cannot be reached; `operation` says what was tried."""
+    """
+    The store cannot be used; `operation` says what was tried.
 
-    def __init__(self, operation: str, why: str) -> None:
+    With `wrong_type` a key holds what is not ours: a fault of its writer, not of the store.
+    """
+
+    def __init__(self, operation: str, why: str, *, wrong_type: bool = False) -> None:
         super().__init__(f"the session store cannot be reached ({operation}: {why}): try again")
         self.operation = operation
+        self.wrong_type = wrong_type
 
 
 class InternalFault(AdapterError):

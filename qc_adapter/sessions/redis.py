@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qc_adapter.model.errors import SessionUnreadable
+from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.sessions.record import (
     KEY_PREFIX,
     UnreadableRecord,
@@ -16,7 +16,6 @@ from qc_adapter.sessions.record import (
     to_fields,
 )
 from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW
-from qc_adapter.store.link import WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -92,7 +91,9 @@ def read_stored(agent_id: str, stored: Sequence[bytes]) -> Session | None:
 async def _readable(agent_id: str, reply: Awaitable[Any]) -> Any:
     try:
         found = await reply
-    except WrongType:
+    except StoreUnavailable as failure:
+        if not failure.wrong_type:
+            raise
         raise SessionUnreadable(agent_id, f"the key {key_of(agent_id)} holds no hash") from None
     # The client makes a dictionary of some replies.
     return [part for pair in found.items() for part in pair] if isinstance(found, dict) else found

@@ -12,6 +12,7 @@ _ERROR_CODE = re.compile(r"[A-Z]{3,20}\b")
 _ERROR_NUMBER = re.compile(r"Error (\d{1,4}) (?:connecting|while)\b")
 # Redis 6.2 wraps the refusal of a write inside a script into a plain ERR.
 # A master that lost its replicas (min-replicas-to-write) may have been replaced by one of them.
+_FULL = re.compile(r"\bOOM\b")
 _READ_ONLY = re.compile(r"\b(READONLY|NOREPLICAS)\b")
 
 
@@ -43,6 +44,8 @@ def why_of(error: Exception, timeout_seconds: float) -> str:
         return "no sentinel knows a master"
     if isinstance(error, exceptions.MaxConnectionsError):
         return "too many connections"
+    if _FULL.search(str(error)):
+        return "the server answered OOM: it is full"
     if isinstance(error, exceptions.ResponseError):
         code = _ERROR_CODE.match(str(error))
         return f"the server answered {code.group() if code else 'with an error'}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,6 +16,7 @@ class Generation:
     def __init__(self) -> None:
         #: Empty until it was asked for.
         self.name = ""
+        self._log = structlog.get_logger()
         self._forgotten: list[Callable[[], None]] = []
 
     def when_forgotten(self, tell: Callable[[], None]) -> None:
@@ -24,5 +27,6 @@ class Generation:
         """Note the name that was found."""
         before, self.name = self.name, name
         if before and before != name:
+            self._log.warning("store_data_lost")
             for tell in self._forgotten:
                 tell()

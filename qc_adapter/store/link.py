@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.failure import is_read_only, is_wrong_type, why_of
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SCAN_COUNT: Final = 1000
-
-
-class WrongType(Exception):
-    """A key holds another type than ours: a fault of its writer, not of the store."""
 
 
 class RedisLink:
@@ -62,11 +58,11 @@ class RedisLink:
         self._answered_at = 0.0
 
     async def command(self, operation: str, *command: bytes | str | float) -> Any:
-        """Send one command; raises `StoreUnavailable` or `WrongType`."""
+        """Send one command; raises `StoreUnavailable`."""
         return await self._run(operation, lambda: self._send(*command))
 
     async def script(self, operation: str, script: Script, *arguments: bytes | str | float) -> Any:
-        """Run a script; raises `StoreUnavailable` or `WrongType`."""
+        """Run a script; raises `StoreUnavailable`."""
         return await self._run(operation, lambda: self._evaluate(script, arguments))
 
     async def keys(self, operation: str, prefix: str) -> set[bytes]:
@@ -119,10 +115,11 @@ class RedisLink:
                 reply = await command()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             if is_wrong_type(error):
-                raise WrongType from None
+                raise StoreUnavailable(operation, "a key holds another type than ours", wrong_type=True) from None
             self._on_error(operation)
             why = why_of(error, self._timeout_seconds)
-            if self._answered_at < began:
+            refused = isinstance(error, ResponseError) and not is_read_only(error)
+            if self._answered_at < began and not refused:
                 self._away = why
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.

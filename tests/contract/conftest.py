@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from qc_adapter.events import scripts
+from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.hub import Hub
 from qc_adapter.events.leases import PollState, Step
 from qc_adapter.events.mirror import Mirror
 from qc_adapter.events.model import AgentEvent
-from qc_adapter.events.redis_leases import Book, LeaseTerms, RedisRota
+from qc_adapter.events.redis_lease import Book, LeaseTerms
+from qc_adapter.events.redis_rota import RedisRota
 from qc_adapter.events.stored import from_line
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
@@ -138,7 +139,9 @@ class Replica:
         return self.held.pop(agent_id)
 
     async def run(self, script, *arguments):
-        return await self.link.script("test", getattr(scripts, script), *arguments)
+        return await self.link.script(
+            "test", getattr(lease_scripts, script, None) or getattr(log_scripts, script), *arguments
+        )
 
     async def close(self):
         await self.mirror.stop()

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
 )
 
 from qc_adapter.events.leases import LeaseLost, PollState, Step, Taken
-from qc_adapter.events.redis_leases import Book, LeaseTerms, RedisRota
+from qc_adapter.events.redis_lease import Book, LeaseTerms
+from qc_adapter.events.redis_rota import RedisRota
 from qc_adapter.events.stored import from_line
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent

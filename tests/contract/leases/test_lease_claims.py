@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from qc_adapter.events.leases import PollState
 from qc_adapter.model.errors import SessionUnreadable
 
 
@@ -290,7 +291,7 @@ async def test_a_lost_session_is_left_alone_until_its_record_changes(shelf, repl
     claim = (await two.beat())["101"]
     assert claim.forced is False
     assert "ended" not in shelf.head()
-    assert await two.rota.statuses(["101"]) == {}
+    assert (await two.rota.statuses(["101"]))["101"].state is PollState.STARTING
 
 
 @pytest.mark.parametrize(

@@ -262,3 +262,25 @@ async def test_a_redis_that_lost_everything_is_given_the_sessions_back(shelf, re
         await gateway.arrived()
     assert {agent_id: shelf.guid(agent_id) for agent_id in agents} == {one: f"next-of-{one}" for one in agents}
     assert {tuple(shelf.told(agent_id)) for agent_id in agents} == {("AgentState_Busy",)}
+
+
+async def test_the_beat_alone_gives_a_redis_that_lost_everything_the_sessions_back(shelf, readers, gateway, take):
+    """The gateway holds every poll on: commands have their session and GUID again before any of them ends."""
+    one, two = [await readers(name) for name in ("one", "two")]
+    agents = [str(101 + number) for number in range(4)]
+    for agent_id in agents:
+        shelf.sign_in(agent_id, guid=f"guid-of-{agent_id}")
+    for _ in agents:
+        await gateway.arrived()
+    await take.until(lambda: len(gateway.open()) == 4)
+    held = gateway.open()
+    shelf.client.flushall()
+    await take.until(lambda: all(shelf.guid(agent_id) == f"guid-of-{agent_id}" for agent_id in agents))
+    await take.until(lambda: shelf.client.zcount("qc:leases", shelf.now_ms(), "inf") == 4)
+    holders = {agent_id: shelf.holder(agent_id).split(":")[0] for agent_id in agents}
+    assert holders == {poll.session.agent_id: poll.by for poll in held}
+    assert gateway.open() == held
+    for agent_id in agents:
+        assert (await two.store.get(agent_id)).guid.reveal() == f"guid-of-{agent_id}"
+        assert shelf.told(agent_id) == []
+    assert one.counts.gaps + two.counts.gaps == []

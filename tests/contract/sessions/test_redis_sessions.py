@@ -13,6 +13,8 @@ from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.session import EventSource, Renewal, Secret, Session
 from qc_adapter.sessions.opening import open_store
 from qc_adapter.store.opening import open_link
+from tests.support.watching import until
+from tests.support.wire import Wire
 
 
 def opened_store(url, **options):
@@ -236,6 +238,45 @@ async def test_a_demoted_server_is_named_and_left(far_store, own_redis_server):
         assert await store.get("101") == Session("101", Secret("XXX"))
         admin.replicaof("NO", "ONE")
     assert await store.renew("101", Secret("XXX"), Renewal(Secret("YYY"))) == Session("101", Secret("YYY"))
+
+
+async def test_the_mark_of_a_replica_that_died_lapses(store, writer):
+    """A sign-in whose replica is gone keeps others waiting for its time only; a repetition does not make it longer."""
+    assert await store.begin("101", "dead", 60.0) is True
+    assert 50_000 < writer.pttl("qc:busy:101") <= 60_000
+    writer.pexpire("qc:busy:101", 20_000)
+    assert await store.begin("101", "dead", 60.0) is True
+    assert await store.begin("101", "alive", 60.0) is False
+    assert writer.pttl("qc:busy:101") <= 20_000
+    writer.pexpire("qc:busy:101", 1)
+    await until(lambda: not writer.exists("qc:busy:101"), "the mark gone")
+    assert await store.begin("101", "alive", 60.0) is True
+    await store.finish("101", "dead")
+    assert writer.get("qc:busy:101") == b"alive"
+
+
+@pytest.fixture
+async def wire(redis_server, redis_url):
+    """The way to Redis, which can break."""
+    made = Wire()
+    await made.start(redis_server.port)
+    yield made
+    made.flow()
+    await made.refuse()
+
+
+async def test_a_mark_whose_answer_was_lost_is_still_ours(wire, writer):
+    """The mark is set and the connection breaks before the answer: asked again, the store says that we may go on."""
+    store = opened_store(f"redis://127.0.0.1:{wire.port}/0")
+    await store.begin("102", "earlier", 60.0)  # the script is known from here on: one request does it
+    wire.stall(replies_only=True)
+    begun = asyncio.create_task(store.begin("101", "mine", 60.0))
+    await until(lambda: writer.exists("qc:busy:101"), "the mark")
+    wire.cut()
+    wire.flow()
+    assert await begun is True
+    assert writer.get("qc:busy:101") == b"mine"
+    await store.close()
 
 
 async def test_the_sentinels_are_asked_for_the_master(own_sentinel):

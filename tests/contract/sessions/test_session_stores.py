@@ -154,3 +154,33 @@ async def test_a_renewal_that_is_no_header_value_is_refused(store):
 async def test_an_open_store_answers_a_ping(store):
     """Readiness asks with a ping."""
     await store.ping()
+
+
+async def test_of_two_who_begin_one_may(store):
+    """While one signs an inspector in or out, no other one begins; another inspector is another matter."""
+    assert await store.begin("101", "mine", 60.0) is True
+    assert await store.begin("101", "yours", 60.0) is False
+    assert await store.begin("102", "yours", 60.0) is True
+    await store.finish("101", "mine")
+    assert await store.begin("101", "yours", 60.0) is True
+
+
+async def test_of_many_who_begin_at_once_one_may(store):
+    """However many begin at the same moment, one of them may go on."""
+    begun = await asyncio.gather(*(store.begin("101", f"mark-{number}", 60.0) for number in range(20)))
+    assert begun.count(True) == 1
+
+
+async def test_who_began_may_begin_again(store):
+    """The same mark is the same sign-in: an answer may have been lost."""
+    assert [await store.begin("101", "mine", 60.0) for _ in range(2)] == [True, True]
+
+
+async def test_only_who_began_lets_others_begin(store):
+    """A late word of somebody else frees nothing, and to finish twice harms nobody."""
+    await store.begin("101", "mine", 60.0)
+    await store.finish("101", "yours")
+    assert await store.begin("101", "yours", 60.0) is False
+    for _ in range(2):
+        await store.finish("101", "mine")
+    assert await store.begin("101", "yours", 60.0) is True

@@ -39,6 +39,29 @@ async def test_a_cursor_of_one_replica_counts_on_the_other(pair, taken):
         again.cancel()
 
 
+async def test_a_cursor_counts_on_a_replica_that_hears_nothing(cluster, pair):
+    """The other replica hears no notices: a watch that resumes there misses nothing, and is told nothing twice."""
+    first, second = pair
+    behind = second.watch()
+    await read(behind, 1)
+    await second.adapter.shared.mirror.stop()
+    stream = first.watch()
+    cursors = [(await read(stream, 1))[0].cursor]
+    for number in range(3):
+        cluster.simulator.inject("101", hold(number))
+        cursors += [message.cursor for message in await until_told(stream, f"9-{number}")]
+    stream.cancel()
+    again = second.watch(cursor=cursors[2])
+    assert told(await read(again, 2)) == ["subscribed", "9-2"]
+    second.adapter.shared.mirror.start()
+    cluster.simulator.inject("101", hold(3))
+    assert told(await read(again, 1)) == ["9-3"]
+    assert told(await read(behind, 4)) == ["9-0", "9-1", "9-2", "9-3"]
+    assert await second.sample('qc_event_gaps_total{reason="cursor_expired"}') == 0
+    for one in (again, behind):
+        one.cancel()
+
+
 async def test_a_cursor_outlives_all_replicas(cluster):
     """All replicas end and others begin: the same cursor leads to what came meanwhile, and nothing is missing."""
     stream = cluster.replicas[0].watch()

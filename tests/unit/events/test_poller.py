@@ -1,6 +1,7 @@
 """One inspector's poller: it goes on through everything but the end of the session, and hides nothing."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -362,3 +363,82 @@ async def test_the_end_of_the_doubt_is_told_once(post):
         (await post.mailbox.arrived()).bring(*events)
     await post.mailbox.arrived()
     assert post.told() == ["gap", "AgentState_Busy"]
+
+
+@pytest.fixture
+async def doubting(post):
+    """A poller after a poll that may be held on, with the next poll at the gateway."""
+    poller, task = await post.start(LONG)
+    lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
+    (await post.mailbox.arrived()).fail(lost)
+    poll = await post.mailbox.arrived()
+    return poller, task, poll
+
+
+async def test_who_doubts_does_not_leave(post, doubting):
+    """As long as the older poll may take an event, its poller knows best what is to be told, and polls on."""
+    poller, task, poll = doubting
+    poller.leave()
+    poll.bring()
+    (await post.mailbox.arrived()).bring("AgentState_Busy")
+    await post.mailbox.arrived()
+    assert not task.done()
+    assert post.told() == ["gap", "AgentState_Busy"]
+
+
+AWAY = GatewayUnavailable("getAgentEvent", "connection refused")
+MISCONFIGURED = GatewayMisconfigured("getAgentEvent", "HTTP 403")
+PAGE = PollFailed("getAgentEvent", "a page", event_may_be_lost=False)
+
+
+@pytest.mark.parametrize("failure", [AWAY, MISCONFIGURED, PAGE], ids=["away", "misconfigured", "page"])
+async def test_a_doubt_is_settled_before_the_lease_is_handed_back(post, failure):
+    """The time of the doubt ends while the gateway is away: the next reader knows of no doubt, so the gap is told."""
+    poller, task = await post.start(Pace(hold_seconds=3600.0, first_backoff_seconds=0.002, misconfigured_seconds=0.002))
+    lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
+    (await post.mailbox.arrived()).fail(lost)
+    poll = await post.mailbox.arrived()
+    poller.leave()
+    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    poll.fail(failure)
+    assert await ended(task) == "released"
+    assert post.told() == ["gap"]
+    assert post.counts.gaps == ["poll_reply_lost"]
+    assert len(post.mailbox.polls) == 2
+    [claim] = (await post.rota.beat([], claiming=True)).claims
+    assert claim.forced is False
+
+
+async def test_a_doubt_that_is_settled_by_the_last_poll_is_told_once(post, doubting):
+    """The gap before the last events stands for all that the older poll may have taken."""
+    poller, task, poll = doubting
+    poller.leave()
+    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    poll.bring("AgentState_Busy")
+    assert await ended(task) == "released"
+    assert post.told() == ["gap", "AgentState_Busy"]
+
+
+async def test_the_gap_of_a_doubt_waits_for_the_store(post, doubting):
+    """The lease is not handed back before the gap is stored."""
+    poller, task, poll = doubting
+    poller.leave()
+    post.store.away = True
+    poll.fail(AWAY)
+    await post.until(lambda: post.store.asked_while_away >= 2)
+    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    await post.until(lambda: post.store.asked_while_away >= 4)
+    assert not task.done()
+    post.store.away = False
+    assert await ended(task) == "released"
+    assert post.told() == ["gap"]
+
+
+async def test_without_a_doubt_nothing_is_told_at_the_end(post):
+    """A lease that is handed back in peace leaves no gap."""
+    poller, task = await post.start()
+    poll = await post.mailbox.arrived()
+    poller.leave()
+    poll.fail(AWAY)
+    assert await ended(task) == "released"
+    assert post.told() == []

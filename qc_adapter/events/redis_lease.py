@@ -1,43 +1,35 @@
-"""Leases in Redis: one reader for each inspector among all replicas, with a fencing token."""
+"""One lease in Redis: the right to poll for an inspector, as long as its fencing token is the last one."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from qc_adapter.events import scripts
+import structlog
+
+from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.calls import Calls
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
+from qc_adapter.events.leases import LeaseLost
 from qc_adapter.events.model import AgentEvent
 from qc_adapter.events.stored import call_ids, to_call_ids, to_line
 from qc_adapter.model.errors import SessionUnreadable
-from qc_adapter.sessions.record import agent_id_of, to_changes, to_fields
+from qc_adapter.sessions.record import to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
 from qc_adapter.store import keys
 from qc_adapter.store.generation import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from qc_adapter.events.leases import Lease, Step
+    from qc_adapter.events.leases import Step
     from qc_adapter.events.model import Item
     from qc_adapter.model.session import Session
     from qc_adapter.store.link import RedisLink
 
-T = TypeVar("T")
-
-#: So many leases change hands at once: a script must not keep Redis from the others for long.
-_MOST_CLAIMS: Final = 100
-_BATCH: Final = 500
-#: A scanner that is gone is replaced within this time.
-_SCANNER_MS: Final = 1200
-_LEAVING_MS: Final = 30_000
 #: An empty Redis may be followed by another one; more often than that something else is wrong.
 _RESTORATIONS: Final = 3
-#: How the script `BEAT` says that a lease was taken from a reader that lives.
-_REVOKED: Final = 2
 
 
 class Mirrors(Protocol):
@@ -88,7 +80,7 @@ class RedisLease:
 
     def __init__(self, book: Book, store: str, claim: Sequence[Any], until: float) -> None:
         """Take a claim as the script `BEAT` returns it; `until` is on the monotonic clock."""
-        agent_id, token, _, position, epoch, talking, record = claim
+        agent_id, token, _, position, epoch, talking, record, _ = claim
         self.agent_id: str = agent_id.decode()
         self._link = book.link
         self._terms = book.terms
@@ -98,10 +90,12 @@ class RedisLease:
         self._position = int(position)
         self._epoch: str = epoch.decode()
         self._calls = Calls(call_ids(talking.decode()))
-        self._record: Sequence[bytes] | None = record
+        #: None stands for a record that cannot be read, an empty one for none.
+        self._record: Sequence[bytes] | None = record or None
         self._until = until
         #: Tells the steps of this lease from all others: a step that comes again, or late, is known by its number.
         self._name = fresh_epoch()
+        self._log = structlog.get_logger()
         self._steps = 0
         self._pending: Step | None = None
 
@@ -123,11 +117,13 @@ class RedisLease:
         """Return the session that the last step or claim found."""
         if self.remaining_seconds < seconds:
             until = time.monotonic() + self._terms.lease_seconds
-            if await self._link.script("extend", scripts.EXTEND, self._terms.lease_ms, self.agent_id, self._holder):
+            if await self._link.script(
+                "extend", lease_scripts.EXTEND, self._terms.lease_ms, self.agent_id, self._holder
+            ):
                 await self._restore_or_lose()
             self.extended(until)
         found = self._record
-        if found is None or not len(found):
+        if found is None:
             raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
         return read_stored(self.agent_id, found)
 
@@ -156,7 +152,7 @@ class RedisLease:
         self.extended(until)
         if step.items and not lost:
             self._mirrors.added(self.agent_id, self._epoch, int(before), step.items)
-        self._record = record
+        self._record = None if status == b"unreadable" else record
         if status == b"gone":
             return None
         return read_stored(self.agent_id, record) if status == b"kept" else step.used
@@ -165,7 +161,7 @@ class RedisLease:
         talking = "=" if calls.talking == self._calls.talking else to_call_ids(calls.talking)
         terms = self._terms
         return await self._link.script(
-            "step", scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
+            "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
             terms.retention_ms, talking, step.state.value, step.detail, len(changes), *changes, *lines,
         )  # fmt: skip
@@ -178,7 +174,7 @@ class RedisLease:
         """
         until = time.monotonic() + self._terms.lease_seconds
         store, token = await self._link.script(
-            "restore", scripts.RESTORE, self.agent_id, self._terms.replica, self._terms.lease_ms, fresh_epoch(),
+            "restore", lease_scripts.RESTORE, self.agent_id, self._terms.replica, self._terms.lease_ms, fresh_epoch(),
             *to_fields(session),
         )  # fmt: skip
         if not token:
@@ -211,6 +207,8 @@ class RedisLease:
         """Note that the gateway ended the session."""
         told, record = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
         self._record = record
+        if told == b"lost":
+            self._log.warning("session_lost", agent_id=self.agent_id, retcode=retcode, detail=detail)
         return bool(told != b"newer")
 
     async def park(self) -> None:
@@ -219,114 +217,15 @@ class RedisLease:
 
     async def release(self) -> None:
         """Let others claim the lease now."""
-        if await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0):
+        if await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0):
             return
         if await self._forgotten():
             await self.restore_known("")
-            await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 0)
+            await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0)
 
     async def abandon(self) -> None:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
-        await self._link.script("release", scripts.RELEASE, self.agent_id, self._holder, 1)
+        await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 1)
 
     async def _park(self, guid: str, ended: str, detail: str) -> Any:
-        return await self._link.script("park", scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
-
-
-class RedisRota:
-    """The book of all leases."""
-
-    shared = True
-
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._link = book.link
-        self._terms = book.terms
-        self._number = 1
-        self._store = ""
-        self._looked_at = 0
-
-    async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
-        """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
-        terms = self._terms
-        until = time.monotonic() + terms.lease_seconds
-        store, share, _, *claims = await self._link.script(
-            "beat", scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
-            _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
-            int(terms.respite_seconds * 1000), self._book.generation.name,
-        )  # fmt: skip
-        self._number += 1
-        self._store = store.decode()
-        self._book.generation.learn(self._store)
-        mine = {lease.holder: lease for lease in held if isinstance(lease, RedisLease)}
-        won = []
-        for claim in claims:
-            lease = RedisLease(self._book, self._store, claim, until)
-            if (known := mine.get(lease.holder)) is not None:
-                known.extended(until)
-            else:
-                won.append(Claim(lease, forced=claim[2] > 0, cut_off=claim[2] == _REVOKED))
-        lost = await self._renew(list(mine.values()))
-        return Beat(won, int(share), frozenset(lost))
-
-    async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
-        """Renew what has used up half of its time: that poll is held for long. Returns whose lease is gone."""
-        lost: set[str] = set()
-        for lease in held:
-            try:
-                await lease.restore_known(self._store)
-            except LeaseLost:
-                lost.add(lease.agent_id)
-        for batch in _batches([one for one in held if one.remaining_seconds < self._terms.lease_seconds / 2]):
-            until = time.monotonic() + self._terms.lease_seconds
-            pairs = [part for lease in batch for part in (lease.agent_id, lease.holder)]
-            fenced = await self._link.script("extend", scripts.EXTEND, self._terms.lease_ms, *pairs)
-            lost |= {agent_id.decode() for agent_id in fenced}
-            for lease in batch:
-                if lease.agent_id not in lost:
-                    lease.extended(until)
-        return lost
-
-    async def scan(self) -> None:
-        """Compare the records with the book; one replica does it for all."""
-        if not await self._link.script("scan", scripts.SCANNER, self._terms.replica, _SCANNER_MS):
-            return
-        found = {agent_id for key in await self._link.keys("scan", keys.SESSION) if (agent_id := agent_id_of(key))}
-        listed = {one.decode() for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
-        for batch in _batches(sorted(found - listed)):
-            await self._link.script("enlist", scripts.FOUND, *batch)
-        for batch in _batches(sorted(listed - found)):
-            await self._link.script("retire", scripts.RETIRE, self._terms.retention_ms, *batch)
-        seen, back = await self._link.script("scan", scripts.RECHECK, self._looked_at, _BATCH)
-        self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
-
-    async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
-        """Make the lease free, or take it away from its holder."""
-        await self._link.script("enlist", scripts.ENLIST, agent_id, taken.value)
-
-    async def leaving(self, agent_id: str) -> None:
-        """Note that a sign-out is under way."""
-        await self._link.script("enlist", scripts.LEAVING, agent_id, _LEAVING_MS)
-
-    async def retire(self, agent_id: str) -> None:
-        """Take an inspector without a session off the book."""
-        await self._link.script("retire", scripts.RETIRE, self._terms.retention_ms, agent_id)
-
-    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
-        """Read what the readers said with their last steps."""
-        found: dict[str, PollStatus] = {}
-        for batch in _batches(agent_ids):
-            for agent_id, told in zip(batch, await self._link.script("status", scripts.STATUS, *batch), strict=True):
-                if (status := _status(*told)) is not None:
-                    found[agent_id] = status
-        return found
-
-
-def _status(state: bytes | None, detail: bytes | None, polled_at: bytes | None) -> PollStatus | None:
-    if not state:
-        return None
-    return PollStatus(PollState(state.decode()), float(polled_at or 0) / 1000, (detail or b"").decode())
-
-
-def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+        return await self._link.script("park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail)

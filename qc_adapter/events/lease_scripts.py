@@ -1,0 +1,200 @@
+"""Leases change hands in Redis, each change in one step."""
+
+from __future__ import annotations
+
+from qc_adapter.events.lua import script
+
+# ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
+# held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
+# as known or ''.
+# Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if
+# a poll may be held on, position, epoch, talking, record, ms since
+# the last answered poll or -1.
+BEAT = script("""
+local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local fresh, capacity, retention, respite = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+call('SET', STORE, ARGV[8], 'NX')
+if ARGV[13] ~= '' and call('GET', STORE) ~= ARGV[13] then call('SET', RELEARNING, '1', 'PX', respite) end
+-- When Redis was away for all, nobody could renew: leave expired leases to those who hold them for a moment.
+local last = tonumber(call('GET', BEAT) or '0')
+if now - last > ttl and last > 0 then call('SET', RESPITE, '1', 'PX', respite) end
+call('SET', BEAT, whole(now))
+for _, key in ipairs({REPLICAS, DEPARTING}) do call('ZREMRANGEBYSCORE', key, '-inf', whole(now)) end
+call('ZREM', claiming and DEPARTING or REPLICAS, replica)
+call('ZADD', claiming and REPLICAS or DEPARTING, whole(now + ttl), replica)
+local live = math.max(1, call('ZCARD', REPLICAS))
+local share = math.ceil(call('ZCOUNT', LEASES, '-inf', '(inf') / live)
+local reply = {call('GET', STORE), share, live}
+
+local function hand_over(id, token, forced)
+  local found = record(id) or {}
+  local epoch, n = head(id, fresh)
+  local more = call('HMGET', LOG .. id, 'talking', 'polled_at')
+  reply[#reply + 1] = {id, token, forced, n, epoch, more[1] or '', found,
+    more[2] and whole(now - more[2]) or '-1'}
+end
+
+-- A beat whose reply was lost is answered again.
+local before = call('GET', CLAIMS .. replica)
+if before and string.match(before, '^%d+') == number then
+  for id, token, forced in string.gmatch(before, ' (%d+):(%d+):(%d)') do
+    if holds(id, replica .. ':' .. token) then hand_over(id, tonumber(token), tonumber(forced)) end
+  end
+  return reply
+end
+local room = math.min(most, share - held)
+if not claiming or room <= 0 then return reply end
+
+local limit = call('EXISTS', RESPITE) == 1 and REPLACED or whole(now)
+local ripe = call('ZRANGEBYSCORE', LEASES, '-inf', limit, 'WITHSCORES', 'LIMIT', 0, room)
+local claims = {number}
+for i = 1, #ripe, 2 do
+  local id, ends = ripe[i], tonumber(ripe[i + 1])
+  local forced = ends == 0 and 0 or ends == REVOKED and 2 or 1
+  local found, holder = record(id), call('HGET', HOLDERS, id)
+  if holder and string.match(holder, '^[^:]+') == replica then
+    -- Ours all along, and nobody wanted it: Redis was away, or we never heard that we won it.
+    call('ZADD', LEASES, whole(now + lease), id)
+    local token = string.match(holder, '%d+$')
+    claims[#claims + 1] = id .. ':' .. token .. ':0'
+    hand_over(id, tonumber(token), 0)
+  elseif found and #found == 0 then
+    retire(id, retention)
+  elseif found and not polled(found) then
+    park(id)
+  else
+    local token = call('INCR', FENCE)
+    call('HSET', HOLDERS, id, replica .. ':' .. token)
+    call('ZADD', LEASES, whole(now + lease), id)
+    call('HDEL', LOG .. id, 'ended')
+    call('HSET', LOG .. id, 'state', 'starting', 'detail', '')
+    if forced > 0 then
+      local epoch, n = head(id, fresh)
+      local gap = {'{"gap":"TAKEOVER"}'}
+      append(id, n, gap, capacity, retention)
+      tell(id, 'e', epoch, whole(n), gap)
+    end
+    claims[#claims + 1] = id .. ':' .. token .. ':' .. forced
+    hand_over(id, token, forced)
+  end
+end
+if #claims > 1 then call('SET', CLAIMS .. replica, table.concat(claims, ' '), 'PX', lease) end
+return reply
+""")
+
+# ARGV: lease ms, then id and holder in turn. Returns the ids whose lease is somebody else's.
+EXTEND = script("""
+local until_ms, fenced = whole(now + tonumber(ARGV[1])), {}
+for i = 2, #ARGV, 2 do
+  if holds(ARGV[i], ARGV[i + 1]) then call('ZADD', LEASES, until_ms, ARGV[i]) else fenced[#fenced + 1] = ARGV[i] end
+end
+return fenced
+""")
+
+# ARGV: id, holder, 0 between two polls or 1 when a poll may have been cut off.
+RELEASE = script("""
+if not holds(ARGV[1], ARGV[2]) then return 0 end
+free(ARGV[1], ARGV[3])
+return 1
+""")
+
+# The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
+# detail. Returns what became of it and the record: 'newer' when another GUID is stored by now.
+PARK = script("""
+local id, holder, used, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local found = record(id)
+if not holds(id, holder) then return {'fenced', found or {}} end
+local guid = found and field(found, 'guid')
+if used ~= '' and guid and bare(guid) ~= used then return {'newer', found} end
+park(id)
+local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
+if ended ~= '' and leaving < now then
+  call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])
+  tell(id, 's')
+  return {'lost', found or {}}
+end
+return {'parked', found or {}}
+""")
+
+# Redis lost everything, and this replica knows a session. ARGV: id, replica, lease ms, fresh name of the store, record.
+# Returns the name of the store and the token, 0 if somebody else has the session.
+RESTORE = script("""
+local id, replica = ARGV[1], ARGV[2]
+call('SET', STORE, ARGV[4], 'NX')
+local store = call('GET', STORE)
+local holder = call('HGET', HOLDERS, id)
+if holder then
+  return {store, string.match(holder, '^[^:]+') == replica and tonumber(string.match(holder, '%d+$')) or 0}
+end
+if call('EXISTS', SESSION .. id) == 0 then call('HSET', SESSION .. id, unpack(ARGV, 5)) end
+local token = call('INCR', FENCE)
+call('HSET', HOLDERS, id, replica .. ':' .. token)
+call('ZADD', LEASES, whole(now + tonumber(ARGV[3])), id)
+call('PERSIST', LOG .. id)
+tell(id, 'gs')
+return {store, token}
+""")
+
+# ARGV: id, '' or how it ends for the holder: 'revoked', 'replaced' by a new sign-in.
+ENLIST = script("""
+local id = ARGV[1]
+local found = record(id)
+if found and #found == 0 then return 0 end
+-- What a holder's poll may have taken away is a gap, also if the lease was given up before and nobody has it yet.
+local before = tonumber(call('ZSCORE', LEASES, id) or '0')
+local given_up = (before == REVOKED or before == REPLACED) and before or 0
+if ARGV[2] ~= '' then
+  enlist(id, dismiss(id) and (ARGV[2] == 'replaced' and REPLACED or REVOKED) or given_up)
+elseif not call('HGET', HOLDERS, id) then
+  enlist(id, given_up)
+else
+  call('HDEL', LOG .. id, 'leaving')
+end
+return 1
+""")
+
+# ARGV: id, ms. A sign-out is under way: the end of the session will not be a loss.
+LEAVING = script("""
+call('HSET', LOG .. ARGV[1], 'leaving', whole(now + tonumber(ARGV[2])))
+return 1
+""")
+
+# ARGV: retention ms, ids.
+RETIRE = script("""
+for i = 2, #ARGV do
+  if call('EXISTS', SESSION .. ARGV[i]) == 0 then retire(ARGV[i], tonumber(ARGV[1])) end
+end
+return 1
+""")
+
+# ARGV: ids that are not on the books.
+FOUND = script("""
+for i = 1, #ARGV do
+  if not call('ZSCORE', LEASES, ARGV[i]) and call('EXISTS', SESSION .. ARGV[i]) == 1 then enlist(ARGV[i], 0) end
+end
+return 1
+""")
+
+# ARGV: how many to skip, how many to look at. Puts parked inspectors on the books again whose record has changed.
+RECHECK = script("""
+local ids = call('ZRANGEBYSCORE', LEASES, 'inf', 'inf', 'LIMIT', ARGV[1], ARGV[2])
+local back = 0
+for _, id in ipairs(ids) do
+  -- A sign-out that nobody finished: a poll finds out what is left of the session.
+  local abandoned = tonumber(call('HGET', LOG .. id, 'leaving') or whole(now)) < now
+  if abandoned or call('HGET', PARKED, id) ~= digest(id) then
+    enlist(id, 0)
+    back = back + 1
+  end
+end
+return {#ids, back}
+""")
+
+# ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems.
+SCANNER = script("""
+local scanner = call('GET', SCANNER)
+if scanner and scanner ~= ARGV[1] then return 0 end
+call('SET', SCANNER, ARGV[1], 'PX', ARGV[2])
+return 1
+""")

@@ -1,0 +1,110 @@
+"""The poll step, and what is read of logs in Redis, each in one step."""
+
+from __future__ import annotations
+
+from qc_adapter.events.lua import script
+
+# The poll step. ARGV: id, holder, store, step, lease ms, GUID used, epoch and position known, fresh epoch, capacity,
+# retention ms, talking or '=', state, detail, number of fields to change, names and values, items.
+# Returns what became of it, then epoch, position before the items, the record, and 1 if a gap was added before them.
+STEP = script("""
+local id, holder, step, lease, used = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[15])
+if call('GET', STORE) ~= ARGV[3] then return {'forgotten'} end
+local found = record(id)
+local flags = ''
+-- The GUID guards itself: this one is newer than the stored one if that is the one that was used.
+local guid = found and field(found, 'guid')
+if guid and changes > 0 and bare(guid) == used then
+  call('HSET', SESSION .. id, unpack(ARGV, 16, 15 + changes))
+  found = record(id)
+  flags = 'g'
+end
+if not holds(id, holder) then
+  if flags ~= '' then tell(id, flags) end
+  -- A failover forgot that the lease was ever given: what is in hand now is lost, and the next claim has to say so.
+  local forgotten = tonumber(string.match(holder, '%d+$')) > tonumber(call('GET', FENCE) or '0')
+  if forgotten and #ARGV > 15 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
+  return {'fenced'}
+end
+local log = LOG .. id
+local epoch, n = head(id, ARGV[9])
+local items = {unpack(ARGV, 16 + changes)}
+local lost = 0
+local last = call('HMGET', log, 'step', 'base', 'lost')
+local name, number = string.match(step, '^(.*)/(%d+)$')
+local last_name, last_number = string.match(last[1] or '', '^(.*)/(%d+)$')
+if last_name == name and tonumber(number) < tonumber(last_number) then
+  -- A copy that was given up lay on another connection: all of it was stored since.
+  return {'late'}
+elseif last[1] == step then
+  n, lost = tonumber(last[2]), tonumber(last[3] or '0')
+else
+  if epoch == ARGV[7] and n < tonumber(ARGV[8]) then
+    -- A failover lost the end of the log: its positions are not used again.
+    n = tonumber(ARGV[8])
+    table.insert(items, 1, '{"gap":"LOG_LOST"}')
+    lost = 1
+  end
+  append(id, n, items, capacity, retention)
+  call('HSET', log, 'step', step, 'base', whole(n), 'lost', lost)
+  if #items > 0 then flags = flags .. 'e' end
+end
+trim(id, retention)
+if ARGV[12] ~= '=' then call('HSET', log, 'talking', ARGV[12]) end
+call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])
+if ARGV[13] == 'active' then call('HSET', log, 'polled_at', whole(now)) end
+call('PERSIST', log)
+if found and #found == 0 then
+  if #items > 0 then tell(id, flags, epoch, whole(n), items) end
+  call('HDEL', HOLDERS, id)
+  retire(id, retention)
+  return {'gone', epoch, n, {}, lost}
+end
+call('ZADD', LEASES, whole(now + lease), id)
+if flags ~= '' then tell(id, flags, epoch, whole(n), items) end
+return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost}
+""")
+
+# ARGV: id, epoch known or '', position known, fresh epoch, retention ms, most entries.
+# A position that Redis does not know was lost in a failover, and callers have it: it is not given to another event.
+# Returns epoch, position of the newest, how it ended or '', talking, entries behind the known position, or all.
+READ = script("""
+local id, retention = ARGV[1], tonumber(ARGV[5])
+local epoch, n = head(id, ARGV[4])
+local found = record(id)
+if not found or #found == 0 then
+  call('PEXPIRE', LOG .. id, 2 * retention)
+elseif not call('ZSCORE', LEASES, id) then
+  enlist(id, 0)
+end
+if epoch == ARGV[2] and n < tonumber(ARGV[3]) then
+  local gap = {'{"gap":"LOG_LOST"}'}
+  n = tonumber(ARGV[3])
+  append(id, n, gap, ARGV[6], retention)
+  tell(id, 'e', epoch, whole(n), gap)
+  n = n + 1
+end
+local more = call('HMGET', LOG .. id, 'ended', 'talking')
+local after = epoch == ARGV[2] and '(' .. ARGV[3] .. '-0' or '-'
+return {epoch, n, more[1] or '', more[2] or '', call('XRANGE', EVENTS .. id, after, '+', 'COUNT', ARGV[6])}
+""")
+
+# ARGV: id, epoch, position, ended of each inspector that is followed. Returns those whose log looks different now.
+CHECK = script("""
+local changed = {}
+for i = 1, #ARGV, 4 do
+  local found = call('HMGET', LOG .. ARGV[i], 'epoch', 'n', 'ended')
+  if found[1] ~= ARGV[i + 1] or found[2] ~= ARGV[i + 2] or (found[3] or '') ~= ARGV[i + 3] then
+    changed[#changed + 1] = ARGV[i]
+  end
+end
+return changed
+""")
+
+# ARGV: ids. Returns state, detail and time in ms of the last answered poll of each, as its reader last said.
+STATUS = script("""
+local reply = {}
+for i = 1, #ARGV do reply[i] = call('HMGET', LOG .. ARGV[i], 'state', 'detail', 'polled_at') end
+return reply
+""")

@@ -1,0 +1,155 @@
+"""
+What all scripts on leases and logs have in common.
+
+Time is Redis's own, in milliseconds: replicas need not agree on theirs. A script that was run and whose reply was lost
+may be run again: each has a way to see that it is done. Redis Cluster is not supported: the keys of one script lie
+where they like.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qc_adapter.sessions.script import BARE
+from qc_adapter.store import keys
+from qc_adapter.store.script import Script
+
+#: Flags in the first line of a notice.
+ENTRIES: Final = "e"
+STATE_CHANGED: Final = "s"
+
+_PRELUDE: Final = (
+    f"""
+local SESSION, LOG, EVENTS, NOTICE = '{keys.SESSION}', '{keys.LOG}', '{keys.EVENTS}', '{keys.NOTICE}'
+local LEASES, HOLDERS, PARKED, FENCE = '{keys.LEASES}', '{keys.HOLDERS}', '{keys.PARKED}', '{keys.FENCE}'
+local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{keys.WAKE}', '{keys.STORE}'
+local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
+local DEPARTING, RELEARNING = '{keys.DEPARTING}', '{keys.RELEARNING}'
+"""
+    + BARE
+    + """
+-- Ends of leases that are no times: a poll of the holder may be held on, or it belongs to an older sign-in.
+local REVOKED, REPLACED = 1, 2
+local call = redis.call
+local function whole(number) return string.format('%.0f', number) end
+local function ms() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+local now = ms()
+
+-- A record as names and values in turn; nil when the key holds no hash.
+local function record(id)
+  local found = redis.pcall('HGETALL', SESSION .. id)
+  if found.err then return nil end
+  return found
+end
+
+local function field(found, name)
+  for i = 1, #found, 2 do if found[i] == name then return found[i + 1] end end
+end
+
+-- Names a record; the order of a hash's fields means nothing, and differs from server to server.
+local function digest(id)
+  local found, fields = record(id), {}
+  if not found then return 'no hash' end
+  for i = 1, #found, 2 do fields[#fields + 1] = found[i] .. '\\0' .. found[i + 1] end
+  table.sort(fields)
+  return redis.sha1hex(table.concat(fields, '\\0'))
+end
+
+local function polled(found)
+  local source = string.lower(string.gsub(field(found, 'event_source') or '', '%s', ''))
+  return source == '' or source == 'poll'
+end
+
+local function tell(id, flags, epoch, n, items)
+  local lines = {flags .. ' ' .. (epoch or '') .. ' ' .. (n or '')}
+  for i, item in ipairs(items or {}) do lines[i + 1] = item end
+  call('PUBLISH', NOTICE .. id, table.concat(lines, '\\n'))
+end
+
+-- The head of a log: its epoch, and the position of its newest entry. A new one for a log that is not there.
+local function head(id, fresh)
+  local found = call('HMGET', LOG .. id, 'epoch', 'n')
+  if found[1] then return found[1], tonumber(found[2]) end
+  local epoch = string.sub(redis.sha1hex(fresh .. id), 1, 12)  -- one caller begins many logs at once
+  call('DEL', EVENTS .. id)
+  call('HSET', LOG .. id, 'epoch', epoch, 'n', 0)
+  return epoch, 0
+end
+
+-- Adds items behind position n, and drops what is too old or too much.
+local function append(id, n, items, capacity, retention)
+  if #items == 0 then return end
+  local events = EVENTS .. id
+  for i, item in ipairs(items) do
+    call('XADD', events, 'MAXLEN', capacity, whole(n + i) .. '-0', 't', whole(now), 'e', item)
+  end
+  call('HSET', LOG .. id, 'n', whole(n + #items))
+  call('PEXPIRE', events, 2 * retention)
+end
+
+local function trim(id, retention)
+  local events, limit = EVENTS .. id, now - retention
+  local count, last = 1, nil
+  repeat
+    local oldest, passed = call('XRANGE', events, last and '(' .. last or '-', '+', 'COUNT', count), 0
+    for _, entry in ipairs(oldest) do
+      if tonumber(entry[2][2]) >= limit then break end
+      last, passed = entry[1], passed + 1
+    end
+    local more = passed > 0 and passed == count
+    count = 50
+  until not more
+  if last then call('XTRIM', events, 'MINID', whole(tonumber(string.match(last, '%d+')) + 1) .. '-0') end
+end
+
+local function holds(id, holder) return call('HGET', HOLDERS, id) == holder end
+
+-- Makes the lease free, and lets its holder know if it was not asked.
+local function free(id, score)
+  call('HDEL', HOLDERS, id)
+  call('ZADD', LEASES, score, id)
+  call('PUBLISH', WAKE, id)
+end
+
+local function dismiss(id)
+  local holder = call('HGET', HOLDERS, id)
+  if holder then
+    call('HDEL', HOLDERS, id)
+    call('PUBLISH', REPLICA .. string.match(holder, '^[^:]+'), id .. ' ' .. holder)
+  end
+  return holder
+end
+
+local function park(id)
+  call('HDEL', HOLDERS, id)
+  call('HSET', PARKED, id, digest(id))
+  call('ZADD', LEASES, 'inf', id)
+end
+
+-- Takes an inspector without a session off the books, and ends the streams that follow it.
+local function retire(id, retention)
+  dismiss(id)
+  call('ZREM', LEASES, id)
+  call('HDEL', PARKED, id)
+  if call('EXISTS', LOG .. id) == 1 then
+    call('HDEL', LOG .. id, 'leaving', 'state', 'detail', 'polled_at')
+    call('HSET', LOG .. id, 'ended', 'gone')
+    call('PEXPIRE', LOG .. id, 2 * retention)
+    tell(id, 's')
+  end
+end
+
+-- Puts an inspector with a session on the books.
+local function enlist(id, score)
+  call('HDEL', PARKED, id)
+  if call('HDEL', LOG .. id, 'ended', 'leaving', 'state', 'detail') > 0 then tell(id, 's') end
+  call('PERSIST', LOG .. id)
+  free(id, score)
+end
+"""
+)
+
+
+def script(text: str) -> Script:
+    """Return the script with all of the above before it."""
+    return Script.of(_PRELUDE + text)

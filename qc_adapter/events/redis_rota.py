@@ -1,0 +1,137 @@
+"""The book of all leases in Redis: who polls for whom among the replicas."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from qc_adapter.events import lease_scripts, log_scripts
+from qc_adapter.events.feed import fresh_epoch
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
+from qc_adapter.events.redis_lease import RedisLease
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.sessions.record import agent_id_of
+from qc_adapter.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from qc_adapter.events.leases import Lease
+    from qc_adapter.events.redis_lease import Book
+
+T = TypeVar("T")
+
+#: So many leases change hands at once: a script must not keep Redis from the others for long.
+_MOST_CLAIMS: Final = 100
+_BATCH: Final = 500
+#: A scanner that is gone is replaced within this time.
+_SCANNER_MS: Final = 1200
+_LEAVING_MS: Final = 30_000
+#: How the script `BEAT` says that a poll of the holder before may be held on.
+_REVOKED: Final = 2
+
+
+class RedisRota:
+    """The book of all leases."""
+
+    shared = True
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._link = book.link
+        self._terms = book.terms
+        self._number = 1
+        self._store = ""
+        self._looked_at = 0
+
+    async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
+        """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
+        terms = self._terms
+        until = time.monotonic() + terms.lease_seconds
+        store, share, _, *claims = await self._link.script(
+            "beat", lease_scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
+            _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
+            int(terms.respite_seconds * 1000), self._book.generation.name,
+        )  # fmt: skip
+        self._number += 1
+        self._store = store.decode()
+        self._book.generation.learn(self._store)
+        mine = {lease.holder: lease for lease in held if isinstance(lease, RedisLease)}
+        won = []
+        for claim in claims:
+            lease = RedisLease(self._book, self._store, claim, until)
+            if (known := mine.get(lease.holder)) is not None:
+                known.extended(until)
+            else:
+                ago = int(claim[7]) / 1000
+                cut_off = claim[2] == _REVOKED
+                won.append(Claim(lease, claim[2] > 0, cut_off, ago if ago >= 0 else None))
+        lost: set[str] = set()
+        with contextlib.suppress(StoreUnavailable):  # what was won must not be forgotten over it
+            lost = await self._renew(list(mine.values()))
+        return Beat(won, int(share), frozenset(lost))
+
+    async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
+        """Renew what has used up half of its time: that poll is held for long. Returns whose lease is gone."""
+        lost: set[str] = set()
+        for lease in held:
+            try:
+                await lease.restore_known(self._store)
+            except LeaseLost:
+                lost.add(lease.agent_id)
+        for batch in _batches([one for one in held if one.remaining_seconds < self._terms.lease_seconds / 2]):
+            until = time.monotonic() + self._terms.lease_seconds
+            pairs = [part for lease in batch for part in (lease.agent_id, lease.holder)]
+            fenced = await self._link.script("extend", lease_scripts.EXTEND, self._terms.lease_ms, *pairs)
+            lost |= {agent_id.decode() for agent_id in fenced}
+            for lease in batch:
+                if lease.agent_id not in lost:
+                    lease.extended(until)
+        return lost
+
+    async def scan(self) -> None:
+        """Compare the records with the book; one replica does it for all."""
+        if not await self._link.script("scan", lease_scripts.SCANNER, self._terms.replica, _SCANNER_MS):
+            return
+        found = {agent_id for key in await self._link.keys("scan", keys.SESSION) if (agent_id := agent_id_of(key))}
+        listed = {one.decode() for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
+        for batch in _batches(sorted(found - listed)):
+            await self._link.script("enlist", lease_scripts.FOUND, *batch)
+        for batch in _batches(sorted(listed - found)):
+            await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
+        seen, back = await self._link.script("scan", lease_scripts.RECHECK, self._looked_at, _BATCH)
+        self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
+
+    async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
+        """Make the lease free, or take it away from its holder."""
+        await self._link.script("enlist", lease_scripts.ENLIST, agent_id, taken.value)
+
+    async def leaving(self, agent_id: str) -> None:
+        """Note that a sign-out is under way."""
+        await self._link.script("enlist", lease_scripts.LEAVING, agent_id, _LEAVING_MS)
+
+    async def retire(self, agent_id: str) -> None:
+        """Take an inspector without a session off the book."""
+        await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, agent_id)
+
+    async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
+        """Read what the readers said with their last steps."""
+        found: dict[str, PollStatus] = {}
+        for batch in _batches(agent_ids):
+            for agent_id, told in zip(
+                batch, await self._link.script("status", log_scripts.STATUS, *batch), strict=True
+            ):
+                if (status := _status(*told)) is not None:
+                    found[agent_id] = status
+        return found
+
+
+def _status(state: bytes | None, detail: bytes | None, polled_at: bytes | None) -> PollStatus | None:
+    if not state:
+        return None
+    return PollStatus(PollState(state.decode()), float(polled_at or 0) / 1000, (detail or b"").decode())
+
+
+def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

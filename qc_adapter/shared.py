@@ -1,0 +1,63 @@
+"""What the replicas of a store have in common: leases, logs, sessions and commands, in Redis or in memory."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qc_adapter.commands.ledger import Ledger, MemoryLedger, RedisLedger
+from qc_adapter.events.memory_leases import MemoryRota
+from qc_adapter.events.mirror import Mirror
+from qc_adapter.events.redis_lease import Book, LeaseTerms
+from qc_adapter.events.redis_rota import RedisRota
+from qc_adapter.events.session_cache import SessionCache
+from qc_adapter.store.generation import Generation
+
+if TYPE_CHECKING:
+    from qc_adapter.commands.sending import Sessions
+    from qc_adapter.events.hub import Follows, Hub
+    from qc_adapter.events.leases import Rota
+    from qc_adapter.events.mirror import Counts
+    from qc_adapter.events.readers import Readers
+    from qc_adapter.sessions.store import SessionStore
+    from qc_adapter.store.link import RedisLink
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The parts of a replica that know of other replicas; with a store in memory there is none."""
+
+    rota: Rota
+    follows: Follows
+    sessions: Sessions
+    ledger: Ledger
+    mirror: Mirror | None = None
+    generation: Generation = field(default_factory=Generation)
+
+    def start(self, readers: Readers) -> None:
+        """Begin to hear of other replicas; the readers are told which leases are free or taken away."""
+        if self.mirror is not None:
+            self.mirror.tell(revoked=readers.revoked, woken=readers.wake)
+            self.mirror.start()
+
+    async def stop(self) -> None:
+        """Stop, and wait for what is under way."""
+        if self.mirror is not None:
+            await self.mirror.stop()
+
+
+def in_memory(store: SessionStore, hub: Hub) -> Shared:
+    """Return the parts of the only replica there is."""
+    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger())
+
+
+def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, lease_seconds: float) -> Shared:
+    """Return the parts of one replica among others; its name is new with each process."""
+    replica = secrets.token_hex(6)
+    cache = SessionCache(store, lambda agent_id: mirror.listening and hub.find(agent_id) is not None)
+    mirror = Mirror(link, hub, counts, replica=replica, session_changed=cache.forget)
+    terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
+    generation = Generation()
+    rota = RedisRota(Book(link, terms, mirror, generation))
+    return Shared(rota, mirror, cache, RedisLedger(link, replica, generation), mirror, generation)
