@@ -154,7 +154,8 @@ class Adapter:
         self.readers.start()
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
-        self._log.info("started", listen=f"{settings.listen.host}:{self.port}", ops_port=self.ops_port)
+        listen = f"{settings.listen.host}:{self.port}"
+        self._log.info("started", listen=listen, ops_port=self.ops_port, replica=self.shared.replica or "only")
 
     async def drain(self) -> None:
         """Take the replica out of service so that callers lose nothing but the connection."""

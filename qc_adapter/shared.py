@@ -32,6 +32,8 @@ class Shared:
     follows: Follows
     sessions: Sessions
     ledger: Ledger
+    #: The name of this replica among the others, empty for the only one.
+    replica: str = ""
     mirror: Mirror | None = None
     generation: Generation = field(default_factory=Generation)
 
@@ -60,4 +62,4 @@ def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, 
     terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
     generation = Generation()
     rota = RedisRota(Book(link, terms, mirror, generation))
-    return Shared(rota, mirror, cache, RedisLedger(link, replica, generation), mirror, generation)
+    return Shared(rota, mirror, cache, RedisLedger(link, replica, generation), replica, mirror, generation)

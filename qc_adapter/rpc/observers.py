@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Codes that mean a defect or a fault of ours or of what is behind us, not of the caller.
 _FAULTS = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.UNAVAILABLE})
+#: The reason of a replica that goes away and ends its streams on purpose.
+_LEAVING = "DRAINING"
 
 
 class Correlation:
@@ -67,7 +69,8 @@ class CallLog:
             "work_no": call.work_no,
             "request_id": call.request_id,
         }
-        write = self._log.warning if call.code in _FAULTS else self._log.info
+        fault = call.code in _FAULTS and call.reason != _LEAVING
+        write = self._log.warning if fault else self._log.info
         write(
             "call_finished",
             method=call.method,

@@ -8,7 +8,7 @@ Every key and channel in Redis, in one place.
 | `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
-| `qc:leases` | sorted set | who is to be polled, by the lease's end in ms; 0 is free, 1 revoked, +inf parked |
+| `qc:leases` | sorted set | who is polled for, by the lease's end in ms; 0 free, 1 revoked, 2 replaced, +inf parked |
 | `qc:holders` | hash | who holds a lease, as `<replica>:<token>` |
 | `qc:replicas` | sorted set | live replicas, by the time in ms when they count as gone |
 | `qc:parked` | hash | why a lease is not to be polled: a digest of the session as it was then |
