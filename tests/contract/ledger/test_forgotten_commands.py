@@ -216,3 +216,50 @@ async def test_an_entry_anew_lasts_ten_minutes(shelf, offices, take):
     await offices[0].sent()
     await relearned(shelf, offices, take, State.SENT)
     assert 590_000 < shelf.client.pttl(KEY) <= 600_000
+
+
+async def test_who_joined_does_not_stand_in_the_senders_way(shelf, offices, take):
+    """The replica that only joined enters the command first: the sender's receipt is written down all the same."""
+    one, two = offices
+    run = await one.sent()
+    joined = await two.run()
+    assert (await two.take(joined)).state is State.SENT
+    joined.sent = joined.foreign = True  # as `Joining` says at once
+    two.journal.keep(joined)
+    shelf.client.flushall()
+    await two.replica.beat()  # it enters nothing: the sender knows better
+    await one.replica.beat()
+    await take.until(lambda: shelf.client.exists(KEY))
+    await asyncio.gather(*one.runner._joining._last_words)
+    await one.ledger.settle(run, State.REFUSED, "100-015", "no right")
+    found = await two.ledger.look(joined)
+    assert (found.state, found.retcode) == (State.REFUSED, "100-015")
+
+
+async def test_the_calls_before_are_those_of_when_it_was_sent(shelf, offices, take):
+    """A command that was confirmed before the loss does not become one whose call was there already."""
+    one, _ = offices
+    lease = await one.replica.win()
+    run = await one.sent()
+    run.accept(RECEIPT)
+    talking = take.event("AgentEvent_Talking", content={"callid": "7-1"})
+    await lease.keep(take.step(talking))
+    await one.replica.mirror.follow("101", fresh=True)
+    found = await relearned(shelf, offices, take, State.ACCEPTED)
+    assert found.talking == frozenset()
+
+
+async def test_many_commands_are_entered_anew(shelf, offices, take):
+    """All that were sent in ten minutes, at a few a second."""
+    one, _ = offices
+    feed = await one.replica.mirror.follow("101")
+    for number in range(2_000):
+        command = Command("101", "292", requests.intercept("101", "292"), f"many-{number}", confirm_within_seconds=0.0)
+        run = CommandRun(command, feed, lambda _run, _label: None)
+        run.mark_sent()
+        run.fail(GatewayRefused("intercept", "100-015", "no right"), "refused")
+        one.journal.keep(run)
+    shelf.client.flushall()
+    await one.replica.beat()
+    await asyncio.gather(*one.runner._joining._last_words)
+    assert len(shelf.client.keys("qc:command:*")) == 2_000
