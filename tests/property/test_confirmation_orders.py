@@ -76,3 +76,14 @@ def test_only_operations_that_end_a_call_bring_a_release():
     """The stop operations prove themselves by the end of the inspector's part in the call; the others do not."""
     ending = {operation.method for operation in WITH_EFFECTS if brings_release(operation.effects)}
     assert ending == {"stopSuperviseOrInsert", "requestStopWhisperAgent"}
+
+
+@given(an_operation, some_events)
+def test_an_event_that_may_be_older_than_the_command_proves_nothing(operation, told):
+    """It waited in the gateway's queue since before the command was sent."""
+    confirmation = Confirmation(operation.effects, frozenset(), 1000.0)
+    for sequence, (event_type, call_id) in enumerate(told, start=1):
+        event = AgentEvent(event_type, "101", None, None, 1010.0, call_id, queued_since=999.0)
+        confirmation.observe(event, sequence)
+    assert not confirmation.confirmed
+    assert confirmation.missing == tuple(operation.effects.expected)

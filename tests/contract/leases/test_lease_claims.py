@@ -335,3 +335,26 @@ async def test_an_inspector_without_a_session_is_taken_off_the_books(shelf, repl
     shelf.sign_out()
     assert await one.beat() == {}
     assert shelf.score() is None
+
+
+async def test_a_claim_says_how_long_nobody_polled(shelf, replica, take):
+    """Whoever takes over knows how old the events in the gateway's queue may be, and how near a sign-out is."""
+    shelf.sign_in()
+    one, two = replica("one"), replica("two")
+    await one.rota.enlist("101")
+    first = (await one.beat())["101"]
+    assert first.polled_ago_seconds is None
+    await first.lease.keep(take.step())
+    shelf.client.hincrby("qc:log:101", "polled_at", -40_000)
+    shelf.expire("101")
+    claim = (await two.beat())["101"]
+    assert 40.0 <= claim.polled_ago_seconds < 70.0
+
+
+async def test_logs_that_are_begun_together_have_names_of_their_own(shelf, replica):
+    """A cursor of one inspector is no place in the log of another."""
+    for agent_id in ("101", "102", "103"):
+        shelf.sign_in(agent_id)
+        await replica(f"for-{agent_id}").rota.enlist(agent_id)
+    await replica("one").beat()
+    assert len({shelf.client.hget(f"qc:log:{one}", "epoch") for one in ("101", "102", "103")}) == 3

@@ -284,3 +284,34 @@ async def test_the_beat_alone_gives_a_redis_that_lost_everything_the_sessions_ba
         assert (await two.store.get(agent_id)).guid.reveal() == f"guid-of-{agent_id}"
         assert shelf.told(agent_id) == []
     assert one.counts.gaps + two.counts.gaps == []
+
+
+async def test_many_free_leases_are_claimed_one_batch_after_the_other(shelf, readers, gateway, monkeypatch):
+    """Nobody waits for the next look while more inspectors wait than are handed out at once."""
+    for number in range(250):
+        shelf.sign_in(str(1000 + number))
+    await readers("one")
+    await gateway.arrived()  # the first look has been
+    monkeypatch.setattr("qc_adapter.events.readers._BEAT_SECONDS", 3600.0)
+    for _ in range(249):
+        await gateway.arrived()
+
+
+async def test_a_poll_that_is_cut_off_meanwhile_is_not_forgotten(shelf, readers):
+    """While one lease is given up, another one is added: both are given up, each once."""
+    one = await readers("one")
+    given_up = []
+
+    class Cut:
+        def __init__(self, name, meanwhile=None):
+            self.name, self.meanwhile = name, meanwhile
+
+        async def abandon(self):
+            given_up.append(self.name)
+            if self.meanwhile is not None:
+                one.readers._cut_off.append(self.meanwhile)
+
+    one.readers._cut_off.append(Cut("first", Cut("second")))
+    await one.readers._abandon()
+    assert given_up == ["first", "second"]
+    assert one.readers._cut_off == []
