@@ -12,12 +12,11 @@ from grpc import StatusCode
 
 from qc_adapter.client.failure import OUTCOME_UNKNOWN, CallFailed
 from qc_adapter.client.novelty import Novelty
-from qc_adapter.client.stream import OpenStream
+from qc_adapter.client.stream import OpenStream, Streams
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from qc_adapter.client.timing import Timing
     from qc_adapter.v1 import events_pb2
@@ -77,7 +76,7 @@ def fitting_timeout_seconds(options: pb.CommandOptions) -> float | None:
     return float(within + _MARGIN_SECONDS)
 
 
-class CommandUpdates:
+class CommandUpdates(Streams[pb.CommandUpdate]):
     """
     The updates of one command, as an async iterator, for one reader at a time.
 
@@ -103,11 +102,10 @@ class CommandUpdates:
         self._timing = timing
         self._jitter = jitter
         self._told = Novelty()
-        self._stream: OpenStream[pb.CommandUpdate] | None = None
+        super().__init__()
         self._began_at: float | None = None
         self._failures = 0
         self._may_have_run = False
-        self._ended = False
 
     @property
     def cursor(self) -> str:
@@ -138,19 +136,6 @@ class CommandUpdates:
                 return update
         await self.aclose()
         raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Stop following the command; what was sent is not undone."""
-        self._ended = True
-        await self._close_stream()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def _read(self) -> pb.CommandUpdate | None:
         if self._began_at is None:
@@ -207,11 +192,6 @@ class CommandUpdates:
         known_seconds = began_at + self._timing.joinable_seconds - time.monotonic()
         left_seconds = self._left_seconds()
         return known_seconds if left_seconds is None else min(known_seconds, left_seconds)
-
-    async def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
 
     def _last_word(self, failure: CallFailed) -> CallFailed:
         """Return the failure with what is known of the command after all its streams."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
 from grpc import StatusCode
@@ -13,6 +13,7 @@ from qc_adapter.client.failure import CLIENT_CLOSED, STREAM_SILENT, CallFailed, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 M = TypeVar("M")
 
@@ -66,6 +67,32 @@ class OpenStream(Generic[M]):
         self._call.cancel()
         if not self._messages.ag_running:
             await self._messages.aclose()
+
+
+class Streams(Generic[M]):
+    """What goes on over several streams, one at a time: it ends once, and leaves none open."""
+
+    def __init__(self) -> None:
+        self._stream: OpenStream[M] | None = None
+        self._ended = False
+
+    async def aclose(self) -> None:
+        """Stop following; what was sent is not undone."""
+        self._ended = True
+        await self._close_stream()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
 
 
 def _closed() -> CallFailed:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Final, Self
 from grpc import StatusCode
 
 from qc_adapter.client.failure import STREAM_ENDED, CallFailed
-from qc_adapter.client.stream import OpenStream
+from qc_adapter.client.stream import OpenStream, Streams
 from qc_adapter.v1 import events_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Any
 
     from qc_adapter.client.timing import Timing
@@ -58,7 +57,7 @@ class Plan:
     on_broken: Callable[[Broken], None] | None = None
 
 
-class Watch:
+class Watch(Streams[pb.WatchResponse]):
     """
     The events and gaps of one inspector, as an async iterator, for one reader at a time.
 
@@ -86,12 +85,11 @@ class Watch:
         self._plan = plan
         self._timing = timing
         self._jitter = jitter
-        self._stream: OpenStream[pb.WatchResponse] | None = None
+        super().__init__()
         self._answered = False
         self._stood = False
         self._failures = 0
         self._trouble_since: float | None = None
-        self._ended = False
 
     def __aiter__(self) -> Self:
         return self
@@ -111,19 +109,6 @@ class Watch:
             if self._shows(message):
                 return message
         raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """End the watch."""
-        self._ended = True
-        await self._close_stream()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def _read(self) -> pb.WatchResponse:
         if self._stream is None:
@@ -186,8 +171,3 @@ class Watch:
     def _patience_left_seconds(self) -> float:
         since = time.monotonic() if self._trouble_since is None else self._trouble_since
         return since + self._plan.patience_seconds - time.monotonic()
-
-    async def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
