@@ -24,51 +24,58 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qc_adapter.v1 import sessions_pb2 as qc__adapter_dot_v1_dot_sessions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqc_adapter/v1/events.proto\x12\rqc_adapter.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x0cWatchRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12,\n\non_expired\x18\x03 \x01(\x0e\x32\x18.qc_adapter.v1.OnExpired\"\xd6\x01\n\rWatchResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12/\n\nsubscribed\x18\x02 \x01(\x0b\x32\x19.qc_adapter.v1.SubscribedH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.qc_adapter.v1.AgentEventH\x00\x12+\n\x08\x62ookmark\x18\x04 \x01(\x0b\x32\x17.qc_adapter.v1.BookmarkH\x00\x12!\n\x03gap\x18\x05 \x01(\x0b\x32\x12.qc_adapter.v1.GapH\x00\x42\x08\n\x06update\"\x0c\n\nSubscribed\"\n\n\x08\x42ookmark\"/\n\x03Gap\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\"\xf3\x04\n\nAgentEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x0f\n\x07work_no\x18\x03 \x01(\t\x12\x30\n\x0cgateway_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07talking\x18\n \x01(\x0b\x32\x13.qc_adapter.v1.CallH\x00\x12*\n\x06record\x18\x0b \x01(\x0b\x32\x18.qc_adapter.v1.RecordingH\x00\x12\x32\n\x0c\x63\x61ll_release\x18\x0c \x01(\x0b\x32\x1a.qc_adapter.v1.CallReleaseH\x00\x12%\n\x05phone\x18\r \x01(\x0b\x32\x14.qc_adapter.v1.PhoneH\x00\x12\x31\n\x02qc\x18\x0e \x01(\x0b\x32#.qc_adapter.v1.QualityControlNoticeH\x00\x12+\n\x05state\x18\x0f \x01(\x0b\x32\x1a.qc_adapter.v1.StateChangeH\x00\x12/\n\x07session\x18\x10 \x01(\x0b\x32\x1c.qc_adapter.v1.SessionChangeH\x00\x12\x32\n\tmonitored\x18\x11 \x01(\x0b\x32\x1d.qc_adapter.v1.MonitoredAgentH\x00\x12#\n\x04\x63\x61ll\x18\x12 \x01(\x0b\x32\x13.qc_adapter.v1.CallH\x00\x12\'\n\x07\x63ontent\x18\x1e \x01(\x0b\x32\x16.google.protobuf.ValueB\t\n\x07\x64\x65tails\"\x96\x01\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x03 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x15\n\rmedia_ability\x18\x06 \x01(\t\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x13\n\x0bother_party\x18\x08 \x01(\t\"\xf4\x02\n\tRecording\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.qc_adapter.v1.Recording.Phase\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x13\n\x0blocation_id\x18\x06 \x01(\t\x12\x17\n\x0f\x66ile_media_type\x18\x07 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x08 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\t \x01(\t\x12.\n\nbegin_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x0b\n\x07STARTED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\"C\n\x0b\x43\x61llRelease\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x13\n\x0b\x62y_customer\x18\x03 \x01(\x08\"\xa8\x01\n\x05Phone\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x1a.qc_adapter.v1.Phone.State\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x13\n\x0breleased_by\x18\x03 \x01(\t\"Q\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41LERTING\x10\x01\x12\x0c\n\x08OFF_HOOK\x10\x02\x12\x0b\n\x07ON_HOOK\x10\x03\x12\x08\n\x04\x42USY\x10\x04\"K\n\x14QualityControlNotice\x12\r\n\x05\x65nded\x18\x01 \x01(\x08\x12\x13\n\x0bqc_agent_id\x18\x02 \x01(\t\x12\x0f\n\x07qc_type\x18\x03 \x01(\t\"\xb4\x01\n\x0bStateChange\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .qc_adapter.v1.StateChange.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x66orced\x18\x03 \x01(\x08\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x08\n\x04IDLE\x10\x01\x12\x0c\n\x08OCCUPIED\x10\x02\x12\x08\n\x04\x42USY\x10\x03\x12\x08\n\x04WORK\x10\x04\x12\x08\n\x04REST\x10\x05\"N\n\rSessionChange\x12\r\n\x05\x65nded\x18\x01 \x01(\x08\x12.\n\nlogin_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0eMonitoredAgent\x12\x0f\n\x07work_no\x18\x01 \x01(\t\x12\x0f\n\x07subtype\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t*4\n\tOnExpired\x12\x13\n\x0fON_EXPIRED_FAIL\x10\x00\x12\x12\n\x0eON_EXPIRED_GAP\x10\x01\x32W\n\x0fInspectorEvents\x12\x44\n\x05Watch\x12\x1b.qc_adapter.v1.WatchRequest\x1a\x1c.qc_adapter.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aqc_adapter/v1/events.proto\x12\rqc_adapter.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cqc_adapter/v1/sessions.proto\"^\n\x0cWatchRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12,\n\non_expired\x18\x03 \x01(\x0e\x32\x18.qc_adapter.v1.OnExpired\"\xd6\x01\n\rWatchResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12/\n\nsubscribed\x18\x02 \x01(\x0b\x32\x19.qc_adapter.v1.SubscribedH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.qc_adapter.v1.AgentEventH\x00\x12+\n\x08\x62ookmark\x18\x04 \x01(\x0b\x32\x17.qc_adapter.v1.BookmarkH\x00\x12!\n\x03gap\x18\x05 \x01(\x0b\x32\x12.qc_adapter.v1.GapH\x00\x42\x08\n\x06update\"\x0c\n\nSubscribed\"N\n\x08\x42ookmark\x12\x32\n\rsession_state\x18\x01 \x01(\x0e\x32\x1b.qc_adapter.v1.SessionState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"/\n\x03Gap\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\"\xf3\x04\n\nAgentEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x0f\n\x07work_no\x18\x03 \x01(\t\x12\x30\n\x0cgateway_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07talking\x18\n \x01(\x0b\x32\x13.qc_adapter.v1.CallH\x00\x12*\n\x06record\x18\x0b \x01(\x0b\x32\x18.qc_adapter.v1.RecordingH\x00\x12\x32\n\x0c\x63\x61ll_release\x18\x0c \x01(\x0b\x32\x1a.qc_adapter.v1.CallReleaseH\x00\x12%\n\x05phone\x18\r \x01(\x0b\x32\x14.qc_adapter.v1.PhoneH\x00\x12\x31\n\x02qc\x18\x0e \x01(\x0b\x32#.qc_adapter.v1.QualityControlNoticeH\x00\x12+\n\x05state\x18\x0f \x01(\x0b\x32\x1a.qc_adapter.v1.StateChangeH\x00\x12/\n\x07session\x18\x10 \x01(\x0b\x32\x1c.qc_adapter.v1.SessionChangeH\x00\x12\x32\n\tmonitored\x18\x11 \x01(\x0b\x32\x1d.qc_adapter.v1.MonitoredAgentH\x00\x12#\n\x04\x63\x61ll\x18\x12 \x01(\x0b\x32\x13.qc_adapter.v1.CallH\x00\x12\'\n\x07\x63ontent\x18\x1e \x01(\x0b\x32\x16.google.protobuf.ValueB\t\n\x07\x64\x65tails\"\x96\x01\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x03 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x15\n\rmedia_ability\x18\x06 \x01(\t\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x13\n\x0bother_party\x18\x08 \x01(\t\"\xf4\x02\n\tRecording\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.qc_adapter.v1.Recording.Phase\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x13\n\x0blocation_id\x18\x06 \x01(\t\x12\x17\n\x0f\x66ile_media_type\x18\x07 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x08 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\t \x01(\t\x12.\n\nbegin_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x0b\n\x07STARTED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\"C\n\x0b\x43\x61llRelease\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x13\n\x0b\x62y_customer\x18\x03 \x01(\x08\"\xa8\x01\n\x05Phone\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x1a.qc_adapter.v1.Phone.State\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x13\n\x0breleased_by\x18\x03 \x01(\t\"Q\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41LERTING\x10\x01\x12\x0c\n\x08OFF_HOOK\x10\x02\x12\x0b\n\x07ON_HOOK\x10\x03\x12\x08\n\x04\x42USY\x10\x04\"K\n\x14QualityControlNotice\x12\r\n\x05\x65nded\x18\x01 \x01(\x08\x12\x13\n\x0bqc_agent_id\x18\x02 \x01(\t\x12\x0f\n\x07qc_type\x18\x03 \x01(\t\"\xb4\x01\n\x0bStateChange\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .qc_adapter.v1.StateChange.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x66orced\x18\x03 \x01(\x08\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x08\n\x04IDLE\x10\x01\x12\x0c\n\x08OCCUPIED\x10\x02\x12\x08\n\x04\x42USY\x10\x03\x12\x08\n\x04WORK\x10\x04\x12\x08\n\x04REST\x10\x05\"N\n\rSessionChange\x12\r\n\x05\x65nded\x18\x01 \x01(\x08\x12.\n\nlogin_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x02\n\x0eMonitoredAgent\x12\x0f\n\x07work_no\x18\x01 \x01(\t\x12\x0f\n\x07subtype\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x30\n\x04kind\x18\x04 \x01(\x0e\x32\".qc_adapter.v1.MonitoredAgent.Kind\"\x95\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tSIGNED_IN\x10\x01\x12\x0e\n\nSIGNED_OUT\x10\x02\x12\x08\n\x04IDLE\x10\x03\x12\x08\n\x04\x42USY\x10\x04\x12\x08\n\x04WORK\x10\x05\x12\x08\n\x04REST\x10\x06\x12\x0b\n\x07TALKING\x10\x07\x12\r\n\tINSPECTED\x10\x08\x12\x14\n\x10INSPECTION_ENDED\x10\t\"-\n\x0b\x46\x65\x65\x64Request\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"G\n\x0c\x46\x65\x65\x64Response\x12\x0e\n\x06logged\x18\x01 \x01(\r\x12\x17\n\x0frepeated_before\x18\x02 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t*4\n\tOnExpired\x12\x13\n\x0fON_EXPIRED_FAIL\x10\x00\x12\x12\n\x0eON_EXPIRED_GAP\x10\x01\x32\x98\x01\n\x0fInspectorEvents\x12\x44\n\x05Watch\x12\x1b.qc_adapter.v1.WatchRequest\x1a\x1c.qc_adapter.v1.WatchResponse0\x01\x12?\n\x04\x46\x65\x65\x64\x12\x1a.qc_adapter.v1.FeedRequest\x1a\x1b.qc_adapter.v1.FeedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qc_adapter.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ONEXPIRED']._serialized_start=2300
-  _globals['_ONEXPIRED']._serialized_end=2352
-  _globals['_WATCHREQUEST']._serialized_start=108
-  _globals['_WATCHREQUEST']._serialized_end=202
-  _globals['_WATCHRESPONSE']._serialized_start=205
-  _globals['_WATCHRESPONSE']._serialized_end=419
-  _globals['_SUBSCRIBED']._serialized_start=421
-  _globals['_SUBSCRIBED']._serialized_end=433
-  _globals['_BOOKMARK']._serialized_start=435
-  _globals['_BOOKMARK']._serialized_end=445
-  _globals['_GAP']._serialized_start=447
-  _globals['_GAP']._serialized_end=494
-  _globals['_AGENTEVENT']._serialized_start=497
-  _globals['_AGENTEVENT']._serialized_end=1124
-  _globals['_CALL']._serialized_start=1127
-  _globals['_CALL']._serialized_end=1277
-  _globals['_RECORDING']._serialized_start=1280
-  _globals['_RECORDING']._serialized_end=1652
-  _globals['_RECORDING_PHASE']._serialized_start=1584
-  _globals['_RECORDING_PHASE']._serialized_end=1652
-  _globals['_CALLRELEASE']._serialized_start=1654
-  _globals['_CALLRELEASE']._serialized_end=1721
-  _globals['_PHONE']._serialized_start=1724
-  _globals['_PHONE']._serialized_end=1892
-  _globals['_PHONE_STATE']._serialized_start=1811
-  _globals['_PHONE_STATE']._serialized_end=1892
-  _globals['_QUALITYCONTROLNOTICE']._serialized_start=1894
-  _globals['_QUALITYCONTROLNOTICE']._serialized_end=1969
-  _globals['_STATECHANGE']._serialized_start=1972
-  _globals['_STATECHANGE']._serialized_end=2152
-  _globals['_STATECHANGE_STATE']._serialized_start=2068
-  _globals['_STATECHANGE_STATE']._serialized_end=2152
-  _globals['_SESSIONCHANGE']._serialized_start=2154
-  _globals['_SESSIONCHANGE']._serialized_end=2232
-  _globals['_MONITOREDAGENT']._serialized_start=2234
-  _globals['_MONITOREDAGENT']._serialized_end=2298
-  _globals['_INSPECTOREVENTS']._serialized_start=2354
-  _globals['_INSPECTOREVENTS']._serialized_end=2441
+  _globals['_ONEXPIRED']._serialized_start=2721
+  _globals['_ONEXPIRED']._serialized_end=2773
+  _globals['_WATCHREQUEST']._serialized_start=138
+  _globals['_WATCHREQUEST']._serialized_end=232
+  _globals['_WATCHRESPONSE']._serialized_start=235
+  _globals['_WATCHRESPONSE']._serialized_end=449
+  _globals['_SUBSCRIBED']._serialized_start=451
+  _globals['_SUBSCRIBED']._serialized_end=463
+  _globals['_BOOKMARK']._serialized_start=465
+  _globals['_BOOKMARK']._serialized_end=543
+  _globals['_GAP']._serialized_start=545
+  _globals['_GAP']._serialized_end=592
+  _globals['_AGENTEVENT']._serialized_start=595
+  _globals['_AGENTEVENT']._serialized_end=1222
+  _globals['_CALL']._serialized_start=1225
+  _globals['_CALL']._serialized_end=1375
+  _globals['_RECORDING']._serialized_start=1378
+  _globals['_RECORDING']._serialized_end=1750
+  _globals['_RECORDING_PHASE']._serialized_start=1682
+  _globals['_RECORDING_PHASE']._serialized_end=1750
+  _globals['_CALLRELEASE']._serialized_start=1752
+  _globals['_CALLRELEASE']._serialized_end=1819
+  _globals['_PHONE']._serialized_start=1822
+  _globals['_PHONE']._serialized_end=1990
+  _globals['_PHONE_STATE']._serialized_start=1909
+  _globals['_PHONE_STATE']._serialized_end=1990
+  _globals['_QUALITYCONTROLNOTICE']._serialized_start=1992
+  _globals['_QUALITYCONTROLNOTICE']._serialized_end=2067
+  _globals['_STATECHANGE']._serialized_start=2070
+  _globals['_STATECHANGE']._serialized_end=2250
+  _globals['_STATECHANGE_STATE']._serialized_start=2166
+  _globals['_STATECHANGE_STATE']._serialized_end=2250
+  _globals['_SESSIONCHANGE']._serialized_start=2252
+  _globals['_SESSIONCHANGE']._serialized_end=2330
+  _globals['_MONITOREDAGENT']._serialized_start=2333
+  _globals['_MONITOREDAGENT']._serialized_end=2599
+  _globals['_MONITOREDAGENT_KIND']._serialized_start=2450
+  _globals['_MONITOREDAGENT_KIND']._serialized_end=2599
+  _globals['_FEEDREQUEST']._serialized_start=2601
+  _globals['_FEEDREQUEST']._serialized_end=2646
+  _globals['_FEEDRESPONSE']._serialized_start=2648
+  _globals['_FEEDRESPONSE']._serialized_end=2719
+  _globals['_INSPECTOREVENTS']._serialized_start=2776
+  _globals['_INSPECTOREVENTS']._serialized_end=2928
 # @@protoc_insertion_point(module_scope)

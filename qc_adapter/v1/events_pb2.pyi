@@ -8,6 +8,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from qc_adapter.v1 import sessions_pb2 as _sessions_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -49,7 +50,7 @@ class WatchRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     ON_EXPIRED_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     cursor: _builtins.str
     """Empty: start now. "oldest": start with the oldest event kept. Any other: right after that cursor."""
     on_expired: Global___OnExpired.ValueType
@@ -136,16 +137,25 @@ Global___Subscribed: _TypeAlias = Subscribed  # noqa: Y015
 
 @_typing.final
 class Bookmark(_message.Message):
-    """A sign of life with a position to resume from."""
+    """A sign of life with a position to resume from. It also comes at once when the state of the session changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SESSION_STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    session_state: _sessions_pb2.SessionState.ValueType
+    """What the adapter knows of the session."""
+    detail: _builtins.str
+    """Why the session is degraded or recovering."""
     def __init__(
         self,
+        *,
+        session_state: _sessions_pb2.SessionState.ValueType = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "session_state", b"session_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,7 +217,7 @@ class AgentEvent(_message.Message):
     event_type: _builtins.str
     """The gateway's own name: "AgentEvent_Talking", ... Names that this version does not know are passed on."""
     work_no: _builtins.str
-    """The agent that the event is about; the inspector, for nearly all."""
+    """The agent that the event is about: the inspector, and for QC_AgentState_Notify the monitored agent."""
     @_builtins.property
     def gateway_time(self) -> _timestamp_pb2.Timestamp:
         """When the gateway made the event (`eventGenTime`); unset with gateways older than the 2026 edition."""
@@ -644,30 +654,141 @@ Global___SessionChange: _TypeAlias = SessionChange  # noqa: Y015
 
 @_typing.final
 class MonitoredAgent(_message.Message):
-    """News of a monitored agent (cec_07_1393)."""
+    """News of a monitored agent (cec_07_1393; all kinds but the first two were seen in the field or are inferred)."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MonitoredAgent._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: MonitoredAgent._Kind.ValueType  # 0
+        """A subtype that this version does not know; see `subtype`."""
+        SIGNED_IN: MonitoredAgent._Kind.ValueType  # 1
+        """QC_AgentState_Login (documented)."""
+        SIGNED_OUT: MonitoredAgent._Kind.ValueType  # 2
+        """QC_AgentState_Logout (documented)."""
+        IDLE: MonitoredAgent._Kind.ValueType  # 3
+        """QC_AgentState_Idle: free for a call."""
+        BUSY: MonitoredAgent._Kind.ValueType  # 4
+        """QC_AgentState_Busy: not ready."""
+        WORK: MonitoredAgent._Kind.ValueType  # 5
+        """QC_AgentState_Work: wraps up."""
+        REST: MonitoredAgent._Kind.ValueType  # 6
+        """QC_AgentState_Rest: rests."""
+        TALKING: MonitoredAgent._Kind.ValueType  # 7
+        """QC_AgentState_Talking: on a call."""
+        INSPECTED: MonitoredAgent._Kind.ValueType  # 8
+        """QC_AgentState_SuperviseInsert: some inspector began to listen or insert; need not be this one."""
+        INSPECTION_ENDED: MonitoredAgent._Kind.ValueType  # 9
+        """QC_AgentState_StopSuperviseInsert: that ended."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What happened to the agent."""
+
+    KIND_UNSPECIFIED: MonitoredAgent.Kind.ValueType  # 0
+    """A subtype that this version does not know; see `subtype`."""
+    SIGNED_IN: MonitoredAgent.Kind.ValueType  # 1
+    """QC_AgentState_Login (documented)."""
+    SIGNED_OUT: MonitoredAgent.Kind.ValueType  # 2
+    """QC_AgentState_Logout (documented)."""
+    IDLE: MonitoredAgent.Kind.ValueType  # 3
+    """QC_AgentState_Idle: free for a call."""
+    BUSY: MonitoredAgent.Kind.ValueType  # 4
+    """QC_AgentState_Busy: not ready."""
+    WORK: MonitoredAgent.Kind.ValueType  # 5
+    """QC_AgentState_Work: wraps up."""
+    REST: MonitoredAgent.Kind.ValueType  # 6
+    """QC_AgentState_Rest: rests."""
+    TALKING: MonitoredAgent.Kind.ValueType  # 7
+    """QC_AgentState_Talking: on a call."""
+    INSPECTED: MonitoredAgent.Kind.ValueType  # 8
+    """QC_AgentState_SuperviseInsert: some inspector began to listen or insert; need not be this one."""
+    INSPECTION_ENDED: MonitoredAgent.Kind.ValueType  # 9
+    """QC_AgentState_StopSuperviseInsert: that ended."""
 
     WORK_NO_FIELD_NUMBER: _builtins.int
     SUBTYPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     work_no: _builtins.str
     """The monitored agent."""
     subtype: _builtins.str
     """The gateway's subtype: "QC_AgentState_Login", "QC_AgentState_Logout", ..."""
     name: _builtins.str
     """The agent's name, where given."""
+    kind: Global___MonitoredAgent.Kind.ValueType
+    """What happened, from the subtype."""
     def __init__(
         self,
         *,
         work_no: _builtins.str = ...,
         subtype: _builtins.str = ...,
         name: _builtins.str = ...,
+        kind: Global___MonitoredAgent.Kind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "subtype", b"subtype", "work_no", b"work_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "subtype", b"subtype", "work_no", b"work_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MonitoredAgent: _TypeAlias = MonitoredAgent  # noqa: Y015
+
+@_typing.final
+class FeedRequest(_message.Message):
+    """Request of Feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
+    body: _builtins.bytes
+    """What the gateway answered to a poll or pushed, byte for byte: JSON with `event` or `eventList`, at most 200 kB. UTF-8."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedRequest: _TypeAlias = FeedRequest  # noqa: Y015
+
+@_typing.final
+class FeedResponse(_message.Message):
+    """Response of Feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGGED_FIELD_NUMBER: _builtins.int
+    REPEATED_BEFORE_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    logged: _builtins.int
+    """How many events were logged; 0 for a body without events, and for one that was fed before."""
+    repeated_before: _builtins.int
+    """How many were recognised as fed before."""
+    cursor: _builtins.str
+    """Position of the inspector's log behind them."""
+    def __init__(
+        self,
+        *,
+        logged: _builtins.int = ...,
+        repeated_before: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "logged", b"logged", "repeated_before", b"repeated_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedResponse: _TypeAlias = FeedResponse  # noqa: Y015

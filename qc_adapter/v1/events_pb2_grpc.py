@@ -40,6 +40,11 @@ class InspectorEventsStub:
                 request_serializer=qc__adapter_dot_v1_dot_events__pb2.WatchRequest.SerializeToString,
                 response_deserializer=qc__adapter_dot_v1_dot_events__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Feed = channel.unary_unary(
+                '/qc_adapter.v1.InspectorEvents/Feed',
+                request_serializer=qc__adapter_dot_v1_dot_events__pb2.FeedRequest.SerializeToString,
+                response_deserializer=qc__adapter_dot_v1_dot_events__pb2.FeedResponse.FromString,
+                _registered_method=True)
 
 
 class InspectorEventsServicer:
@@ -63,6 +68,18 @@ class InspectorEventsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Feed(self, request, context):
+        """Takes events in that another system read from the gateway, for a session with EVENT_SOURCE_NONE: they go into the
+        inspector's log, confirm commands and are streamed like any other. What was fed before is recognised and not logged
+        twice. Returns when the events are in the log.
+
+        Errors: INVALID_ARGUMENT for a body that cannot be read, nothing of it is taken; FAILED_PRECONDITION
+        `INSPECTOR_NOT_SIGNED_IN`, or `EVENTS_READ_HERE` when the adapter itself reads the events of this session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InspectorEventsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -70,6 +87,11 @@ def add_InspectorEventsServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=qc__adapter_dot_v1_dot_events__pb2.WatchRequest.FromString,
                     response_serializer=qc__adapter_dot_v1_dot_events__pb2.WatchResponse.SerializeToString,
+            ),
+            'Feed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Feed,
+                    request_deserializer=qc__adapter_dot_v1_dot_events__pb2.FeedRequest.FromString,
+                    response_serializer=qc__adapter_dot_v1_dot_events__pb2.FeedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -100,6 +122,33 @@ class InspectorEvents:
             '/qc_adapter.v1.InspectorEvents/Watch',
             qc__adapter_dot_v1_dot_events__pb2.WatchRequest.SerializeToString,
             qc__adapter_dot_v1_dot_events__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Feed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qc_adapter.v1.InspectorEvents/Feed',
+            qc__adapter_dot_v1_dot_events__pb2.FeedRequest.SerializeToString,
+            qc__adapter_dot_v1_dot_events__pb2.FeedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,14 @@ class InspectorEventsStub:
     * RESOURCE_EXHAUSTED `SLOW_CONSUMER` with the metadata `cursor` when it is read too slowly;
     * UNAVAILABLE `DRAINING` with the metadata `cursor` and RetryInfo when the replica goes away.
     """
+    Feed: _grpc.UnaryUnaryMultiCallable[_events_pb2.FeedRequest, _events_pb2.FeedResponse]
+    """Takes events in that another system read from the gateway, for a session with EVENT_SOURCE_NONE: they go into the
+    inspector's log, confirm commands and are streamed like any other. What was fed before is recognised and not logged
+    twice. Returns when the events are in the log.
+
+    Errors: INVALID_ARGUMENT for a body that cannot be read, nothing of it is taken; FAILED_PRECONDITION
+    `INSPECTOR_NOT_SIGNED_IN`, or `EVENTS_READ_HERE` when the adapter itself reads the events of this session.
+    """
 
 @_typing.type_check_only
 class InspectorEventsAsyncStub(InspectorEventsStub):
@@ -64,6 +72,14 @@ class InspectorEventsAsyncStub(InspectorEventsStub):
       a gap;
     * RESOURCE_EXHAUSTED `SLOW_CONSUMER` with the metadata `cursor` when it is read too slowly;
     * UNAVAILABLE `DRAINING` with the metadata `cursor` and RetryInfo when the replica goes away.
+    """
+    Feed: _aio.UnaryUnaryMultiCallable[_events_pb2.FeedRequest, _events_pb2.FeedResponse]  # type: ignore[assignment]
+    """Takes events in that another system read from the gateway, for a session with EVENT_SOURCE_NONE: they go into the
+    inspector's log, confirm commands and are streamed like any other. What was fed before is recognised and not logged
+    twice. Returns when the events are in the log.
+
+    Errors: INVALID_ARGUMENT for a body that cannot be read, nothing of it is taken; FAILED_PRECONDITION
+    `INSPECTOR_NOT_SIGNED_IN`, or `EVENTS_READ_HERE` when the adapter itself reads the events of this session.
     """
 
 class InspectorEventsServicer(metaclass=_abc_1.ABCMeta):
@@ -86,6 +102,20 @@ class InspectorEventsServicer(metaclass=_abc_1.ABCMeta):
           a gap;
         * RESOURCE_EXHAUSTED `SLOW_CONSUMER` with the metadata `cursor` when it is read too slowly;
         * UNAVAILABLE `DRAINING` with the metadata `cursor` and RetryInfo when the replica goes away.
+        """
+
+    @_abc_1.abstractmethod
+    def Feed(
+        self,
+        request: _events_pb2.FeedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_events_pb2.FeedResponse, _abc.Awaitable[_events_pb2.FeedResponse]]:
+        """Takes events in that another system read from the gateway, for a session with EVENT_SOURCE_NONE: they go into the
+        inspector's log, confirm commands and are streamed like any other. What was fed before is recognised and not logged
+        twice. Returns when the events are in the log.
+
+        Errors: INVALID_ARGUMENT for a body that cannot be read, nothing of it is taken; FAILED_PRECONDITION
+        `INSPECTOR_NOT_SIGNED_IN`, or `EVENTS_READ_HERE` when the adapter itself reads the events of this session.
         """
 
 def add_InspectorEventsServicer_to_server(servicer: InspectorEventsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,17 +27,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from qc_adapter.v1 import events_pb2 as qc__adapter_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qc_adapter/v1/quality_control.proto\x12\rqc_adapter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aqc_adapter/v1/events.proto\"~\n\x0e\x43ommandOptions\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x06\x66ollow\x18\x02 \x01(\x0e\x32\x15.qc_adapter.v1.Follow\x12\x31\n\x0e\x63onfirm_within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xde\x01\n\rCommandUpdate\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x32\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1e.qc_adapter.v1.CommandAcceptedH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.qc_adapter.v1.AgentEventH\x00\x12\x30\n\x07outcome\x18\x04 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOutcomeH\x00\x12!\n\x03gap\x18\x05 \x01(\x0b\x32\x12.qc_adapter.v1.GapH\x00\x42\x08\n\x06update\"d\n\x0f\x43ommandAccepted\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x17\n\x0fgateway_message\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x0e\x43ommandOutcome\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.qc_adapter.v1.CommandOutcome.State\x12\x1b\n\x13missing_event_types\x18\x02 \x03(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\">\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCONFIRMED\x10\x01\x12\x0f\n\x0bUNCONFIRMED\x10\x02\"v\n\x10InterceptRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12\x0f\n\x07\x63\x61ll_id\x18\x04 \x01(\t\"b\n\rListenRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"b\n\rInsertRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"j\n\x15StopInspectingRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"c\n\x0eWhisperRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"j\n\x15StopWhisperingRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"\x89\x01\n\x11SwitchModeRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12!\n\x04mode\x18\x04 \x01(\x0e\x32\x13.qc_adapter.v1.Mode\"n\n\x19ToggleListenInsertRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"e\n\x10\x46orceBusyRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"e\n\x10\x46orceIdleRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"h\n\x13\x46orceSignOutRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"\xa1\x01\n\x10\x46orceRestRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61use\x18\x05 \x01(\r\"i\n\x14\x46orceDropCallRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"{\n\x13\x41\x64justSkillsRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12\x11\n\tskill_ids\x18\x04 \x03(\r*P\n\x06\x46ollow\x12\x1a\n\x16\x46OLLOW_UNTIL_CONFIRMED\x10\x00\x12\x0f\n\x0b\x46OLLOW_NONE\x10\x01\x12\x19\n\x15\x46OLLOW_UNTIL_RELEASED\x10\x02*P\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_LISTEN\x10\x01\x12\x0f\n\x0bMODE_INSERT\x10\x02\x12\x10\n\x0cMODE_WHISPER\x10\x03\x32\x80\t\n\x0eQualityControl\x12L\n\tIntercept\x12\x1f.qc_adapter.v1.InterceptRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12\x46\n\x06Listen\x12\x1c.qc_adapter.v1.ListenRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12\x46\n\x06Insert\x12\x1c.qc_adapter.v1.InsertRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12V\n\x0eStopInspecting\x12$.qc_adapter.v1.StopInspectingRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12H\n\x07Whisper\x12\x1d.qc_adapter.v1.WhisperRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12V\n\x0eStopWhispering\x12$.qc_adapter.v1.StopWhisperingRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12N\n\nSwitchMode\x12 .qc_adapter.v1.SwitchModeRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12^\n\x12ToggleListenInsert\x12(.qc_adapter.v1.ToggleListenInsertRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceBusy\x12\x1f.qc_adapter.v1.ForceBusyRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceIdle\x12\x1f.qc_adapter.v1.ForceIdleRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12R\n\x0c\x46orceSignOut\x12\".qc_adapter.v1.ForceSignOutRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceRest\x12\x1f.qc_adapter.v1.ForceRestRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12T\n\rForceDropCall\x12#.qc_adapter.v1.ForceDropCallRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12R\n\x0c\x41\x64justSkills\x12\".qc_adapter.v1.AdjustSkillsRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qc_adapter/v1/quality_control.proto\x12\rqc_adapter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aqc_adapter/v1/events.proto\"~\n\x0e\x43ommandOptions\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x06\x66ollow\x18\x02 \x01(\x0e\x32\x15.qc_adapter.v1.Follow\x12\x31\n\x0e\x63onfirm_within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xde\x01\n\rCommandUpdate\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x32\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1e.qc_adapter.v1.CommandAcceptedH\x00\x12*\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x19.qc_adapter.v1.AgentEventH\x00\x12\x30\n\x07outcome\x18\x04 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOutcomeH\x00\x12!\n\x03gap\x18\x05 \x01(\x0b\x32\x12.qc_adapter.v1.GapH\x00\x42\x08\n\x06update\"d\n\x0f\x43ommandAccepted\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x17\n\x0fgateway_message\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdc\x01\n\x0e\x43ommandOutcome\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.qc_adapter.v1.CommandOutcome.State\x12\x1b\n\x13missing_event_types\x18\x02 \x03(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12(\n\x05proof\x18\x04 \x01(\x0b\x32\x19.qc_adapter.v1.AgentEvent\">\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCONFIRMED\x10\x01\x12\x0f\n\x0bUNCONFIRMED\x10\x02\"v\n\x10InterceptRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12\x0f\n\x07\x63\x61ll_id\x18\x04 \x01(\t\"b\n\rListenRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"b\n\rInsertRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"j\n\x15StopInspectingRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"c\n\x0eWhisperRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"j\n\x15StopWhisperingRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"\x89\x01\n\x11SwitchModeRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12!\n\x04mode\x18\x04 \x01(\x0e\x32\x13.qc_adapter.v1.Mode\"n\n\x19ToggleListenInsertRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"e\n\x10\x46orceBusyRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"e\n\x10\x46orceIdleRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"h\n\x13\x46orceSignOutRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"\xa1\x01\n\x10\x46orceRestRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61use\x18\x05 \x01(\r\"i\n\x14\x46orceDropCallRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"{\n\x13\x41\x64justSkillsRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0f\n\x07work_no\x18\x02 \x01(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\x12\x11\n\tskill_ids\x18\x04 \x03(\r\"d\n\x0eMonitorRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x10\n\x08work_nos\x18\x02 \x03(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions\"k\n\x15StopMonitoringRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x10\n\x08work_nos\x18\x02 \x03(\t\x12.\n\x07options\x18\x03 \x01(\x0b\x32\x1d.qc_adapter.v1.CommandOptions*P\n\x06\x46ollow\x12\x1a\n\x16\x46OLLOW_UNTIL_CONFIRMED\x10\x00\x12\x0f\n\x0b\x46OLLOW_NONE\x10\x01\x12\x19\n\x15\x46OLLOW_UNTIL_RELEASED\x10\x02*P\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_LISTEN\x10\x01\x12\x0f\n\x0bMODE_INSERT\x10\x02\x12\x10\n\x0cMODE_WHISPER\x10\x03\x32\xa2\n\n\x0eQualityControl\x12L\n\tIntercept\x12\x1f.qc_adapter.v1.InterceptRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12\x46\n\x06Listen\x12\x1c.qc_adapter.v1.ListenRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12\x46\n\x06Insert\x12\x1c.qc_adapter.v1.InsertRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12V\n\x0eStopInspecting\x12$.qc_adapter.v1.StopInspectingRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12H\n\x07Whisper\x12\x1d.qc_adapter.v1.WhisperRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12V\n\x0eStopWhispering\x12$.qc_adapter.v1.StopWhisperingRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12N\n\nSwitchMode\x12 .qc_adapter.v1.SwitchModeRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12^\n\x12ToggleListenInsert\x12(.qc_adapter.v1.ToggleListenInsertRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceBusy\x12\x1f.qc_adapter.v1.ForceBusyRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceIdle\x12\x1f.qc_adapter.v1.ForceIdleRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12R\n\x0c\x46orceSignOut\x12\".qc_adapter.v1.ForceSignOutRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12L\n\tForceRest\x12\x1f.qc_adapter.v1.ForceRestRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12T\n\rForceDropCall\x12#.qc_adapter.v1.ForceDropCallRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12R\n\x0c\x41\x64justSkills\x12\".qc_adapter.v1.AdjustSkillsRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12H\n\x07Monitor\x12\x1d.qc_adapter.v1.MonitorRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x12V\n\x0eStopMonitoring\x12$.qc_adapter.v1.StopMonitoringRequest\x1a\x1c.qc_adapter.v1.CommandUpdate0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qc_adapter.v1.quality_control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FOLLOW']._serialized_start=2380
-  _globals['_FOLLOW']._serialized_end=2460
-  _globals['_MODE']._serialized_start=2462
-  _globals['_MODE']._serialized_end=2542
+  _globals['_FOLLOW']._serialized_start=2633
+  _globals['_FOLLOW']._serialized_end=2713
+  _globals['_MODE']._serialized_start=2715
+  _globals['_MODE']._serialized_end=2795
   _globals['_COMMANDOPTIONS']._serialized_start=147
   _globals['_COMMANDOPTIONS']._serialized_end=273
   _globals['_COMMANDUPDATE']._serialized_start=276
@@ -45,37 +45,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMANDACCEPTED']._serialized_start=500
   _globals['_COMMANDACCEPTED']._serialized_end=600
   _globals['_COMMANDOUTCOME']._serialized_start=603
-  _globals['_COMMANDOUTCOME']._serialized_end=781
-  _globals['_COMMANDOUTCOME_STATE']._serialized_start=719
-  _globals['_COMMANDOUTCOME_STATE']._serialized_end=781
-  _globals['_INTERCEPTREQUEST']._serialized_start=783
-  _globals['_INTERCEPTREQUEST']._serialized_end=901
-  _globals['_LISTENREQUEST']._serialized_start=903
-  _globals['_LISTENREQUEST']._serialized_end=1001
-  _globals['_INSERTREQUEST']._serialized_start=1003
-  _globals['_INSERTREQUEST']._serialized_end=1101
-  _globals['_STOPINSPECTINGREQUEST']._serialized_start=1103
-  _globals['_STOPINSPECTINGREQUEST']._serialized_end=1209
-  _globals['_WHISPERREQUEST']._serialized_start=1211
-  _globals['_WHISPERREQUEST']._serialized_end=1310
-  _globals['_STOPWHISPERINGREQUEST']._serialized_start=1312
-  _globals['_STOPWHISPERINGREQUEST']._serialized_end=1418
-  _globals['_SWITCHMODEREQUEST']._serialized_start=1421
-  _globals['_SWITCHMODEREQUEST']._serialized_end=1558
-  _globals['_TOGGLELISTENINSERTREQUEST']._serialized_start=1560
-  _globals['_TOGGLELISTENINSERTREQUEST']._serialized_end=1670
-  _globals['_FORCEBUSYREQUEST']._serialized_start=1672
-  _globals['_FORCEBUSYREQUEST']._serialized_end=1773
-  _globals['_FORCEIDLEREQUEST']._serialized_start=1775
-  _globals['_FORCEIDLEREQUEST']._serialized_end=1876
-  _globals['_FORCESIGNOUTREQUEST']._serialized_start=1878
-  _globals['_FORCESIGNOUTREQUEST']._serialized_end=1982
-  _globals['_FORCERESTREQUEST']._serialized_start=1985
-  _globals['_FORCERESTREQUEST']._serialized_end=2146
-  _globals['_FORCEDROPCALLREQUEST']._serialized_start=2148
-  _globals['_FORCEDROPCALLREQUEST']._serialized_end=2253
-  _globals['_ADJUSTSKILLSREQUEST']._serialized_start=2255
-  _globals['_ADJUSTSKILLSREQUEST']._serialized_end=2378
-  _globals['_QUALITYCONTROL']._serialized_start=2545
-  _globals['_QUALITYCONTROL']._serialized_end=3697
+  _globals['_COMMANDOUTCOME']._serialized_end=823
+  _globals['_COMMANDOUTCOME_STATE']._serialized_start=761
+  _globals['_COMMANDOUTCOME_STATE']._serialized_end=823
+  _globals['_INTERCEPTREQUEST']._serialized_start=825
+  _globals['_INTERCEPTREQUEST']._serialized_end=943
+  _globals['_LISTENREQUEST']._serialized_start=945
+  _globals['_LISTENREQUEST']._serialized_end=1043
+  _globals['_INSERTREQUEST']._serialized_start=1045
+  _globals['_INSERTREQUEST']._serialized_end=1143
+  _globals['_STOPINSPECTINGREQUEST']._serialized_start=1145
+  _globals['_STOPINSPECTINGREQUEST']._serialized_end=1251
+  _globals['_WHISPERREQUEST']._serialized_start=1253
+  _globals['_WHISPERREQUEST']._serialized_end=1352
+  _globals['_STOPWHISPERINGREQUEST']._serialized_start=1354
+  _globals['_STOPWHISPERINGREQUEST']._serialized_end=1460
+  _globals['_SWITCHMODEREQUEST']._serialized_start=1463
+  _globals['_SWITCHMODEREQUEST']._serialized_end=1600
+  _globals['_TOGGLELISTENINSERTREQUEST']._serialized_start=1602
+  _globals['_TOGGLELISTENINSERTREQUEST']._serialized_end=1712
+  _globals['_FORCEBUSYREQUEST']._serialized_start=1714
+  _globals['_FORCEBUSYREQUEST']._serialized_end=1815
+  _globals['_FORCEIDLEREQUEST']._serialized_start=1817
+  _globals['_FORCEIDLEREQUEST']._serialized_end=1918
+  _globals['_FORCESIGNOUTREQUEST']._serialized_start=1920
+  _globals['_FORCESIGNOUTREQUEST']._serialized_end=2024
+  _globals['_FORCERESTREQUEST']._serialized_start=2027
+  _globals['_FORCERESTREQUEST']._serialized_end=2188
+  _globals['_FORCEDROPCALLREQUEST']._serialized_start=2190
+  _globals['_FORCEDROPCALLREQUEST']._serialized_end=2295
+  _globals['_ADJUSTSKILLSREQUEST']._serialized_start=2297
+  _globals['_ADJUSTSKILLSREQUEST']._serialized_end=2420
+  _globals['_MONITORREQUEST']._serialized_start=2422
+  _globals['_MONITORREQUEST']._serialized_end=2522
+  _globals['_STOPMONITORINGREQUEST']._serialized_start=2524
+  _globals['_STOPMONITORINGREQUEST']._serialized_end=2631
+  _globals['_QUALITYCONTROL']._serialized_start=2798
+  _globals['_QUALITYCONTROL']._serialized_end=4112
 # @@protoc_insertion_point(module_scope)

@@ -212,7 +212,9 @@ class CommandOutcome(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CommandOutcome._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: CommandOutcome._State.ValueType  # 0
-        """The operation triggers no event that could confirm it."""
+        """The operation triggers no event that could confirm it, or none that the adapter can see: events of the inspected
+        agent count only where that agent has a session with the adapter as well.
+        """
         CONFIRMED: CommandOutcome._State.ValueType  # 1
         """The event that proves the effect arrived after the command was sent and belongs to it."""
         UNCONFIRMED: CommandOutcome._State.ValueType  # 2
@@ -222,7 +224,9 @@ class CommandOutcome(_message.Message):
         """Known states of a command."""
 
     STATE_UNSPECIFIED: CommandOutcome.State.ValueType  # 0
-    """The operation triggers no event that could confirm it."""
+    """The operation triggers no event that could confirm it, or none that the adapter can see: events of the inspected
+    agent count only where that agent has a session with the adapter as well.
+    """
     CONFIRMED: CommandOutcome.State.ValueType  # 1
     """The event that proves the effect arrived after the command was sent and belongs to it."""
     UNCONFIRMED: CommandOutcome.State.ValueType  # 2
@@ -231,6 +235,7 @@ class CommandOutcome(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MISSING_EVENT_TYPES_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     state: Global___CommandOutcome.State.ValueType
     """Whether the effect is proven."""
     call_id: _builtins.str
@@ -241,16 +246,23 @@ class CommandOutcome(_message.Message):
         AgentMediaEvent_Record was not recorded.
         """
 
+    @_builtins.property
+    def proof(self) -> _events_pb2.AgentEvent:
+        """The event that proves the effect, when it is one of the inspected agent: it is in no log of the inspector. Its cursor
+        is one of the inspected agent's log.
+        """
+
     def __init__(
         self,
         *,
         state: Global___CommandOutcome.State.ValueType = ...,
         missing_event_types: _abc.Iterable[_builtins.str] | None = ...,
         call_id: _builtins.str = ...,
+        proof: _events_pb2.AgentEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "missing_event_types", b"missing_event_types", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "missing_event_types", b"missing_event_types", "proof", b"proof", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,9 +279,9 @@ class InterceptRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     call_id: _builtins.str
     """Intercept this call only, e.g. "1456401416-3"; 1 to 64 letters, digits, "-" or "_". Needs a gateway of the 2025 edition."""
     @_builtins.property
@@ -302,9 +314,9 @@ class ListenRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -334,9 +346,9 @@ class InsertRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -366,9 +378,9 @@ class StopInspectingRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -398,9 +410,9 @@ class WhisperRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -430,9 +442,9 @@ class StopWhisperingRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -463,9 +475,9 @@ class SwitchModeRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     mode: Global___Mode.ValueType
     """The state to change to."""
     @_builtins.property
@@ -498,9 +510,9 @@ class ToggleListenInsertRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the inspected agent, same form; not the inspector."""
+    """Id of the inspected agent: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -530,9 +542,9 @@ class ForceBusyRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the agent to be made busy, same form; not the inspector."""
+    """Id of the agent to be made busy: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -562,9 +574,9 @@ class ForceIdleRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the agent to be made idle, same form; not the inspector."""
+    """Id of the agent to be made idle: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -594,9 +606,9 @@ class ForceSignOutRequest(_message.Message):
     WORK_NO_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the agent to be signed out, same form; not the inspector."""
+    """Id of the agent to be signed out: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
@@ -628,9 +640,9 @@ class ForceRestRequest(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the agent to be sent to rest, same form; not the inspector."""
+    """Id of the agent to be sent to rest: decimal, same range; not the inspector."""
     cause: _builtins.int
     """Rest reason code of the site, 1 to 255."""
     @_builtins.property
@@ -668,7 +680,7 @@ class ForceDropCallRequest(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     call_id: _builtins.str
     """The call to release, e.g. "1456401416-3"; it alone selects whose call ends."""
     @_builtins.property
@@ -701,16 +713,16 @@ class AdjustSkillsRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     SKILL_IDS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     work_no: _builtins.str
-    """Id of the agent whose skills are set, same form; not the inspector."""
+    """Id of the agent whose skills are set: decimal, same range; not the inspector."""
     @_builtins.property
     def options(self) -> Global___CommandOptions:
         """How to run and follow the command."""
 
     @_builtins.property
     def skill_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of skill queues, at most 1000."""
+        """Ids of skill queues, 1 to 1000 of them, each once."""
 
     def __init__(
         self,
@@ -727,3 +739,71 @@ class AdjustSkillsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdjustSkillsRequest: _TypeAlias = AdjustSkillsRequest  # noqa: Y015
+
+@_typing.final
+class MonitorRequest(_message.Message):
+    """Request of Monitor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    WORK_NOS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
+    @_builtins.property
+    def work_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the agents to be monitored: decimal, same range; each once, 1 to 10000 of them, not the inspector."""
+
+    @_builtins.property
+    def options(self) -> Global___CommandOptions:
+        """How to run the command. No event confirms it."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        work_nos: _abc.Iterable[_builtins.str] | None = ...,
+        options: Global___CommandOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "options", b"options", "work_nos", b"work_nos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonitorRequest: _TypeAlias = MonitorRequest  # noqa: Y015
+
+@_typing.final
+class StopMonitoringRequest(_message.Message):
+    """Request of StopMonitoring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    WORK_NOS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
+    @_builtins.property
+    def work_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the agents that are no longer to be monitored, as in MonitorRequest."""
+
+    @_builtins.property
+    def options(self) -> Global___CommandOptions:
+        """How to run the command. No event confirms it."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        work_nos: _abc.Iterable[_builtins.str] | None = ...,
+        options: Global___CommandOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "options", b"options", "work_nos", b"work_nos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopMonitoringRequest: _TypeAlias = StopMonitoringRequest  # noqa: Y015

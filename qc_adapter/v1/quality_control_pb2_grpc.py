@@ -33,6 +33,8 @@ class QualityControlStub:
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+    "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
     is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
     outcome was told before.
@@ -126,6 +128,16 @@ class QualityControlStub:
                 request_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.AdjustSkillsRequest.SerializeToString,
                 response_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
                 _registered_method=True)
+        self.Monitor = channel.unary_stream(
+                '/qc_adapter.v1.QualityControl/Monitor',
+                request_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.MonitorRequest.SerializeToString,
+                response_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
+                _registered_method=True)
+        self.StopMonitoring = channel.unary_stream(
+                '/qc_adapter.v1.QualityControl/StopMonitoring',
+                request_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.StopMonitoringRequest.SerializeToString,
+                response_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
+                _registered_method=True)
 
 
 class QualityControlServicer:
@@ -136,6 +148,8 @@ class QualityControlServicer:
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+    "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
     is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
     outcome was told before.
@@ -203,58 +217,85 @@ class QualityControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SwitchMode(self, request, context):
-        """Changes between listening, inserting and whispering by naming the target state. Gateway: POST
-        requestswitchinsertwhisperagent, cec_07_2414. Not built yet: UNIMPLEMENTED.
+        """Changes between listening, inserting and whispering by naming the target state. The inspector has to listen, insert
+        or whisper. Gateway: POST requestswitchinsertwhisperagent, cec_07_2414. No event comes to the inspector; confirmed by
+        AgentOther_BeQcStart of the agent (documented), where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ToggleListenInsert(self, request, context):
-        """Changes from listening to inserting or back. A toggle: prefer SwitchMode. Gateway: POST switch, cec_07_2410.
-        Not built yet: UNIMPLEMENTED.
+        """Changes from listening to inserting or back. A toggle: repeating it undoes it, so it is never repeated, and
+        SwitchMode is to be preferred. Gateway: POST switch, cec_07_2410. No event comes to the inspector; confirmed by
+        AgentOther_BeQcStart of the agent (inference), where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForceBusy(self, request, context):
-        """Makes the agent busy. Gateway: POST forcebusy, cec_07_2405. Not built yet: UNIMPLEMENTED.
+        """Makes the agent busy; one who talks, after the call. Gateway: POST forcebusy, cec_07_2405. The page names no event;
+        confirmed by AgentState_Force_SetNotReady or AgentState_SetNotReady_Success with reason 3 of the agent (inference),
+        where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForceIdle(self, request, context):
-        """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Not built yet: UNIMPLEMENTED.
+        """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Confirmed by AgentState_Force_Ready, AgentState_Ready,
+        AgentState_CancelNotReady_Success, AgentState_CancelRest_Success or AgentState_CancelWork_Success of the agent
+        (inference), where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForceSignOut(self, request, context):
-        """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Not built yet: UNIMPLEMENTED.
+        """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Confirmed by AgentOther_ShutdownService of the agent, or
+        by the end of its session (inference), where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForceRest(self, request, context):
-        """Sends the agent to rest. Gateway: POST forcerest, cec_07_2411. Not built yet: UNIMPLEMENTED.
+        """Sends the agent to rest; one who talks, after the call. Gateway: POST forcerest, cec_07_2411. Confirmed by
+        AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForceDropCall(self, request, context):
-        """Releases a call by its id. Gateway: POST forcedropcall, cec_07_2408. Not built yet: UNIMPLEMENTED.
+        """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+        cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
+        call is one of the inspector's own (inference); otherwise no event comes to the inspector.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdjustSkills(self, request, context):
-        """Sets the skill queues of an agent. Gateway: POST adjustskill, cec_07_2409. Not built yet: UNIMPLEMENTED.
+        """Sets the skill queues of an agent who is signed in. Gateway: POST adjustskill, cec_07_2409. The page says that no
+        event follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Monitor(self, request, context):
+        """Begins to monitor agents: their news come as QC_AgentState_Notify with `monitored` details on the inspector's stream,
+        attributed to the monitored agent. May be repeated. Gateway: POST beginmonitor, in no published page; seen with
+        public clients. More than 500 agents go out in several requests of at most 500, one `accepted` for each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopMonitoring(self, request, context):
+        """Ends monitoring; agents that were never monitored do no harm. Gateway: POST endmonitor, as Monitor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -333,6 +374,16 @@ def add_QualityControlServicer_to_server(servicer, server):
                     request_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.AdjustSkillsRequest.FromString,
                     response_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.SerializeToString,
             ),
+            'Monitor': grpc.unary_stream_rpc_method_handler(
+                    servicer.Monitor,
+                    request_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.MonitorRequest.FromString,
+                    response_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.SerializeToString,
+            ),
+            'StopMonitoring': grpc.unary_stream_rpc_method_handler(
+                    servicer.StopMonitoring,
+                    request_deserializer=qc__adapter_dot_v1_dot_quality__control__pb2.StopMonitoringRequest.FromString,
+                    response_serializer=qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'qc_adapter.v1.QualityControl', rpc_method_handlers)
@@ -349,6 +400,8 @@ class QualityControl:
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
     `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+    "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
     is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
     outcome was told before.
@@ -733,6 +786,60 @@ class QualityControl:
             target,
             '/qc_adapter.v1.QualityControl/AdjustSkills',
             qc__adapter_dot_v1_dot_quality__control__pb2.AdjustSkillsRequest.SerializeToString,
+            qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Monitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qc_adapter.v1.QualityControl/Monitor',
+            qc__adapter_dot_v1_dot_quality__control__pb2.MonitorRequest.SerializeToString,
+            qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopMonitoring(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qc_adapter.v1.QualityControl/StopMonitoring',
+            qc__adapter_dot_v1_dot_quality__control__pb2.StopMonitoringRequest.SerializeToString,
             qc__adapter_dot_v1_dot_quality__control__pb2.CommandUpdate.FromString,
             options,
             channel_credentials,

@@ -38,6 +38,8 @@ class QualityControlStub:
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+      "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
       is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
       outcome was told before.
@@ -85,25 +87,49 @@ class QualityControlStub:
     AgentState_Ready of the inspector (inference).
     """
     SwitchMode: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.SwitchModeRequest, _quality_control_pb2.CommandUpdate]
-    """Changes between listening, inserting and whispering by naming the target state. Gateway: POST
-    requestswitchinsertwhisperagent, cec_07_2414. Not built yet: UNIMPLEMENTED.
+    """Changes between listening, inserting and whispering by naming the target state. The inspector has to listen, insert
+    or whisper. Gateway: POST requestswitchinsertwhisperagent, cec_07_2414. No event comes to the inspector; confirmed by
+    AgentOther_BeQcStart of the agent (documented), where the adapter reads that agent's events.
     """
     ToggleListenInsert: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ToggleListenInsertRequest, _quality_control_pb2.CommandUpdate]
-    """Changes from listening to inserting or back. A toggle: prefer SwitchMode. Gateway: POST switch, cec_07_2410.
-    Not built yet: UNIMPLEMENTED.
+    """Changes from listening to inserting or back. A toggle: repeating it undoes it, so it is never repeated, and
+    SwitchMode is to be preferred. Gateway: POST switch, cec_07_2410. No event comes to the inspector; confirmed by
+    AgentOther_BeQcStart of the agent (inference), where the adapter reads that agent's events.
     """
     ForceBusy: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceBusyRequest, _quality_control_pb2.CommandUpdate]
-    """Makes the agent busy. Gateway: POST forcebusy, cec_07_2405. Not built yet: UNIMPLEMENTED."""
+    """Makes the agent busy; one who talks, after the call. Gateway: POST forcebusy, cec_07_2405. The page names no event;
+    confirmed by AgentState_Force_SetNotReady or AgentState_SetNotReady_Success with reason 3 of the agent (inference),
+    where the adapter reads that agent's events.
+    """
     ForceIdle: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceIdleRequest, _quality_control_pb2.CommandUpdate]
-    """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Not built yet: UNIMPLEMENTED."""
+    """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Confirmed by AgentState_Force_Ready, AgentState_Ready,
+    AgentState_CancelNotReady_Success, AgentState_CancelRest_Success or AgentState_CancelWork_Success of the agent
+    (inference), where the adapter reads that agent's events.
+    """
     ForceSignOut: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceSignOutRequest, _quality_control_pb2.CommandUpdate]
-    """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Not built yet: UNIMPLEMENTED."""
+    """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Confirmed by AgentOther_ShutdownService of the agent, or
+    by the end of its session (inference), where the adapter reads that agent's events.
+    """
     ForceRest: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceRestRequest, _quality_control_pb2.CommandUpdate]
-    """Sends the agent to rest. Gateway: POST forcerest, cec_07_2411. Not built yet: UNIMPLEMENTED."""
+    """Sends the agent to rest; one who talks, after the call. Gateway: POST forcerest, cec_07_2411. Confirmed by
+    AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
+    """
     ForceDropCall: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceDropCallRequest, _quality_control_pb2.CommandUpdate]
-    """Releases a call by its id. Gateway: POST forcedropcall, cec_07_2408. Not built yet: UNIMPLEMENTED."""
+    """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+    cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
+    call is one of the inspector's own (inference); otherwise no event comes to the inspector.
+    """
     AdjustSkills: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.AdjustSkillsRequest, _quality_control_pb2.CommandUpdate]
-    """Sets the skill queues of an agent. Gateway: POST adjustskill, cec_07_2409. Not built yet: UNIMPLEMENTED."""
+    """Sets the skill queues of an agent who is signed in. Gateway: POST adjustskill, cec_07_2409. The page says that no
+    event follows.
+    """
+    Monitor: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.MonitorRequest, _quality_control_pb2.CommandUpdate]
+    """Begins to monitor agents: their news come as QC_AgentState_Notify with `monitored` details on the inspector's stream,
+    attributed to the monitored agent. May be repeated. Gateway: POST beginmonitor, in no published page; seen with
+    public clients. More than 500 agents go out in several requests of at most 500, one `accepted` for each.
+    """
+    StopMonitoring: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.StopMonitoringRequest, _quality_control_pb2.CommandUpdate]
+    """Ends monitoring; agents that were never monitored do no harm. Gateway: POST endmonitor, as Monitor."""
 
 @_typing.type_check_only
 class QualityControlAsyncStub(QualityControlStub):
@@ -114,6 +140,8 @@ class QualityControlAsyncStub(QualityControlStub):
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+      "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
       is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
       outcome was told before.
@@ -158,25 +186,49 @@ class QualityControlAsyncStub(QualityControlStub):
     AgentState_Ready of the inspector (inference).
     """
     SwitchMode: _aio.UnaryStreamMultiCallable[_quality_control_pb2.SwitchModeRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Changes between listening, inserting and whispering by naming the target state. Gateway: POST
-    requestswitchinsertwhisperagent, cec_07_2414. Not built yet: UNIMPLEMENTED.
+    """Changes between listening, inserting and whispering by naming the target state. The inspector has to listen, insert
+    or whisper. Gateway: POST requestswitchinsertwhisperagent, cec_07_2414. No event comes to the inspector; confirmed by
+    AgentOther_BeQcStart of the agent (documented), where the adapter reads that agent's events.
     """
     ToggleListenInsert: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ToggleListenInsertRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Changes from listening to inserting or back. A toggle: prefer SwitchMode. Gateway: POST switch, cec_07_2410.
-    Not built yet: UNIMPLEMENTED.
+    """Changes from listening to inserting or back. A toggle: repeating it undoes it, so it is never repeated, and
+    SwitchMode is to be preferred. Gateway: POST switch, cec_07_2410. No event comes to the inspector; confirmed by
+    AgentOther_BeQcStart of the agent (inference), where the adapter reads that agent's events.
     """
     ForceBusy: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceBusyRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Makes the agent busy. Gateway: POST forcebusy, cec_07_2405. Not built yet: UNIMPLEMENTED."""
+    """Makes the agent busy; one who talks, after the call. Gateway: POST forcebusy, cec_07_2405. The page names no event;
+    confirmed by AgentState_Force_SetNotReady or AgentState_SetNotReady_Success with reason 3 of the agent (inference),
+    where the adapter reads that agent's events.
+    """
     ForceIdle: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceIdleRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Not built yet: UNIMPLEMENTED."""
+    """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Confirmed by AgentState_Force_Ready, AgentState_Ready,
+    AgentState_CancelNotReady_Success, AgentState_CancelRest_Success or AgentState_CancelWork_Success of the agent
+    (inference), where the adapter reads that agent's events.
+    """
     ForceSignOut: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceSignOutRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Not built yet: UNIMPLEMENTED."""
+    """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Confirmed by AgentOther_ShutdownService of the agent, or
+    by the end of its session (inference), where the adapter reads that agent's events.
+    """
     ForceRest: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceRestRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Sends the agent to rest. Gateway: POST forcerest, cec_07_2411. Not built yet: UNIMPLEMENTED."""
+    """Sends the agent to rest; one who talks, after the call. Gateway: POST forcerest, cec_07_2411. Confirmed by
+    AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
+    """
     ForceDropCall: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceDropCallRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Releases a call by its id. Gateway: POST forcedropcall, cec_07_2408. Not built yet: UNIMPLEMENTED."""
+    """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+    cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
+    call is one of the inspector's own (inference); otherwise no event comes to the inspector.
+    """
     AdjustSkills: _aio.UnaryStreamMultiCallable[_quality_control_pb2.AdjustSkillsRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Sets the skill queues of an agent. Gateway: POST adjustskill, cec_07_2409. Not built yet: UNIMPLEMENTED."""
+    """Sets the skill queues of an agent who is signed in. Gateway: POST adjustskill, cec_07_2409. The page says that no
+    event follows.
+    """
+    Monitor: _aio.UnaryStreamMultiCallable[_quality_control_pb2.MonitorRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
+    """Begins to monitor agents: their news come as QC_AgentState_Notify with `monitored` details on the inspector's stream,
+    attributed to the monitored agent. May be repeated. Gateway: POST beginmonitor, in no published page; seen with
+    public clients. More than 500 agents go out in several requests of at most 500, one `accepted` for each.
+    """
+    StopMonitoring: _aio.UnaryStreamMultiCallable[_quality_control_pb2.StopMonitoringRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
+    """Ends monitoring; agents that were never monitored do no harm. Gateway: POST endmonitor, as Monitor."""
 
 class QualityControlServicer(metaclass=_abc_1.ABCMeta):
     """Commands of an inspector.
@@ -186,6 +238,8 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
     * The stream yields `accepted` as soon as the gateway took the command, then every event of the inspector, and an
       `outcome`. `CommandOptions.follow` says when it ends.
     * An inspector needs a session: `InspectorSessions.SignIn` or `Adopt`.
+    * `agent_id` names an inspector of the default gateway, e.g. "101", or with the name of another gateway before it, e.g.
+      "north/101". The inspected agent is one of the same gateway and named without it.
     * The caller's deadline covers the whole stream. Set it longer than `confirm_within`. When it comes first, the status
       is DEADLINE_EXCEEDED and the metadata `outcome` of its ErrorInfo says `not_sent`, `unknown`, or `confirmed` when the
       outcome was told before.
@@ -270,8 +324,9 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.SwitchModeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Changes between listening, inserting and whispering by naming the target state. Gateway: POST
-        requestswitchinsertwhisperagent, cec_07_2414. Not built yet: UNIMPLEMENTED.
+        """Changes between listening, inserting and whispering by naming the target state. The inspector has to listen, insert
+        or whisper. Gateway: POST requestswitchinsertwhisperagent, cec_07_2414. No event comes to the inspector; confirmed by
+        AgentOther_BeQcStart of the agent (documented), where the adapter reads that agent's events.
         """
 
     @_abc_1.abstractmethod
@@ -280,8 +335,9 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ToggleListenInsertRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Changes from listening to inserting or back. A toggle: prefer SwitchMode. Gateway: POST switch, cec_07_2410.
-        Not built yet: UNIMPLEMENTED.
+        """Changes from listening to inserting or back. A toggle: repeating it undoes it, so it is never repeated, and
+        SwitchMode is to be preferred. Gateway: POST switch, cec_07_2410. No event comes to the inspector; confirmed by
+        AgentOther_BeQcStart of the agent (inference), where the adapter reads that agent's events.
         """
 
     @_abc_1.abstractmethod
@@ -290,7 +346,10 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceBusyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Makes the agent busy. Gateway: POST forcebusy, cec_07_2405. Not built yet: UNIMPLEMENTED."""
+        """Makes the agent busy; one who talks, after the call. Gateway: POST forcebusy, cec_07_2405. The page names no event;
+        confirmed by AgentState_Force_SetNotReady or AgentState_SetNotReady_Success with reason 3 of the agent (inference),
+        where the adapter reads that agent's events.
+        """
 
     @_abc_1.abstractmethod
     def ForceIdle(
@@ -298,7 +357,10 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceIdleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Not built yet: UNIMPLEMENTED."""
+        """Makes the agent idle. Gateway: POST forceidle, cec_07_2406. Confirmed by AgentState_Force_Ready, AgentState_Ready,
+        AgentState_CancelNotReady_Success, AgentState_CancelRest_Success or AgentState_CancelWork_Success of the agent
+        (inference), where the adapter reads that agent's events.
+        """
 
     @_abc_1.abstractmethod
     def ForceSignOut(
@@ -306,7 +368,9 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceSignOutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Not built yet: UNIMPLEMENTED."""
+        """Signs the agent out. Gateway: POST forcelogout, cec_07_2407. Confirmed by AgentOther_ShutdownService of the agent, or
+        by the end of its session (inference), where the adapter reads that agent's events.
+        """
 
     @_abc_1.abstractmethod
     def ForceRest(
@@ -314,7 +378,9 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceRestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Sends the agent to rest. Gateway: POST forcerest, cec_07_2411. Not built yet: UNIMPLEMENTED."""
+        """Sends the agent to rest; one who talks, after the call. Gateway: POST forcerest, cec_07_2411. Confirmed by
+        AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
+        """
 
     @_abc_1.abstractmethod
     def ForceDropCall(
@@ -322,7 +388,10 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceDropCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Releases a call by its id. Gateway: POST forcedropcall, cec_07_2408. Not built yet: UNIMPLEMENTED."""
+        """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+        cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
+        call is one of the inspector's own (inference); otherwise no event comes to the inspector.
+        """
 
     @_abc_1.abstractmethod
     def AdjustSkills(
@@ -330,6 +399,27 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.AdjustSkillsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Sets the skill queues of an agent. Gateway: POST adjustskill, cec_07_2409. Not built yet: UNIMPLEMENTED."""
+        """Sets the skill queues of an agent who is signed in. Gateway: POST adjustskill, cec_07_2409. The page says that no
+        event follows.
+        """
+
+    @_abc_1.abstractmethod
+    def Monitor(
+        self,
+        request: _quality_control_pb2.MonitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
+        """Begins to monitor agents: their news come as QC_AgentState_Notify with `monitored` details on the inspector's stream,
+        attributed to the monitored agent. May be repeated. Gateway: POST beginmonitor, in no published page; seen with
+        public clients. More than 500 agents go out in several requests of at most 500, one `accepted` for each.
+        """
+
+    @_abc_1.abstractmethod
+    def StopMonitoring(
+        self,
+        request: _quality_control_pb2.StopMonitoringRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
+        """Ends monitoring; agents that were never monitored do no harm. Gateway: POST endmonitor, as Monitor."""
 
 def add_QualityControlServicer_to_server(servicer: QualityControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

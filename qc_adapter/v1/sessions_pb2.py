@@ -25,43 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqc_adapter/v1/sessions.proto\x12\rqc_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x02\n\x07Session\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x30\n\x0c\x65vent_source\x18\x02 \x01(\x0e\x32\x1a.qc_adapter.v1.EventSource\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.qc_adapter.v1.SessionState\x12\x13\n\x0bserver_name\x18\x04 \x01(\t\x12\x32\n\x0esigned_in_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_poll_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\"`\n\nSkillReset\x12\x11\n\tautomatic\x18\x01 \x01(\x08\x12\x11\n\tskill_ids\x18\x02 \x03(\r\x12\x1a\n\rphone_linkage\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_phone_linkage\"\x9b\x05\n\rSignInRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0cphone_number\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x18\n\x0b\x61uto_answer\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x1c\n\x0f\x61uto_enter_idle\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\rrelease_phone\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x17\n\nagent_type\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x33\n\x06status\x18\t \x01(\x0e\x32#.qc_adapter.v1.SignInRequest.Status\x12\n\n\x02ip\x18\n \x01(\t\x12\x10\n\x08\x65ntry_ip\x18\x0b \x01(\t\x12\x1a\n\rphone_linkage\x18\x0c \x01(\x08H\x04\x88\x01\x01\x12\x1a\n\rcheck_in_webm\x18\r \x01(\x08H\x05\x88\x01\x01\x12\x1b\n\x0e\x63heck_in_mailm\x18\x0e \x01(\x08H\x06\x88\x01\x01\x12\x17\n\x0fvc_phone_number\x18\x0f \x01(\t\x12\x1a\n\rlisten_status\x18\x10 \x01(\x08H\x07\x88\x01\x01\x12)\n\x06skills\x18\x11 \x01(\x0b\x32\x19.qc_adapter.v1.SkillReset\">\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42USY\x10\x03\x12\x08\n\x04IDLE\x10\x04\x12\x08\n\x04WORK\x10\x05\x42\x0e\n\x0c_auto_answerB\x12\n\x10_auto_enter_idleB\x10\n\x0e_release_phoneB\r\n\x0b_agent_typeB\x10\n\x0e_phone_linkageB\x10\n\x0e_check_in_webmB\x11\n\x0f_check_in_mailmB\x10\n\x0e_listen_status\"\x93\x01\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\x12 \n\x18password_change_required\x18\x02 \x01(\x08\x12\x1f\n\x12password_days_left\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x15\n\x13_password_days_left\"1\n\x0eSignOutRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x11\n\x0fSignOutResponse\"`\n\x0c\x41\x64optRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04guid\x18\x02 \x01(\t\x12\x30\n\x0c\x65vent_source\x18\x03 \x01(\x0e\x32\x1a.qc_adapter.v1.EventSource\"8\n\rAdoptResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\"\x1e\n\nGetRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"6\n\x0bGetResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\"4\n\x0bListRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x0cListResponse\x12(\n\x08sessions\x18\x01 \x03(\x0b\x32\x16.qc_adapter.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*p\n\x0b\x45ventSource\x12\x1c\n\x18\x45VENT_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_SOURCE_POLL\x10\x01\x12\x15\n\x11\x45VENT_SOURCE_PUSH\x10\x02\x12\x15\n\x11\x45VENT_SOURCE_NONE\x10\x03*{\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x1a\n\x16SESSION_STATE_DEGRADED\x10\x02\x12\x16\n\x12SESSION_STATE_LOST\x10\x03\x32\xe7\x02\n\x11InspectorSessions\x12\x45\n\x06SignIn\x12\x1c.qc_adapter.v1.SignInRequest\x1a\x1d.qc_adapter.v1.SignInResponse\x12H\n\x07SignOut\x12\x1d.qc_adapter.v1.SignOutRequest\x1a\x1e.qc_adapter.v1.SignOutResponse\x12\x42\n\x05\x41\x64opt\x12\x1b.qc_adapter.v1.AdoptRequest\x1a\x1c.qc_adapter.v1.AdoptResponse\x12<\n\x03Get\x12\x19.qc_adapter.v1.GetRequest\x1a\x1a.qc_adapter.v1.GetResponse\x12?\n\x04List\x12\x1a.qc_adapter.v1.ListRequest\x1a\x1b.qc_adapter.v1.ListResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqc_adapter/v1/sessions.proto\x12\rqc_adapter.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x03\n\x07Session\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x30\n\x0c\x65vent_source\x18\x02 \x01(\x0e\x32\x1a.qc_adapter.v1.EventSource\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.qc_adapter.v1.SessionState\x12\x13\n\x0bserver_name\x18\x04 \x01(\t\x12\x32\n\x0esigned_in_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_poll_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x36\n\x0finspector_state\x18\t \x01(\x0e\x32\x1d.qc_adapter.v1.InspectorState\x12\x39\n\x15inspector_state_since\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11inspected_work_no\x18\x0b \x01(\t\x12+\n\nre_sign_in\x18\x0c \x01(\x0e\x32\x17.qc_adapter.v1.ReSignIn\x12\x18\n\x10monitored_agents\x18\r \x01(\r\"`\n\nSkillReset\x12\x11\n\tautomatic\x18\x01 \x01(\x08\x12\x11\n\tskill_ids\x18\x02 \x03(\r\x12\x1a\n\rphone_linkage\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_phone_linkage\"\xc8\x05\n\rSignInRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0cphone_number\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x18\n\x0b\x61uto_answer\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x1c\n\x0f\x61uto_enter_idle\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\rrelease_phone\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x17\n\nagent_type\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x33\n\x06status\x18\t \x01(\x0e\x32#.qc_adapter.v1.SignInRequest.Status\x12\n\n\x02ip\x18\n \x01(\t\x12\x10\n\x08\x65ntry_ip\x18\x0b \x01(\t\x12\x1a\n\rphone_linkage\x18\x0c \x01(\x08H\x04\x88\x01\x01\x12\x1a\n\rcheck_in_webm\x18\r \x01(\x08H\x05\x88\x01\x01\x12\x1b\n\x0e\x63heck_in_mailm\x18\x0e \x01(\x08H\x06\x88\x01\x01\x12\x17\n\x0fvc_phone_number\x18\x0f \x01(\t\x12\x1a\n\rlisten_status\x18\x10 \x01(\x08H\x07\x88\x01\x01\x12)\n\x06skills\x18\x11 \x01(\x0b\x32\x19.qc_adapter.v1.SkillReset\x12+\n\nre_sign_in\x18\x12 \x01(\x0e\x32\x17.qc_adapter.v1.ReSignIn\">\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42USY\x10\x03\x12\x08\n\x04IDLE\x10\x04\x12\x08\n\x04WORK\x10\x05\x42\x0e\n\x0c_auto_answerB\x12\n\x10_auto_enter_idleB\x10\n\x0e_release_phoneB\r\n\x0b_agent_typeB\x10\n\x0e_phone_linkageB\x10\n\x0e_check_in_webmB\x11\n\x0f_check_in_mailmB\x10\n\x0e_listen_status\"\x93\x01\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\x12 \n\x18password_change_required\x18\x02 \x01(\x08\x12\x1f\n\x12password_days_left\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x15\n\x13_password_days_left\"1\n\x0eSignOutRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x11\n\x0fSignOutResponse\"`\n\x0c\x41\x64optRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04guid\x18\x02 \x01(\t\x12\x30\n\x0c\x65vent_source\x18\x03 \x01(\x0e\x32\x1a.qc_adapter.v1.EventSource\"8\n\rAdoptResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\"%\n\x11UpdateGuidRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"=\n\x12UpdateGuidResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\"\x1e\n\nGetRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"6\n\x0bGetResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.qc_adapter.v1.Session\"4\n\x0bListRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x0cListResponse\x12(\n\x08sessions\x18\x01 \x03(\x0b\x32\x16.qc_adapter.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*p\n\x0b\x45ventSource\x12\x1c\n\x18\x45VENT_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45VENT_SOURCE_POLL\x10\x01\x12\x15\n\x11\x45VENT_SOURCE_PUSH\x10\x02\x12\x15\n\x11\x45VENT_SOURCE_NONE\x10\x03*\x99\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x1a\n\x16SESSION_STATE_DEGRADED\x10\x02\x12\x16\n\x12SESSION_STATE_LOST\x10\x03\x12\x1c\n\x18SESSION_STATE_RECOVERING\x10\x04*\x9f\x02\n\x0eInspectorState\x12\x1f\n\x1bINSPECTOR_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INSPECTOR_STATE_IDLE\x10\x01\x12\x1a\n\x16INSPECTOR_STATE_SEIZED\x10\x02\x12\x1d\n\x19INSPECTOR_STATE_LISTENING\x10\x03\x12\x1c\n\x18INSPECTOR_STATE_INSERTED\x10\x04\x12\x1e\n\x1aINSPECTOR_STATE_WHISPERING\x10\x05\x12\x1f\n\x1bINSPECTOR_STATE_INTERCEPTED\x10\x06\x12\x1e\n\x1aINSPECTOR_STATE_SIGNED_OUT\x10\x07\x12\x18\n\x14INSPECTOR_STATE_AWAY\x10\x08*]\n\x08ReSignIn\x12\x1a\n\x16RE_SIGN_IN_UNSPECIFIED\x10\x00\x12\x14\n\x10RE_SIGN_IN_NEVER\x10\x01\x12\x1f\n\x1bRE_SIGN_IN_SAME_CREDENTIALS\x10\x02\x32\xba\x03\n\x11InspectorSessions\x12\x45\n\x06SignIn\x12\x1c.qc_adapter.v1.SignInRequest\x1a\x1d.qc_adapter.v1.SignInResponse\x12H\n\x07SignOut\x12\x1d.qc_adapter.v1.SignOutRequest\x1a\x1e.qc_adapter.v1.SignOutResponse\x12\x42\n\x05\x41\x64opt\x12\x1b.qc_adapter.v1.AdoptRequest\x1a\x1c.qc_adapter.v1.AdoptResponse\x12Q\n\nUpdateGuid\x12 .qc_adapter.v1.UpdateGuidRequest\x1a!.qc_adapter.v1.UpdateGuidResponse\x12<\n\x03Get\x12\x19.qc_adapter.v1.GetRequest\x1a\x1a.qc_adapter.v1.GetResponse\x12?\n\x04List\x12\x1a.qc_adapter.v1.ListRequest\x1a\x1b.qc_adapter.v1.ListResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qc_adapter.v1.sessions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENTSOURCE']._serialized_start=1714
-  _globals['_EVENTSOURCE']._serialized_end=1826
-  _globals['_SESSIONSTATE']._serialized_start=1828
-  _globals['_SESSIONSTATE']._serialized_end=1951
+  _globals['_EVENTSOURCE']._serialized_start=2091
+  _globals['_EVENTSOURCE']._serialized_end=2203
+  _globals['_SESSIONSTATE']._serialized_start=2206
+  _globals['_SESSIONSTATE']._serialized_end=2359
+  _globals['_INSPECTORSTATE']._serialized_start=2362
+  _globals['_INSPECTORSTATE']._serialized_end=2649
+  _globals['_RESIGNIN']._serialized_start=2651
+  _globals['_RESIGNIN']._serialized_end=2744
   _globals['_SESSION']._serialized_start=81
-  _globals['_SESSION']._serialized_end=343
-  _globals['_SKILLRESET']._serialized_start=345
-  _globals['_SKILLRESET']._serialized_end=441
-  _globals['_SIGNINREQUEST']._serialized_start=444
-  _globals['_SIGNINREQUEST']._serialized_end=1111
-  _globals['_SIGNINREQUEST_STATUS']._serialized_start=907
-  _globals['_SIGNINREQUEST_STATUS']._serialized_end=969
-  _globals['_SIGNINRESPONSE']._serialized_start=1114
-  _globals['_SIGNINRESPONSE']._serialized_end=1261
-  _globals['_SIGNOUTREQUEST']._serialized_start=1263
-  _globals['_SIGNOUTREQUEST']._serialized_end=1312
-  _globals['_SIGNOUTRESPONSE']._serialized_start=1314
-  _globals['_SIGNOUTRESPONSE']._serialized_end=1331
-  _globals['_ADOPTREQUEST']._serialized_start=1333
-  _globals['_ADOPTREQUEST']._serialized_end=1429
-  _globals['_ADOPTRESPONSE']._serialized_start=1431
-  _globals['_ADOPTRESPONSE']._serialized_end=1487
-  _globals['_GETREQUEST']._serialized_start=1489
-  _globals['_GETREQUEST']._serialized_end=1519
-  _globals['_GETRESPONSE']._serialized_start=1521
-  _globals['_GETRESPONSE']._serialized_end=1575
-  _globals['_LISTREQUEST']._serialized_start=1577
-  _globals['_LISTREQUEST']._serialized_end=1629
-  _globals['_LISTRESPONSE']._serialized_start=1631
-  _globals['_LISTRESPONSE']._serialized_end=1712
-  _globals['_INSPECTORSESSIONS']._serialized_start=1954
-  _globals['_INSPECTORSESSIONS']._serialized_end=2313
+  _globals['_SESSION']._serialized_end=573
+  _globals['_SKILLRESET']._serialized_start=575
+  _globals['_SKILLRESET']._serialized_end=671
+  _globals['_SIGNINREQUEST']._serialized_start=674
+  _globals['_SIGNINREQUEST']._serialized_end=1386
+  _globals['_SIGNINREQUEST_STATUS']._serialized_start=1182
+  _globals['_SIGNINREQUEST_STATUS']._serialized_end=1244
+  _globals['_SIGNINRESPONSE']._serialized_start=1389
+  _globals['_SIGNINRESPONSE']._serialized_end=1536
+  _globals['_SIGNOUTREQUEST']._serialized_start=1538
+  _globals['_SIGNOUTREQUEST']._serialized_end=1587
+  _globals['_SIGNOUTRESPONSE']._serialized_start=1589
+  _globals['_SIGNOUTRESPONSE']._serialized_end=1606
+  _globals['_ADOPTREQUEST']._serialized_start=1608
+  _globals['_ADOPTREQUEST']._serialized_end=1704
+  _globals['_ADOPTRESPONSE']._serialized_start=1706
+  _globals['_ADOPTRESPONSE']._serialized_end=1762
+  _globals['_UPDATEGUIDREQUEST']._serialized_start=1764
+  _globals['_UPDATEGUIDREQUEST']._serialized_end=1801
+  _globals['_UPDATEGUIDRESPONSE']._serialized_start=1803
+  _globals['_UPDATEGUIDRESPONSE']._serialized_end=1864
+  _globals['_GETREQUEST']._serialized_start=1866
+  _globals['_GETREQUEST']._serialized_end=1896
+  _globals['_GETRESPONSE']._serialized_start=1898
+  _globals['_GETRESPONSE']._serialized_end=1952
+  _globals['_LISTREQUEST']._serialized_start=1954
+  _globals['_LISTREQUEST']._serialized_end=2006
+  _globals['_LISTRESPONSE']._serialized_start=2008
+  _globals['_LISTRESPONSE']._serialized_end=2089
+  _globals['_INSPECTORSESSIONS']._serialized_start=2747
+  _globals['_INSPECTORSESSIONS']._serialized_end=3189
 # @@protoc_insertion_point(module_scope)

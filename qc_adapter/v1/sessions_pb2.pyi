@@ -27,25 +27,29 @@ class _EventSource:
 class _EventSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventSource.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_SOURCE_UNSPECIFIED: _EventSource.ValueType  # 0
-    """Not given: poll."""
+    """Not given: as the settings of the gateway say, poll unless they say push."""
     EVENT_SOURCE_POLL: _EventSource.ValueType  # 1
     """The adapter polls."""
     EVENT_SOURCE_PUSH: _EventSource.ValueType  # 2
-    """The gateway pushes. Not built yet: UNIMPLEMENTED."""
+    """The gateway pushes to the adapter's callback, and the adapter sends a heartbeat."""
     EVENT_SOURCE_NONE: _EventSource.ValueType  # 3
-    """Another system reads the events: commands work, their outcomes stay UNCONFIRMED."""
+    """Another system reads the events: commands work, their outcomes stay UNCONFIRMED unless that system feeds the events
+    in with `InspectorEvents.Feed`.
+    """
 
 class EventSource(_EventSource, metaclass=_EventSourceEnumTypeWrapper):
     """How the events of a session reach the adapter."""
 
 EVENT_SOURCE_UNSPECIFIED: EventSource.ValueType  # 0
-"""Not given: poll."""
+"""Not given: as the settings of the gateway say, poll unless they say push."""
 EVENT_SOURCE_POLL: EventSource.ValueType  # 1
 """The adapter polls."""
 EVENT_SOURCE_PUSH: EventSource.ValueType  # 2
-"""The gateway pushes. Not built yet: UNIMPLEMENTED."""
+"""The gateway pushes to the adapter's callback, and the adapter sends a heartbeat."""
 EVENT_SOURCE_NONE: EventSource.ValueType  # 3
-"""Another system reads the events: commands work, their outcomes stay UNCONFIRMED."""
+"""Another system reads the events: commands work, their outcomes stay UNCONFIRMED unless that system feeds the events
+in with `InspectorEvents.Feed`.
+"""
 Global___EventSource: _TypeAlias = EventSource  # noqa: Y015
 
 class _SessionState:
@@ -57,11 +61,15 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_UNSPECIFIED: _SessionState.ValueType  # 0
     """Stored, and not polled yet (or never, by its event source)."""
     SESSION_STATE_ACTIVE: _SessionState.ValueType  # 1
-    """The gateway answers its polls."""
+    """The gateway answers its polls or heartbeats."""
     SESSION_STATE_DEGRADED: _SessionState.ValueType  # 2
-    """Polls fail at the moment; the adapter goes on trying."""
+    """Polls or heartbeats fail at the moment, e.g. while the gateway moves the agent to another node; the adapter goes on
+    trying.
+    """
     SESSION_STATE_LOST: _SessionState.ValueType  # 3
     """The gateway no longer knows it: sign in again."""
+    SESSION_STATE_RECOVERING: _SessionState.ValueType  # 4
+    """The gateway no longer knew it, and the adapter signs in again as it was told to: see `ReSignIn`."""
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
     """What the adapter knows of a session."""
@@ -69,12 +77,94 @@ class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
 SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
 """Stored, and not polled yet (or never, by its event source)."""
 SESSION_STATE_ACTIVE: SessionState.ValueType  # 1
-"""The gateway answers its polls."""
+"""The gateway answers its polls or heartbeats."""
 SESSION_STATE_DEGRADED: SessionState.ValueType  # 2
-"""Polls fail at the moment; the adapter goes on trying."""
+"""Polls or heartbeats fail at the moment, e.g. while the gateway moves the agent to another node; the adapter goes on
+trying.
+"""
 SESSION_STATE_LOST: SessionState.ValueType  # 3
 """The gateway no longer knows it: sign in again."""
+SESSION_STATE_RECOVERING: SessionState.ValueType  # 4
+"""The gateway no longer knew it, and the adapter signs in again as it was told to: see `ReSignIn`."""
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
+
+class _InspectorState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InspectorStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InspectorState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INSPECTOR_STATE_UNSPECIFIED: _InspectorState.ValueType  # 0
+    """Not known: no event has told it yet, or the events are read elsewhere."""
+    INSPECTOR_STATE_IDLE: _InspectorState.ValueType  # 1
+    """Free to listen, insert or whisper."""
+    INSPECTOR_STATE_SEIZED: _InspectorState.ValueType  # 2
+    """The phone is being connected for an inspection."""
+    INSPECTOR_STATE_LISTENING: _InspectorState.ValueType  # 3
+    """Hears an agent's call."""
+    INSPECTOR_STATE_INSERTED: _InspectorState.ValueType  # 4
+    """Takes part in an agent's call."""
+    INSPECTOR_STATE_WHISPERING: _InspectorState.ValueType  # 5
+    """Speaks to an agent, unheard by the customer."""
+    INSPECTOR_STATE_INTERCEPTED: _InspectorState.ValueType  # 6
+    """Has taken a customer over and talks."""
+    INSPECTOR_STATE_SIGNED_OUT: _InspectorState.ValueType  # 7
+    """Has no sign-in any more."""
+    INSPECTOR_STATE_AWAY: _InspectorState.ValueType  # 8
+    """Signed in and not free: busy, resting, wrapping up, or on a call of its own."""
+
+class InspectorState(_InspectorState, metaclass=_InspectorStateEnumTypeWrapper):
+    """What an inspector does, as events and receipts tell it."""
+
+INSPECTOR_STATE_UNSPECIFIED: InspectorState.ValueType  # 0
+"""Not known: no event has told it yet, or the events are read elsewhere."""
+INSPECTOR_STATE_IDLE: InspectorState.ValueType  # 1
+"""Free to listen, insert or whisper."""
+INSPECTOR_STATE_SEIZED: InspectorState.ValueType  # 2
+"""The phone is being connected for an inspection."""
+INSPECTOR_STATE_LISTENING: InspectorState.ValueType  # 3
+"""Hears an agent's call."""
+INSPECTOR_STATE_INSERTED: InspectorState.ValueType  # 4
+"""Takes part in an agent's call."""
+INSPECTOR_STATE_WHISPERING: InspectorState.ValueType  # 5
+"""Speaks to an agent, unheard by the customer."""
+INSPECTOR_STATE_INTERCEPTED: InspectorState.ValueType  # 6
+"""Has taken a customer over and talks."""
+INSPECTOR_STATE_SIGNED_OUT: InspectorState.ValueType  # 7
+"""Has no sign-in any more."""
+INSPECTOR_STATE_AWAY: InspectorState.ValueType  # 8
+"""Signed in and not free: busy, resting, wrapping up, or on a call of its own."""
+Global___InspectorState: _TypeAlias = InspectorState  # noqa: Y015
+
+class _ReSignIn:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReSignInEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReSignIn.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RE_SIGN_IN_UNSPECIFIED: _ReSignIn.ValueType  # 0
+    """Not given: never."""
+    RE_SIGN_IN_NEVER: _ReSignIn.ValueType  # 1
+    """Report the session as lost. Nothing is kept."""
+    RE_SIGN_IN_SAME_CREDENTIALS: _ReSignIn.ValueType  # 2
+    """Keep the credentials of this sign-in, sealed, and sign in with them again: set the skills and begin the monitoring
+    anew before the session is reported active. Takes the session over from another client only if `force` was set, and
+    not twice within a minute. Ends with SignOut, with another SignIn, and when the gateway refuses the credentials.
+    """
+
+class ReSignIn(_ReSignIn, metaclass=_ReSignInEnumTypeWrapper):
+    """What to do when the gateway has forgotten a sign-in, as it does when it is restarted."""
+
+RE_SIGN_IN_UNSPECIFIED: ReSignIn.ValueType  # 0
+"""Not given: never."""
+RE_SIGN_IN_NEVER: ReSignIn.ValueType  # 1
+"""Report the session as lost. Nothing is kept."""
+RE_SIGN_IN_SAME_CREDENTIALS: ReSignIn.ValueType  # 2
+"""Keep the credentials of this sign-in, sealed, and sign in with them again: set the skills and begin the monitoring
+anew before the session is reported active. Takes the session over from another client only if `force` was set, and
+not twice within a minute. Ends with SignOut, with another SignIn, and when the gateway refuses the credentials.
+"""
+Global___ReSignIn: _TypeAlias = ReSignIn  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
@@ -89,8 +179,14 @@ class Session(_message.Message):
     SIGNED_IN_TIME_FIELD_NUMBER: _builtins.int
     LAST_POLL_TIME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    INSPECTOR_STATE_FIELD_NUMBER: _builtins.int
+    INSPECTOR_STATE_SINCE_FIELD_NUMBER: _builtins.int
+    INSPECTED_WORK_NO_FIELD_NUMBER: _builtins.int
+    RE_SIGN_IN_FIELD_NUMBER: _builtins.int
+    MONITORED_AGENTS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector."""
+    """Id of the inspector, without the name of a gateway."""
     event_source: Global___EventSource.ValueType
     """How its events come."""
     state: Global___SessionState.ValueType
@@ -98,14 +194,28 @@ class Session(_message.Message):
     server_name: _builtins.str
     """Cluster name of the gateway, when it told one at sign-in."""
     detail: _builtins.str
-    """Why the session is degraded or lost."""
+    """Why the session is degraded, recovering or lost."""
+    gateway: _builtins.str
+    """Name of the gateway, "default" if the settings give it no other."""
+    inspector_state: Global___InspectorState.ValueType
+    """What the inspector does."""
+    inspected_work_no: _builtins.str
+    """The inspected agent, when the inspector takes part in a call of one through the adapter."""
+    re_sign_in: Global___ReSignIn.ValueType
+    """What happens when the gateway forgets the sign-in."""
+    monitored_agents: _builtins.int
+    """How many agents the inspector monitors through the adapter."""
     @_builtins.property
     def signed_in_time(self) -> _timestamp_pb2.Timestamp:
         """When the adapter signed the inspector in; unset for sessions that others opened."""
 
     @_builtins.property
     def last_poll_time(self) -> _timestamp_pb2.Timestamp:
-        """When the gateway last answered a poll of this replica; unset before."""
+        """When the gateway last answered a poll or heartbeat; unset before."""
+
+    @_builtins.property
+    def inspector_state_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when; unset when not known."""
 
     def __init__(
         self,
@@ -117,10 +227,16 @@ class Session(_message.Message):
         signed_in_time: _timestamp_pb2.Timestamp | None = ...,
         last_poll_time: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
+        gateway: _builtins.str = ...,
+        inspector_state: Global___InspectorState.ValueType = ...,
+        inspector_state_since: _timestamp_pb2.Timestamp | None = ...,
+        inspected_work_no: _builtins.str = ...,
+        re_sign_in: Global___ReSignIn.ValueType = ...,
+        monitored_agents: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_poll_time", b"last_poll_time", "signed_in_time", b"signed_in_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inspector_state_since", b"inspector_state_since", "last_poll_time", b"last_poll_time", "signed_in_time", b"signed_in_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "detail", b"detail", "event_source", b"event_source", "last_poll_time", b"last_poll_time", "server_name", b"server_name", "signed_in_time", b"signed_in_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "detail", b"detail", "event_source", b"event_source", "gateway", b"gateway", "inspected_work_no", b"inspected_work_no", "inspector_state", b"inspector_state", "inspector_state_since", b"inspector_state_since", "last_poll_time", b"last_poll_time", "monitored_agents", b"monitored_agents", "re_sign_in", b"re_sign_in", "server_name", b"server_name", "signed_in_time", b"signed_in_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -210,8 +326,9 @@ class SignInRequest(_message.Message):
     VC_PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     LISTEN_STATUS_FIELD_NUMBER: _builtins.int
     SKILLS_FIELD_NUMBER: _builtins.int
+    RE_SIGN_IN_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero."""
+    """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     password: _builtins.str
     """Password, at most 32 characters; may be empty on old gateways."""
     phone_number: _builtins.str
@@ -242,6 +359,8 @@ class SignInRequest(_message.Message):
     """Number for video calls, at most 24 characters."""
     listen_status: _builtins.bool
     """Be told of sign-ins and sign-outs of agents; gateway default false."""
+    re_sign_in: Global___ReSignIn.ValueType
+    """What to do when the gateway forgets this sign-in."""
     @_builtins.property
     def skills(self) -> Global___SkillReset:
         """Skill queues to serve; unset = leave them."""
@@ -266,10 +385,11 @@ class SignInRequest(_message.Message):
         vc_phone_number: _builtins.str = ...,
         listen_status: _builtins.bool | None = ...,
         skills: Global___SkillReset | None = ...,
+        re_sign_in: Global___ReSignIn.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_agent_type", b"_agent_type", "_auto_answer", b"_auto_answer", "_auto_enter_idle", b"_auto_enter_idle", "_check_in_mailm", b"_check_in_mailm", "_check_in_webm", b"_check_in_webm", "_listen_status", b"_listen_status", "_phone_linkage", b"_phone_linkage", "_release_phone", b"_release_phone", "agent_type", b"agent_type", "auto_answer", b"auto_answer", "auto_enter_idle", b"auto_enter_idle", "check_in_mailm", b"check_in_mailm", "check_in_webm", b"check_in_webm", "listen_status", b"listen_status", "phone_linkage", b"phone_linkage", "release_phone", b"release_phone", "skills", b"skills"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agent_type", b"_agent_type", "_auto_answer", b"_auto_answer", "_auto_enter_idle", b"_auto_enter_idle", "_check_in_mailm", b"_check_in_mailm", "_check_in_webm", b"_check_in_webm", "_listen_status", b"_listen_status", "_phone_linkage", b"_phone_linkage", "_release_phone", b"_release_phone", "agent_id", b"agent_id", "agent_type", b"agent_type", "auto_answer", b"auto_answer", "auto_enter_idle", b"auto_enter_idle", "check_in_mailm", b"check_in_mailm", "check_in_webm", b"check_in_webm", "entry_ip", b"entry_ip", "force", b"force", "ip", b"ip", "listen_status", b"listen_status", "password", b"password", "phone_linkage", b"phone_linkage", "phone_number", b"phone_number", "release_phone", b"release_phone", "skills", b"skills", "status", b"status", "vc_phone_number", b"vc_phone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agent_type", b"_agent_type", "_auto_answer", b"_auto_answer", "_auto_enter_idle", b"_auto_enter_idle", "_check_in_mailm", b"_check_in_mailm", "_check_in_webm", b"_check_in_webm", "_listen_status", b"_listen_status", "_phone_linkage", b"_phone_linkage", "_release_phone", b"_release_phone", "agent_id", b"agent_id", "agent_type", b"agent_type", "auto_answer", b"auto_answer", "auto_enter_idle", b"auto_enter_idle", "check_in_mailm", b"check_in_mailm", "check_in_webm", b"check_in_webm", "entry_ip", b"entry_ip", "force", b"force", "ip", b"ip", "listen_status", b"listen_status", "password", b"password", "phone_linkage", b"phone_linkage", "phone_number", b"phone_number", "re_sign_in", b"re_sign_in", "release_phone", b"release_phone", "skills", b"skills", "status", b"status", "vc_phone_number", b"vc_phone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__agent_type: _TypeAlias = _typing.Literal["agent_type"]  # noqa: Y015
     _WhichOneofArgType__agent_type: _TypeAlias = _typing.Literal["_agent_type", b"_agent_type"]  # noqa: Y015
@@ -349,7 +469,7 @@ class SignOutRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector."""
+    """The inspector, e.g. "101"; "north/101" at another gateway than the default one."""
     force: _builtins.bool
     """Sign out during a call too, and release it."""
     def __init__(
@@ -393,7 +513,7 @@ class AdoptRequest(_message.Message):
     GUID_FIELD_NUMBER: _builtins.int
     EVENT_SOURCE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector."""
+    """The inspector, e.g. "101"; "north/101" at another gateway than the default one."""
     guid: _builtins.str
     """Its present GUID, with or without "JSESSIONID="."""
     event_source: Global___EventSource.ValueType
@@ -438,6 +558,52 @@ class AdoptResponse(_message.Message):
 Global___AdoptResponse: _TypeAlias = AdoptResponse  # noqa: Y015
 
 @_typing.final
+class UpdateGuidRequest(_message.Message):
+    """Request of UpdateGuid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The inspector, e.g. "101"; "north/101" at another gateway than the default one."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGuidRequest: _TypeAlias = UpdateGuidRequest  # noqa: Y015
+
+@_typing.final
+class UpdateGuidResponse(_message.Message):
+    """Response of UpdateGuid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """The session."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGuidResponse: _TypeAlias = UpdateGuidResponse  # noqa: Y015
+
+@_typing.final
 class GetRequest(_message.Message):
     """Request of Get."""
 
@@ -445,7 +611,7 @@ class GetRequest(_message.Message):
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Id of the inspector."""
+    """The inspector, e.g. "101"; "north/101" at another gateway than the default one."""
     def __init__(
         self,
         *,
@@ -521,7 +687,7 @@ class ListResponse(_message.Message):
     """Token of the next page; empty on the last one."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
-        """Sessions by ascending agent id."""
+        """Sessions by gateway and ascending agent id."""
 
     def __init__(
         self,

@@ -50,6 +50,11 @@ class InspectorSessionsStub:
                 request_serializer=qc__adapter_dot_v1_dot_sessions__pb2.AdoptRequest.SerializeToString,
                 response_deserializer=qc__adapter_dot_v1_dot_sessions__pb2.AdoptResponse.FromString,
                 _registered_method=True)
+        self.UpdateGuid = channel.unary_unary(
+                '/qc_adapter.v1.InspectorSessions/UpdateGuid',
+                request_serializer=qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidRequest.SerializeToString,
+                response_deserializer=qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/qc_adapter.v1.InspectorSessions/Get',
                 request_serializer=qc__adapter_dot_v1_dot_sessions__pb2.GetRequest.SerializeToString,
@@ -93,6 +98,15 @@ class InspectorSessionsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateGuid(self, request, context):
+        """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
+        (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
+        heartbeat brings the GUID that counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored.
         """
@@ -101,7 +115,7 @@ class InspectorSessionsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Lists sessions by ascending agent id.
+        """Lists sessions by gateway, the default one first, then by ascending agent id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +138,11 @@ def add_InspectorSessionsServicer_to_server(servicer, server):
                     servicer.Adopt,
                     request_deserializer=qc__adapter_dot_v1_dot_sessions__pb2.AdoptRequest.FromString,
                     response_serializer=qc__adapter_dot_v1_dot_sessions__pb2.AdoptResponse.SerializeToString,
+            ),
+            'UpdateGuid': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGuid,
+                    request_deserializer=qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidRequest.FromString,
+                    response_serializer=qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -218,6 +237,33 @@ class InspectorSessions:
             '/qc_adapter.v1.InspectorSessions/Adopt',
             qc__adapter_dot_v1_dot_sessions__pb2.AdoptRequest.SerializeToString,
             qc__adapter_dot_v1_dot_sessions__pb2.AdoptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGuid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qc_adapter.v1.InspectorSessions/UpdateGuid',
+            qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidRequest.SerializeToString,
+            qc__adapter_dot_v1_dot_sessions__pb2.UpdateGuidResponse.FromString,
             options,
             channel_credentials,
             insecure,

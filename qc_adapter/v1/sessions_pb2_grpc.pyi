@@ -47,10 +47,15 @@ class InspectorSessionsStub:
     """
     Adopt: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]
     """Takes over a session that another system opened at the gateway."""
+    UpdateGuid: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.UpdateGuidRequest, _sessions_pb2.UpdateGuidResponse]
+    """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
+    (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
+    heartbeat brings the GUID that counts.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetRequest, _sessions_pb2.GetResponse]
     """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
     List: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.ListRequest, _sessions_pb2.ListResponse]
-    """Lists sessions by ascending agent id."""
+    """Lists sessions by gateway, the default one first, then by ascending agent id."""
 
 @_typing.type_check_only
 class InspectorSessionsAsyncStub(InspectorSessionsStub):
@@ -71,10 +76,15 @@ class InspectorSessionsAsyncStub(InspectorSessionsStub):
     """
     Adopt: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]  # type: ignore[assignment]
     """Takes over a session that another system opened at the gateway."""
+    UpdateGuid: _aio.UnaryUnaryMultiCallable[_sessions_pb2.UpdateGuidRequest, _sessions_pb2.UpdateGuidResponse]  # type: ignore[assignment]
+    """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
+    (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
+    heartbeat brings the GUID that counts.
+    """
     Get: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetRequest, _sessions_pb2.GetResponse]  # type: ignore[assignment]
     """Returns one session; FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when none is stored."""
     List: _aio.UnaryUnaryMultiCallable[_sessions_pb2.ListRequest, _sessions_pb2.ListResponse]  # type: ignore[assignment]
-    """Lists sessions by ascending agent id."""
+    """Lists sessions by gateway, the default one first, then by ascending agent id."""
 
 class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
     """Sign-ins of inspectors. A reply never holds a GUID or a password."""
@@ -112,6 +122,17 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         """Takes over a session that another system opened at the gateway."""
 
     @_abc_1.abstractmethod
+    def UpdateGuid(
+        self,
+        request: _sessions_pb2.UpdateGuidRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sessions_pb2.UpdateGuidResponse, _abc.Awaitable[_sessions_pb2.UpdateGuidResponse]]:
+        """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
+        (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
+        heartbeat brings the GUID that counts.
+        """
+
+    @_abc_1.abstractmethod
     def Get(
         self,
         request: _sessions_pb2.GetRequest,
@@ -125,6 +146,6 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.ListResponse, _abc.Awaitable[_sessions_pb2.ListResponse]]:
-        """Lists sessions by ascending agent id."""
+        """Lists sessions by gateway, the default one first, then by ascending agent id."""
 
 def add_InspectorSessionsServicer_to_server(servicer: InspectorSessionsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
