@@ -68,11 +68,13 @@ class Accounts:
         sent = settled_commands(metrics)
         requested = sum(
             number
-            for (method, _), number in metrics.get("qc_gateway_requests_total", {}).items()
+            for (_, method, _), number in metrics.get("qc_gateway_requests_total", {}).items()
             if method in METHODS.values()
         )
         finished = sum(
-            number for (_, method), number in metrics.get("qc_requests_total", {}).items() if method in METHODS.values()
+            number
+            for (_, _, method), number in metrics.get("qc_requests_total", {}).items()
+            if method in METHODS.values()
         )
         if sent != received:
             self.violate(f"{sent:g} commands have an outcome and {received} reached the gateway")
@@ -88,6 +90,6 @@ def settled_commands(metrics: Samples) -> float:
     """Return how many commands were sent and have an outcome."""
     outcomes = metrics.get("qc_command_outcomes_total", {})
     return sum(
-        number for (method, outcome), number in outcomes.items()
+        number for (_, method, outcome), number in outcomes.items()
         if method in METHODS.values() and outcome not in UNSENT
     )  # fmt: skip

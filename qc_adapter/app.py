@@ -24,6 +24,7 @@ from qc_adapter.events.readers import Readers
 from qc_adapter.events.translate import SHAPES
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.client import GatewayClient
+from qc_adapter.gateway.gateways import Gateways
 from qc_adapter.gateway.observation import Outcome
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from qc_adapter.settings import Settings
 
 #: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
-_OWN_METHODS: Final = ("Watch", "Adopt", "Get", "List")
+_OWN_METHODS: Final = ("Watch", "Feed", "Adopt", "Get", "List")
 _RPC_METHODS: Final = {operation.rpc: operation.method for operation in operations.ALL} | {
     "SignIn": operations.SIGN_IN.method,
     "SignOut": operations.SIGN_OUT.method,
@@ -63,17 +64,18 @@ class Adapter:
     """One replica of the service; also `async with Adapter(settings) as adapter`."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.gateway is None:
+        if not settings.gateways:
             raise ValueError("QC_GATEWAY_URL is required")
         self._settings = settings
         self._log = structlog.get_logger()
         methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
         registry = open_registry()
-        self.metrics = Metrics(registry, label_sets(methods, RETCODES, SHAPES))
+        names = [gateway.name for gateway in settings.gateways]
+        self.metrics = Metrics(registry, label_sets(names, methods, RETCODES, SHAPES))
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.store = open_store(link)
-        self.gateway = GatewayClient(
-            GatewayTransport(settings.gateway), settings=settings.gateway, observer=self._count_request
+        self.gateways = Gateways(
+            {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways}
         )
         self.hub = Hub()
         self.shared = (
@@ -82,14 +84,14 @@ class Adapter:
             else in_redis(link, self.store, self.hub, self.metrics, lease_seconds=settings.lease_seconds)
         )
         self.readers = Readers(
-            gateway=self.gateway,
+            gateway=self.gateways,
             rota=self.shared.rota,
             counts=self.metrics,
-            pace=Pace(settings.poll_pause_seconds, settings.gateway.poll_hold_seconds),
+            pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds),
         )
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
-            gateway=self.gateway,
+            gateway=self.gateways,
             sessions=self.shared.sessions,
             keeper=self.keeper,
             hub=self.hub,
@@ -99,7 +101,7 @@ class Adapter:
             ledger=self.shared.ledger,
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
-        self.sessions = SessionService(gateway=self.gateway, store=self.store, listeners=self.readers)
+        self.sessions = SessionService(gateway=self.gateways, store=self.store, listeners=self.readers)
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
             settings.ops_listen,
@@ -111,8 +113,8 @@ class Adapter:
         self._store_lost = False
         self._watching: asyncio.Task[None] | None = None
         self.port = 0
-        hold_seconds = settings.gateway.poll_hold_seconds
-        self._longest_poll_seconds = hold_seconds + min(settings.gateway.poll_margin_seconds, settings.grace_seconds)
+        margin_seconds = settings.gateways[0].poll_margin_seconds
+        self._longest_poll_seconds = settings.poll_hold_seconds + min(margin_seconds, settings.grace_seconds)
 
     @property
     def ops_port(self) -> int:
@@ -126,7 +128,7 @@ class Adapter:
 
     def _services(self) -> Services:
         settings = self._settings
-        parser = Parser(settings.agent_id_max, settings.confirm_within_seconds)
+        parser = Parser({one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds)
         return Services(
             QualityControl(parser, self.runner, self.metrics),
             InspectorSessions(parser, self.sessions, self.readers),
@@ -189,7 +191,7 @@ class Adapter:
         await self.readers.stop()
         await self.shared.stop()
         await self.keeper.close()
-        await self.gateway.close()
+        await self.gateways.close()
         await self.store.close()
         await self._ops.stop()
         self._log.info("stopped")
@@ -234,16 +236,19 @@ class Adapter:
             if self._store_lost:
                 self._log.info("store_found")
             self._store_problem, self._store_lost = None, False
-        self.metrics.sessions({state.value: count for state, count in self.readers.counts().items()})
+        self.metrics.sessions(self.readers.counts())
         await self._server.serving(serving=self._store_problem is None and not self.hub.draining)
 
     def _store_check(self) -> Check:
         return Check(self._store_problem is None, self._store_problem or "answers")
 
     def _gateway_check(self) -> Check:
-        seen = self.gateway.last_seen
-        # Before the first request nothing speaks against the gateway.
-        return Check(seen.reachable is not False, seen.why)
+        seen = self.gateways.health()
+        # Before the first request nothing speaks against a gateway; with one that is away the others are served.
+        reachable = any(health.reachable is not False for health in seen.values())
+        if len(seen) == 1:
+            return Check(reachable, *(health.why for health in seen.values()))
+        return Check(reachable, "; ".join(f"{name}: {health.why}" for name, health in seen.items()))
 
     def _draining_check(self) -> Check:
         leaving = self._watching is None

@@ -181,6 +181,11 @@ def listen(text: str) -> Listen:
     return Listen(host[1:-1] if bracketed else host or "0.0.0.0", int(port))
 
 
+def listen_or_none(text: str) -> Listen | None:
+    """Parse the same, or nothing."""
+    return listen(text) if text else None
+
+
 def seconds(text: str) -> float:
     """Parse a time above 0."""
     try:

@@ -70,10 +70,12 @@ def _show_verdict(output: Output, kind: str, style: str, text: str) -> None:
 
 
 async def _try(settings: Settings, output: Output) -> bool:
-    """Say whether the store answers and the gateway can be connected to; no inspector is touched."""
-    store = await _attempt(output, "store", _try_store(settings))
-    gateway = settings.gateway is None or await _attempt(output, "gateway", _try_gateway(settings.gateway))
-    return store and gateway
+    """Say whether the store answers and the gateways can be connected to; no inspector is touched."""
+    reached = await _attempt(output, "store", _try_store(settings))
+    for gateway in settings.gateways:
+        name = "gateway" if len(settings.gateways) == 1 else f"gateway {gateway.name}"
+        reached = await _attempt(output, name, _try_gateway(gateway)) and reached
+    return reached
 
 
 async def _attempt(output: Output, name: str, attempt: Awaitable[str]) -> bool:

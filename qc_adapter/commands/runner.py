@@ -26,6 +26,7 @@ from qc_adapter.model.errors import (
     InternalFault,
     OutcomeUnknown,
 )
+from qc_adapter.model.inspector import gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,7 +46,7 @@ _LONGEST_SECONDS: Final = 86_400.0
 class CountsOutcomes(Protocol):
     """Counts what became of commands."""
 
-    def command_outcome(self, method: str, outcome: str) -> None: ...
+    def command_outcome(self, gateway: str, method: str, outcome: str) -> None: ...
 
 
 class CommandRunner:
@@ -155,7 +156,8 @@ class CommandRunner:
 
     def _settled(self, run: CommandRun, label: str) -> None:
         if not run.foreign:
-            self._counts.command_outcome(run.command.method, label)
+            command = run.command
+            self._counts.command_outcome(gateway_of(command.agent_id), command.method, label)
 
     async def _dispatch(self, run: CommandRun, deadline: Deadline) -> None:
         try:

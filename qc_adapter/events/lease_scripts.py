@@ -38,7 +38,7 @@ end
 -- A beat whose reply was lost is answered again.
 local before = call('GET', CLAIMS .. replica)
 if before and string.match(before, '^%d+') == number then
-  for id, token, forced in string.gmatch(before, ' (%d+):(%d+):(%d)') do
+  for id, token, forced in string.gmatch(before, ' ([^ :]+):(%d+):(%d)') do
     if holds(id, replica .. ':' .. token) then hand_over(id, tonumber(token), tonumber(forced)) end
   end
   return reply

@@ -19,6 +19,7 @@ from qc_adapter.events.model import GapReason
 from qc_adapter.events.notices import Notices, read_notice
 from qc_adapter.events.stored import call_ids, from_line
 from qc_adapter.model.errors import NotSignedIn, SessionLost, StoreUnavailable
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.store import keys
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _LINGER_SECONDS: Final = 60.0
 class Counts(Protocol):
     """What the mirror counts."""
 
-    def gap(self, reason: str) -> None: ...
+    def gap(self, gateway: str, reason: str) -> None: ...
 
 
 class Mirror:
@@ -179,14 +180,14 @@ class Mirror:
         epoch, newest, ended, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), _items(reply[4])
         first = entries[0][0] if entries else newest + 1
         if epoch != feed.epoch:
-            self._jump(feed, epoch, first - 1, GapReason.LOG_LOST)
+            self._jump(agent_id, feed, epoch, first - 1, GapReason.LOG_LOST)
         elif first > feed.position + 1 and (not entries or entries[0][1] is not GapReason.LOG_LOST):
-            self._jump(feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
+            self._jump(agent_id, feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
         feed.catch_up(entries)
         self._end(agent_id, feed, ended)
 
-    def _jump(self, feed: Feed, epoch: str, position: int, reason: GapReason) -> None:
-        self._counts.gap(reason.lower())
+    def _jump(self, agent_id: str, feed: Feed, epoch: str, position: int, reason: GapReason) -> None:
+        self._counts.gap(gateway_of(agent_id), reason.lower())
         feed.jump(epoch, position, reason)
 
     def _end(self, agent_id: str, feed: Feed, ended: str) -> None:

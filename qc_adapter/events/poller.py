@@ -28,6 +28,7 @@ from qc_adapter.model.errors import (
     SessionUnreadable,
     StoreUnavailable,
 )
+from qc_adapter.model.inspector import gateway_of, number_of
 from qc_adapter.model.session import EventSource
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ class Polls(Protocol):
 class Counts(Protocol):
     """What a poller counts."""
 
-    def event_read(self, event_type: str) -> None: ...
+    def event_read(self, gateway: str, event_type: str) -> None: ...
 
-    def event_foreign(self) -> None: ...
+    def event_foreign(self, gateway: str) -> None: ...
 
-    def gap(self, reason: str) -> None: ...
+    def gap(self, gateway: str, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Poller:
     ) -> None:
         self._lease = lease
         self._agent_id = lease.agent_id
+        self._gateway_name, self._number = gateway_of(lease.agent_id), number_of(lease.agent_id)
         self._gateway = gateway
         self._counts = counts
         self._pace = pace
@@ -222,7 +224,7 @@ class Poller:
             kept = used  # it is kept; the next look at the session says what is wrong
         for item in items:
             if isinstance(item, GapReason):
-                self._counts.gap(item.lower())
+                self._counts.gap(self._gateway_name, item.lower())
                 self._log.warning("event_gap", agent_id=self._agent_id, detail=self._gap_detail)
         return kept
 
@@ -231,13 +233,13 @@ class Poller:
         queued_since = self._backlog.answered(time.monotonic() - self._polled_at, events=bool(reply.events))
         items: list[Item] = []
         for raw in reply.events:
-            self._counts.event_read(raw.event_type)
-            if raw.work_no not in (self._agent_id, ""):
+            self._counts.event_read(self._gateway_name, raw.event_type)
+            if raw.work_no not in (self._number, ""):
                 self._foreign(raw)
             else:
                 # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
                 event = translate(raw, received_at)
-                items.append(replace(event, work_no=self._agent_id, queued_since=queued_since))
+                items.append(replace(event, work_no=self._number, queued_since=queued_since))
         over = self._doubtful_until < time.monotonic()
         if self._doubtful_until and (items or over):
             items[:0] = self._report_gap(_CUT_OFF)
@@ -258,7 +260,7 @@ class Poller:
             self._doubtful_until = until + _POLL_SPARE_SECONDS
 
     def _foreign(self, raw: RawEvent) -> None:
-        self._counts.event_foreign()
+        self._counts.event_foreign(self._gateway_name)
         self._log.warning(
             "foreign_event_dropped", agent_id=self._agent_id, work_no=raw.work_no, event_type=raw.event_type
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -14,9 +15,10 @@ from qc_adapter.events.leases import LeaseLost, PollState, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.poller import Pace, Poller, Polls
 from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.inspector import gateway_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qc_adapter.events.leases import Claim, Lease, PollStatus, Rota
     from qc_adapter.model.session import Session
@@ -32,9 +34,9 @@ _LAST_WORDS_SECONDS: Final = 2.0
 class Counts(polling.Counts, Protocol):
     """What the readers count."""
 
-    def leases_held(self, count: int) -> None: ...
+    def leases_held(self, counts: Mapping[str, int]) -> None: ...
 
-    def lease_changed(self, reason: str) -> None: ...
+    def lease_changed(self, gateway: str, reason: str) -> None: ...
 
 
 class Readers:
@@ -54,6 +56,8 @@ class Readers:
         self._lost: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wanted = asyncio.Event()
+        #: How many leases there are by gateway.
+        self._held: Counter[str] = Counter()
         self._claiming = True
         self._blind = False
         self._log = structlog.get_logger()
@@ -133,17 +137,15 @@ class Readers:
         except StoreUnavailable:
             return {}
 
-    def counts(self) -> dict[PollState, int]:
-        """Return how many sessions are in each state."""
-        found = dict.fromkeys(PollState, 0)
-        for poller in self._pollers.values():
-            found[poller.state] += 1
-        found[PollState.LOST] += len(self._lost)
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how many sessions of each gateway are in each state."""
+        found = Counter((gateway_of(agent_id), poller.state.value) for agent_id, poller in self._pollers.items())
+        found.update((gateway_of(agent_id), PollState.LOST.value) for agent_id in self._lost)
         return found
 
-    def oldest_poll_seconds(self) -> float:
-        """Return the age of the oldest answered poll; 120 is a sign-out."""
-        answered = [poller.answered_at for poller in self._pollers.values()]
+    def oldest_poll_seconds(self, gateway: str) -> float:
+        """Return the age of the oldest answered poll at a gateway; 120 is a sign-out."""
+        answered = [one.answered_at for agent_id, one in self._pollers.items() if gateway_of(agent_id) == gateway]
         return time.monotonic() - min(answered) if answered else 0.0
 
     async def _enlist(self, agent_id: str, taken: Taken) -> None:
@@ -200,7 +202,7 @@ class Readers:
         staying = [poller for poller in self._pollers.values() if not poller.leaving]
         for poller in staying[beat.share :]:
             poller.leave()
-        self._counts.leases_held(len(self._pollers))
+        self._counts.leases_held(self._held)
 
     def _stop_expired(self) -> None:
         """End polls that the gateway holds longer than we may wait: another replica may poll by now."""
@@ -212,11 +214,12 @@ class Readers:
         agent_id = claim.lease.agent_id
         if (older := self._tasks.get(agent_id)) is not None:
             older.cancel()
+            self._held[gateway_of(agent_id)] -= 1
             self._superseded.add(older)
             older.add_done_callback(self._superseded.discard)
         self._lost.discard(agent_id)
         if claim.forced:
-            self._counts.gap(GapReason.TAKEOVER.lower())
+            self._counts.gap(gateway_of(agent_id), GapReason.TAKEOVER.lower())
         poller = Poller(
             claim.lease,
             gateway=self._gateway,
@@ -226,6 +229,7 @@ class Readers:
             polled_ago_seconds=claim.polled_ago_seconds,
         )
         self._pollers[agent_id] = poller
+        self._held[gateway_of(agent_id)] += 1
         self._changed(agent_id, "taken_over" if claim.forced else "won")
         task = asyncio.create_task(poller.run(), name=f"poller {agent_id}")
         self._tasks[agent_id] = task
@@ -237,6 +241,7 @@ class Readers:
         if self._tasks.get(agent_id) is task:
             del self._tasks[agent_id]
             del self._pollers[agent_id]
+            self._held[gateway_of(agent_id)] -= 1
         if task.cancelled():
             self._cut_off.append(poller.lease)
             self._changed(agent_id, "revoked")
@@ -248,10 +253,10 @@ class Readers:
             if task.result() == "session_lost":
                 self._lost.add(agent_id)
             self._changed(agent_id, task.result())
-        self._counts.leases_held(len(self._pollers))
+        self._counts.leases_held(self._held)
 
     def _changed(self, agent_id: str, reason: str) -> None:
-        self._counts.lease_changed(reason)
+        self._counts.lease_changed(gateway_of(agent_id), reason)
         write = self._log.warning if reason in {"taken_over", "fenced", "session_lost"} else self._log.info
         write("lease_changed", agent_id=agent_id, reason=reason, held=len(self._pollers))
 

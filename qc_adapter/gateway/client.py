@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from qc_adapter.gateway.envelope import JSON, RawEvent
-    from qc_adapter.gateway.requests import GatewayRequest, SignInForm, SkillReset
+    from qc_adapter.gateway.requests import GatewayRequest, SignInForm
     from qc_adapter.gateway.settings import GatewaySettings
     from qc_adapter.gateway.wire import Transport
     from qc_adapter.model.deadline import Deadline
@@ -124,10 +124,6 @@ class GatewayClient:
             if refused.retcode not in _ALREADY_OUT:
                 raise
 
-    async def reset_skills(self, session: Session, reset: SkillReset, deadline: Deadline) -> Receipt:
-        """Set the inspector's skill queues; raises like `send`."""
-        return await self.send(session, requests.reset_skills(session.agent_id, reset), deadline)
-
     async def poll(self, session: Session, *, hold_seconds: float, on_send: Callable[[], None] = _nothing) -> PollReply:
         """
         Ask for the next event and wait as long as the gateway holds the answer, and a margin.
@@ -208,7 +204,8 @@ class GatewayClient:
     def _tell(self, trip: Trip, error: BaseException | None) -> None:
         outcome = Outcome.OK if error is None else outcome_of(error)
         seconds = time.monotonic() - trip.started
-        self._observer(GatewayCall(trip.method, trip.retcode, seconds, outcome, trip.reading.refused))
+        name = self._settings.name
+        self._observer(GatewayCall(name, trip.method, trip.retcode, seconds, outcome, trip.reading.refused))
 
 
 def _command_lost(method: str, failure: ReplyLost, renewal: Renewal | None) -> GatewayError:

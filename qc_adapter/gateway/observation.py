@@ -40,6 +40,7 @@ class GatewayCall:
     cookie that no header may carry, and that it was ignored.
     """
 
+    gateway: str
     method: str
     retcode: str
     seconds: float

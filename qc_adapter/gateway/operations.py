@@ -98,7 +98,7 @@ FORCE_SIGN_OUT = Operation("forceLogout", "DELETE", f"{_ONLINE}/forcelogout", "S
 RESET_SKILLS = Operation("resetSkill", "POST", f"{_ONLINE}/resetskill/{{automatic}}", "SignIn", "cec_07_1209")
 POLL = Operation("getAgentEvent", "GET", "/agentevent/{agent_id}", "", "cec_07_1274")
 HANDSHAKE = Operation("handShake", "POST", f"{_ONLINE}/handshake", "", "cec_07_1204")
-UPDATE_GUID = Operation("updateGuid", "PUT", f"{_ONLINE}/updateGuid", "", "cec_07_1225")
+UPDATE_GUID = Operation("updateGuid", "PUT", f"{_ONLINE}/updateGuid", "UpdateGuid", "cec_07_1225")
 
 ALL: tuple[Operation, ...] = (
     INTERCEPT,

@@ -10,6 +10,7 @@ import orjson
 
 from qc_adapter.gateway import operations
 from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import NO_SECRET, Secret
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ def _part(name: str, text: str) -> str:
 
 
 def _qc(agent_id: str) -> str:
-    return f"/qualitycontrol/{_part('agent_id', agent_id)}"
+    return f"/qualitycontrol/{_part('agent_id', number_of(agent_id))}"
 
 
 def _online(agent_id: str) -> str:
-    return f"/onlineagent/{_part('agent_id', agent_id)}"
+    return f"/onlineagent/{_part('agent_id', number_of(agent_id))}"
 
 
 def intercept(agent_id: str, work_no: str, call_id: str | None = None) -> GatewayRequest:
@@ -166,4 +167,4 @@ def reset_skills(agent_id: str, reset: SkillReset) -> GatewayRequest:
 
 def poll(agent_id: str) -> GatewayRequest:
     """Ask for the next event; the gateway holds the answer until there is one or its hold time ends."""
-    return GatewayRequest(operations.POLL, f"/agentevent/{_part('agent_id', agent_id)}")
+    return GatewayRequest(operations.POLL, f"/agentevent/{_part('agent_id', number_of(agent_id))}")

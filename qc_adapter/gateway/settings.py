@@ -6,23 +6,31 @@ import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from qc_adapter.model.inspector import DEFAULT_GATEWAY
+from qc_adapter.model.session import EventSource
+
 _RESOURCE = "/agentgateway/resource"
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """
-    The way to the gateway.
+    The way to one gateway.
 
+    `name` is what callers put before an inspector's id, and stands in keys, metrics and log lines.
     `/agentgateway/resource` is added to a `url` without a path. `command_slots` requests and `poll_slots`
     polls may be under way at once. `keepalive_seconds` must stay below the gateway's own idle time, or
-    commands meet connections that it has just closed and end with an unknown outcome.
+    commands meet connections that it has just closed and end with an unknown outcome. `agent_id_max` depends on its
+    edition (CONTRACT 8); `event_source` is how the events of our own sign-ins come.
     """
 
     url: str
+    name: str = DEFAULT_GATEWAY
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    agent_id_max: int = 59_999
+    event_source: EventSource = EventSource.POLL
     request_timeout_seconds: float = 10.0
     connect_timeout_seconds: float = 3.0
     poll_hold_seconds: float = 10.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qc_adapter.gateway.envelope import plain_text
+from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import EventSource, Secret, Session
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def signed_in_of(agent_id: str, form: SignInForm, guid: Secret, cookies: Secret,
     return SignedIn(
         session,
         vdn_id=_text(result.get("vdnid")),
-        work_no=_text(result.get("workno")) or agent_id,
+        work_no=_text(result.get("workno")) or number_of(agent_id),
         media_type=_text(result.get("mediatype")),
         login_time_ms=_number(result.get("loginTime")),
         must_change_password=_text(result.get("isForceChange")).lower() == "true",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from qc_adapter.model.inspector import gateway_of
+
 
 class Secret:
     """A text that may be sent to the gateway and stored, and never shown."""
@@ -66,7 +68,8 @@ class Session:
     """
     One inspector's sign-in.
 
-    `agent_id` is decimal text. `signed_in_at` is seconds since the epoch, 0 when another system signed in.
+    `agent_id` is the inspector's id as in `qc_adapter.model.inspector`. `signed_in_at` is seconds since the epoch, 0
+    when another system signed in.
     """
 
     agent_id: str
@@ -75,6 +78,11 @@ class Session:
     cookies: Secret = NO_SECRET
     server_name: str = ""
     signed_in_at: float = 0.0
+
+    @property
+    def gateway(self) -> str:
+        """The name of the gateway that it is a sign-in at."""
+        return gateway_of(self.agent_id)
 
     def renewed(self, renewal: Renewal) -> Session:
         """Return the session with what a reply brought."""

@@ -22,6 +22,7 @@ from grpc import StatusCode
 
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest, TooManyStreams
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
 
 if TYPE_CHECKING:
@@ -63,10 +64,12 @@ class Call:
     request_id: str = ""
     trace_id: str = ""
     outcome: str = ""
+    gateway: str = ""
 
     def about(self, agent_id: str, work_no: str = "") -> None:
         """Note whom the call is about, as the caller wrote it, in a form that is safe and short enough for a log."""
         self.agent_id, self.work_no = shown(agent_id), shown(work_no)
+        self.gateway = gateway_of(agent_id)
 
     @property
     def seconds(self) -> float:

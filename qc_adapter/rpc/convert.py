@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
 from qc_adapter.events.leases import PollState, PollStatus
 from qc_adapter.events.model import AgentEvent, Gap
+from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.v1 import events_pb2 as events
 from qc_adapter.v1 import quality_control_pb2 as qc
@@ -162,7 +163,10 @@ def json_value(content: Any, depth: int = 0) -> Value:
 def session_message(session: Session, status: PollStatus | None) -> sessions.Session:
     """Return a session without what proves it."""
     message = sessions.Session(
-        agent_id=session.agent_id, event_source=_SOURCES[session.event_source], server_name=session.server_name
+        agent_id=number_of(session.agent_id),
+        gateway=session.gateway,
+        event_source=_SOURCES[session.event_source],
+        server_name=session.server_name,
     )
     if session.signed_in_at:
         message.signed_in_time.CopyFrom(timestamp(session.signed_in_at))

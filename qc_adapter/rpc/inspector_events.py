@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qc_adapter.events.hub import Subscription
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.model.errors import CursorExpired, DeadlineExceeded
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import gap_message, watch_message
 from qc_adapter.v1 import events_pb2 as pb
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
+    from qc_adapter.rpc.calls import Call
     from qc_adapter.rpc.parse import Parser
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,9 +37,9 @@ class Sessions(Protocol):
 class Counts(Protocol):
     """What a watch counts."""
 
-    def event_delivered(self, seconds: float) -> None: ...
+    def event_delivered(self, gateway: str, seconds: float) -> None: ...
 
-    def gap(self, reason: str) -> None: ...
+    def gap(self, gateway: str, reason: str) -> None: ...
 
 
 class InspectorEvents(pb_grpc.InspectorEventsServicer):
@@ -71,18 +73,18 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
             if gap is not None:
                 yield gap
-            async for message in self._messages(subscription, call.started_at, deadline_of(context)):
+            async for message in self._messages(subscription, call, deadline_of(context)):
                 yield message
 
     async def _messages(
-        self, subscription: Subscription, since: float, deadline: Deadline
+        self, subscription: Subscription, call: Call, deadline: Deadline
     ) -> AsyncIterator[pb.WatchResponse]:
         while True:
             entries = subscription.take()
             for entry in entries:
                 yield watch_message(entry)
-                if isinstance(entry.item, AgentEvent) and entry.logged_at >= since:  # not the old ones of a resumption
-                    self._counts.event_delivered(time.monotonic() - entry.logged_at)
+                if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
+                    self._counts.event_delivered(call.gateway, time.monotonic() - entry.logged_at)
             if entries:
                 continue
             if deadline.over:
@@ -105,7 +107,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         except CursorExpired as expired:
             if request.on_expired != pb.ON_EXPIRED_GAP:
                 raise
-            self._counts.gap(GapReason.CURSOR_EXPIRED.lower())
+            self._counts.gap(gateway_of(agent_id), GapReason.CURSOR_EXPIRED.lower())
             subscription = Subscription(self._hub, feed, feed.locate(expired.go_on))
             missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.go_on)
             return subscription, gap_message(subscription.cursor, missed)

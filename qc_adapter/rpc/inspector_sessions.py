@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.requests import SignInForm, SkillReset
 from qc_adapter.model.errors import InvalidRequest, NotAvailable, SessionUnreadable
+from qc_adapter.model.inspector import gateway_of, is_inspector_id, number_of
 from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import session_message
@@ -113,7 +114,7 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         if not 0 <= request.page_size <= _LARGEST_PAGE:
             raise InvalidRequest([("page_size", f"must be 0 to {_LARGEST_PAGE}")])
         token = request.page_token
-        if token and not (token.isascii() and token.isdigit() and len(token) <= 9):
+        if token and not is_inspector_id(token):
             raise InvalidRequest([("page_token", "must be empty or the next_page_token of the page before")])
         found, last = await self._service.list(token, request.page_size or _PAGE)
         statuses = await self._statuses.statuses([one.agent_id for one in found])
@@ -131,7 +132,12 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
 
 def _listed(found: Session | SessionUnreadable, status: PollStatus | None) -> pb.Session:
     if isinstance(found, SessionUnreadable):
-        return pb.Session(agent_id=found.agent_id, state=pb.SESSION_STATE_LOST, detail=found.message)
+        return pb.Session(
+            agent_id=number_of(found.agent_id),
+            gateway=gateway_of(found.agent_id),
+            state=pb.SESSION_STATE_LOST,
+            detail=found.message,
+        )
     return session_message(found, status)
 
 

@@ -47,7 +47,7 @@ class CallMetrics:
         """Count the call."""
         if call.streaming:
             self._metrics.stream_closed(call.service)
-        self._metrics.request_finished(call.method, call.code.name, call.seconds)
+        self._metrics.request_finished(call.gateway, call.method, call.code.name, call.seconds)
 
 
 class CallLog:

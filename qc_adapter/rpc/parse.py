@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from qc_adapter.commands.model import Command, Follow
 from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.model.inspector import gateway_of, inspector_id, number_of
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from google.protobuf.duration_pb2 import Duration
 
     from qc_adapter.gateway.requests import GatewayRequest
@@ -41,27 +44,32 @@ class Inspection(Protocol):
 
 
 class Parser:
-    """Checks against the gateway's ranges; `agent_id_max` depends on its edition (CONTRACT 8)."""
+    """Checks against the gateways' ranges; the highest agent id depends on the edition of each (CONTRACT 8)."""
 
-    def __init__(self, agent_id_max: int, confirm_within_seconds: float) -> None:
+    def __init__(self, agent_id_max: Mapping[str, int], confirm_within_seconds: float) -> None:
+        """Take the highest agent id by the gateway's name."""
         self._agent_id_max = agent_id_max
         self._confirm_within_seconds = confirm_within_seconds
 
-    def agent_id(self, agent_id: str) -> str:
-        """Return an inspector's id; raises `InvalidRequest`."""
-        problem = self._id_problem(agent_id)
+    def agent_id(self, text: str) -> str:
+        """Return an inspector's id as the adapter uses it; raises `InvalidRequest`."""
+        problem = self._inspector_problem(text)
         if problem:
             raise InvalidRequest([("agent_id", problem)], "INVALID_AGENT_ID")
-        return agent_id
+        return inspector_id(gateway_of(text), number_of(text))
 
-    def pair(self, request: Inspection) -> None:
-        """Check inspector and target; raises `InvalidRequest`."""
-        fields = (("agent_id", request.agent_id), ("work_no", request.work_no))
-        problems = [(field, problem) for field, text in fields if (problem := self._id_problem(text))]
-        if problems:
-            raise InvalidRequest(problems, "INVALID_AGENT_ID")
-        if request.agent_id == request.work_no:
+    def pair(self, request: Inspection) -> str:
+        """Check inspector and target, and return the inspector's id; raises `InvalidRequest`."""
+        gateway, number = gateway_of(request.agent_id), number_of(request.agent_id)
+        problems = [
+            ("agent_id", self._inspector_problem(request.agent_id)),
+            ("work_no", self._number_problem(request.work_no, gateway)),
+        ]
+        if found := [(field, problem) for field, problem in problems if problem]:
+            raise InvalidRequest(found, "INVALID_AGENT_ID")
+        if number == request.work_no:
             raise InvalidRequest([("work_no", "must be another agent than the inspector")], "SELF_INSPECTION")
+        return inspector_id(gateway, number)
 
     def call_id(self, call_id: str) -> str:
         """Return the id of a call, or nothing; raises `InvalidRequest`."""
@@ -69,7 +77,7 @@ class Parser:
             raise InvalidRequest([("call_id", "must be 1 to 64 letters, digits, - or _, like 1456401416-3")])
         return call_id
 
-    def command(self, request: Inspection, gateway_request: GatewayRequest) -> Command:
+    def command(self, request: Inspection, agent_id: str, gateway_request: GatewayRequest) -> Command:
         """Return the command of a checked request; raises `InvalidRequest` for its options."""
         options = request.options
         problems = []
@@ -88,7 +96,7 @@ class Parser:
         if problems or follow is None:
             raise InvalidRequest(problems)
         return Command(
-            agent_id=request.agent_id,
+            agent_id=agent_id,
             work_no=request.work_no,
             request=gateway_request,
             request_id=options.request_id,
@@ -96,14 +104,19 @@ class Parser:
             confirm_within_seconds=seconds,
         )
 
-    def _id_problem(self, text: str) -> str:
+    def _inspector_problem(self, text: str) -> str:
+        gateway = gateway_of(text)
+        if gateway not in self._agent_id_max or text.startswith("/"):
+            known = ", ".join(sorted(self._agent_id_max))
+            return f"must name a gateway of the settings ({known}) before the slash, got {_shown(text)}"
+        return self._number_problem(number_of(text), gateway)
+
+    def _number_problem(self, text: str, gateway: str) -> str:
         if not text:
             return "is required"
-        if not _ID.fullmatch(text) or not AGENT_ID_MIN <= int(text) <= self._agent_id_max:
-            return (
-                f"must be a decimal number from {AGENT_ID_MIN} to {self._agent_id_max} without leading zero, "
-                f"got {_shown(text)}"
-            )
+        highest = self._agent_id_max.get(gateway, max(self._agent_id_max.values()))
+        if not _ID.fullmatch(text) or not AGENT_ID_MIN <= int(text) <= highest:
+            return f"must be a decimal number from {AGENT_ID_MIN} to {highest} without leading zero, got {_shown(text)}"
         return ""
 
 

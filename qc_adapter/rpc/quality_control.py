@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Delivers(Protocol):
     """Notes how long an event took from the gateway to a stream."""
 
-    def event_delivered(self, seconds: float) -> None: ...
+    def event_delivered(self, gateway: str, seconds: float) -> None: ...
 
 
 class QualityControl(pb_grpc.QualityControlServicer):
@@ -81,15 +81,15 @@ class QualityControl(pb_grpc.QualityControlServicer):
     async def _run(self, request: Inspection, context: Context, build: Callable[[str, str], GatewayRequest]) -> Updates:
         call = current_call()
         call.about(request.agent_id, request.work_no)
-        self._parser.pair(request)
-        command = self._parser.command(request, build(request.agent_id, request.work_no))
+        agent_id = self._parser.pair(request)
+        command = self._parser.command(request, agent_id, build(agent_id, request.work_no))
         call.request_id = command.request_id
         async with aclosing(self._runner.run(command, deadline_of(context))) as updates:
             async for update in updates:
                 yield update_message(update)
                 if isinstance(update, Told):
                     if update.logged_at >= call.started_at:  # a replay says nothing about delivery
-                        self._delivers.event_delivered(time.monotonic() - update.logged_at)
+                        self._delivers.event_delivered(call.gateway, time.monotonic() - update.logged_at)
                 elif isinstance(update, Accepted):
                     call.retcode = "0"
                 elif isinstance(update, Outcome):

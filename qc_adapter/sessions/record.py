@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.model.inspector import DEFAULT_GATEWAY, gateway_of, is_inspector_id, number_of
 from qc_adapter.model.session import EventSource, Secret, Session, bare_guid
 from qc_adapter.store import keys
 
@@ -36,7 +37,7 @@ def key_of(agent_id: str) -> str:
 def agent_id_of(key: bytes) -> str | None:
     """Return whose record the key names, or None if it names none."""
     agent_id = key.decode(errors="replace").removeprefix(KEY_PREFIX)
-    return agent_id if agent_id.isascii() and agent_id.isdigit() else None
+    return agent_id if is_inspector_id(agent_id) else None
 
 
 def storable(session: Session) -> Session:
@@ -53,7 +54,8 @@ def to_fields(session: Session) -> tuple[str, ...]:
     """Return the record as names and values in turn."""
     return (
         "version", str(RECORD_VERSION),
-        "agent_id", session.agent_id,
+        "agent_id", number_of(session.agent_id),
+        "gateway", session.gateway,
         "guid", session.guid.reveal(),
         "event_source", session.event_source.value,
         "cookies", session.cookies.reveal(),
@@ -80,9 +82,11 @@ def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
     except UnicodeDecodeError:
         raise UnreadableRecord("it is not UTF-8") from None
     _check_version(fields.get("version", ""))
-    if fields.get("agent_id") != agent_id:
+    if fields.get("agent_id") != number_of(agent_id):
         # Either the record was written wrong, or the reply belongs to another request: both are another one's GUID.
         raise UnreadableRecord("its agent_id is not the one of its key")
+    if (fields.get("gateway", "").strip() or DEFAULT_GATEWAY) != gateway_of(agent_id):
+        raise UnreadableRecord("its gateway is not the one of its key: qc:session:<gateway>/<agent_id>")
     try:
         source = EventSource(fields.get("event_source", "").strip().lower() or EventSource.POLL)
     except ValueError:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
+from qc_adapter.gateway.requests import reset_skills
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, SessionUnreadable, StoreUnavailable
+from qc_adapter.model.inspector import rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from qc_adapter.gateway.client import GatewayClient
+    from qc_adapter.gateway.gateways import Gateways
     from qc_adapter.gateway.requests import SignInForm, SkillReset
     from qc_adapter.gateway.signed_in import SignedIn
     from qc_adapter.model.session import Session
@@ -52,7 +54,7 @@ class SessionService:
     neither be used nor ended.
     """
 
-    def __init__(self, *, gateway: GatewayClient, store: SessionStore, listeners: Listeners) -> None:
+    def __init__(self, *, gateway: Gateways, store: SessionStore, listeners: Listeners) -> None:
         self._gateway = gateway
         self._store = store
         self._listeners = listeners
@@ -91,11 +93,13 @@ class SessionService:
 
     async def list(self, after: str, limit: int) -> tuple[list[Session | SessionUnreadable], str]:
         """
-        Return sessions behind that agent id, by ascending id, and the last id looked at if there are more.
+        Return sessions behind that agent id, by gateway and ascending id, and the last id looked at if there are more.
 
         What is stored and cannot be read stands in its place: one bad record does not hide the others.
         """
-        ids = sorted((found for found in await self._store.agent_ids() if int(found) > int(after or 0)), key=int)
+        ids = sorted(await self._store.agent_ids(), key=rank_of)
+        if after:
+            ids = [found for found in ids if rank_of(found) > rank_of(after)]
         sessions = [await self._look_up(agent_id) for agent_id in ids[:limit]]
         return [session for session in sessions if session is not None], ids[limit - 1] if len(ids) > limit else ""
 
@@ -127,7 +131,7 @@ class SessionService:
         # The two minutes of silence that end a sign-in run from now: poll at once.
         await (self._listeners.replaced if replaced else self._listeners.notice)(signed_in.session)
         if skills is not None:
-            await self._gateway.reset_skills(signed_in.session, skills, deadline)
+            await self._gateway.request(signed_in.session, reset_skills(agent_id, skills), deadline)
         return signed_in
 
     async def _sign_in_anew(self, agent_id: str, form: SignInForm, force: bool, deadline: Deadline) -> SignedIn:

@@ -27,52 +27,52 @@ class MetricRow:
 REQUESTS = MetricRow(
     "qc_requests_total",
     "counter",
-    ("code", "method"),
+    ("code", "gateway", "method"),
     "Finished gRPC calls, by status code and the gateway's name of the method.",
 )
 REQUEST_SECONDS = MetricRow(
     "qc_request_seconds",
     "histogram",
-    ("method",),
+    ("gateway", "method"),
     "Time from a gRPC call's first byte to its status; for a stream its whole life.",
     CALL_SECONDS,
 )
 GATEWAY_REQUESTS = MetricRow(
     "qc_gateway_requests_total",
     "counter",
-    ("method", "retcode"),
+    ("gateway", "method", "retcode"),
     "Requests to the CC-Gateway, by its retcode; 'none' without a readable one, 'other' for an unlisted one.",
 )
 GATEWAY_REQUEST_SECONDS = MetricRow(
     "qc_gateway_request_seconds",
     "histogram",
-    ("method",),
+    ("gateway", "method"),
     "Time from sending a request to the CC-Gateway to its reply or failure; a poll is held by the gateway.",
     CALL_SECONDS,
 )
 EVENTS = MetricRow(
     "qc_events_total",
     "counter",
-    ("event_type",),
+    ("event_type", "gateway"),
     "Events read from the CC-Gateway; 'other' for an unlisted type.",
 )
 EVENTS_FOREIGN = MetricRow(
     "qc_events_foreign_total",
     "counter",
-    (),
+    ("gateway",),
     "Events that a poll of one inspector brought and that name another agent; dropped.",
 )
 EVENT_DELIVERY_SECONDS = MetricRow(
     "qc_event_delivery_seconds",
     "histogram",
-    (),
+    ("gateway",),
     "Time from reading an event from the CC-Gateway to writing it to a stream.",
     DELIVERY_SECONDS,
 )
 COMMAND_OUTCOMES = MetricRow(
     "qc_command_outcomes_total",
     "counter",
-    ("method", "outcome"),
+    ("gateway", "method", "outcome"),
     "What came of commands: confirmed, unconfirmed, accepted, refused, unavailable, not_sent, unknown.",
 )
 STREAMS_ACTIVE = MetricRow(
@@ -84,31 +84,31 @@ STREAMS_ACTIVE = MetricRow(
 SESSIONS = MetricRow(
     "qc_sessions",
     "gauge",
-    ("state",),
+    ("gateway", "state"),
     "Inspectors' sessions that this replica looks after, by state.",
 )
 POLL_AGE_SECONDS = MetricRow(
     "qc_poll_age_seconds",
     "gauge",
-    (),
+    ("gateway",),
     "Age of the oldest last poll among the sessions that this replica owns; at 120 the gateway signs out.",
 )
 LEASES_HELD = MetricRow(
     "qc_leases_held",
     "gauge",
-    (),
+    ("gateway",),
     "Leases to poll that this replica holds.",
 )
 LEASE_CHANGES = MetricRow(
     "qc_lease_changes_total",
     "counter",
-    ("reason",),
+    ("gateway", "reason"),
     "Leases won and lost by this replica; taken_over ones had not been handed back by their holder.",
 )
 EVENT_GAPS = MetricRow(
     "qc_event_gaps_total",
     "counter",
-    ("reason",),
+    ("gateway", "reason"),
     "Gaps that were reported: places where events may have been lost.",
 )
 STORE_ERRORS = MetricRow(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import orjson
 import structlog
 
+from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
 from qc_adapter.telemetry.redaction import redact, scrub
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bo
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        name_gateway,
         redact,
         render,
     ]
@@ -89,6 +91,18 @@ def _route_libraries(processors: list[Processor], out: BinaryIO, level: int) -> 
         root.removeHandler(handler)
     root.addHandler(LibraryLogs(processors, out))
     root.setLevel(reset_level)
+
+
+def name_gateway(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say of each line about an inspector at which gateway; the id then is the one that the gateway knows."""
+    agent_id = line.get("agent_id")
+    if isinstance(agent_id, str):
+        gateway, slash, number = agent_id.rpartition("/")
+        if not slash:
+            line["gateway"] = DEFAULT_GATEWAY
+        elif GATEWAY_NAME.fullmatch(gateway):
+            line["gateway"], line["agent_id"] = gateway, number
+    return line
 
 
 def _to_json(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> bytes:

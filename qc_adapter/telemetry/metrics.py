@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 OTHER = "other"
 # The retcode of a request that brought no readable one.
 NO_RETCODE = "none"
+# The gateway of a call that is about no inspector.
+NO_GATEWAY = "none"
 
 GRPC_CODES = frozenset({
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -31,6 +35,11 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 
 class GatewayCallLike(Protocol):
     """One finished request to the gateway, as `gateway` reports it."""
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's name."""
+        ...
 
     @property
     def method(self) -> str:
@@ -52,6 +61,7 @@ class GatewayCallLike(Protocol):
 class LabelSets:
     """The closed sets that label values come from; what is in none of them is counted as `other`."""
 
+    gateways: frozenset[str]
     methods: frozenset[str]
     retcodes: frozenset[str]
     event_types: frozenset[str]
@@ -72,7 +82,7 @@ class LabelSets:
 
 
 class _Children(Generic[M]):
-    """The children of one metric with one or two labels, each looked up in the metric once in its life."""
+    """The children of one metric with labels, each looked up in the metric once in its life."""
 
     def __init__(self, metric: M, *allowed: frozenset[str], bind: bool = False) -> None:
         self._metric: M = metric
@@ -80,8 +90,8 @@ class _Children(Generic[M]):
         self._bound: dict[tuple[str, ...], M] = {}
         if bind:
             # Counters that start at 0 make the first increase visible to rate().
-            for value in allowed[0]:
-                self.of(value)
+            for values in product(*allowed):
+                self.of(*values)
 
     def of(self, *values: str) -> M:
         child = self._bound.get(values)
@@ -101,7 +111,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry, labels: LabelSets) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        methods = labels.methods
+        methods, gateways = labels.methods, labels.gateways
+        self._gateways = gateways
+        callers = gateways | {NO_GATEWAY}
 
         def counter(row: MetricRow, *allowed: frozenset[str], bind: bool = False) -> _Children[Counter]:
             return _Children(Counter(row.name, row.help, row.labels, registry=registry), *allowed, bind=bind)
@@ -112,48 +124,51 @@ class Metrics:
         def histogram(row: MetricRow) -> Histogram:
             return Histogram(row.name, row.help, row.labels, registry=registry, buckets=row.buckets)
 
-        self._requests = counter(catalogue.REQUESTS, GRPC_CODES, methods)
-        self._request_seconds = _Children(histogram(catalogue.REQUEST_SECONDS), methods)
-        self._gateway_requests = counter(catalogue.GATEWAY_REQUESTS, methods, labels.retcodes | {NO_RETCODE, "0"})
-        self._gateway_seconds = _Children(histogram(catalogue.GATEWAY_REQUEST_SECONDS), methods)
-        self._events = counter(catalogue.EVENTS, labels.event_types)
-        self._foreign = Counter(catalogue.EVENTS_FOREIGN.name, catalogue.EVENTS_FOREIGN.help, registry=registry)
-        self._delivery_seconds = histogram(catalogue.EVENT_DELIVERY_SECONDS)
-        self._outcomes = counter(catalogue.COMMAND_OUTCOMES, methods, labels.outcomes)
+        self._requests = counter(catalogue.REQUESTS, GRPC_CODES, callers, methods)
+        self._request_seconds = _Children(histogram(catalogue.REQUEST_SECONDS), callers, methods)
+        self._gateway_requests = counter(
+            catalogue.GATEWAY_REQUESTS, gateways, methods, labels.retcodes | {NO_RETCODE, "0"}
+        )
+        self._gateway_seconds = _Children(histogram(catalogue.GATEWAY_REQUEST_SECONDS), gateways, methods)
+        self._events = counter(catalogue.EVENTS, labels.event_types, gateways)
+        self._foreign = counter(catalogue.EVENTS_FOREIGN, gateways, bind=True)
+        self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
+        self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
         self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
-        self._sessions = _Children(gauge(catalogue.SESSIONS), labels.session_states, bind=True)
-        self._session_states = labels.session_states
-        self._poll_age = gauge(catalogue.POLL_AGE_SECONDS)
-        self._leases = gauge(catalogue.LEASES_HELD)
-        self._lease_changes = counter(catalogue.LEASE_CHANGES, labels.lease_reasons, bind=True)
-        self._gaps = counter(catalogue.EVENT_GAPS, labels.gap_reasons, bind=True)
+        self._sessions = _Children(gauge(catalogue.SESSIONS), gateways, labels.session_states, bind=True)
+        self._session_places = frozenset(product(gateways, labels.session_states))
+        self._poll_age = _Children(gauge(catalogue.POLL_AGE_SECONDS), gateways, bind=True)
+        self._leases = _Children(gauge(catalogue.LEASES_HELD), gateways, bind=True)
+        self._lease_changes = counter(catalogue.LEASE_CHANGES, gateways, labels.lease_reasons, bind=True)
+        self._gaps = counter(catalogue.EVENT_GAPS, gateways, labels.gap_reasons, bind=True)
         self._store_errors = counter(catalogue.STORE_ERRORS, labels.store_operations, bind=True)
 
-    def request_finished(self, method: str, code: str, seconds: float) -> None:
-        """Count a gRPC call that ended with the status code of that name."""
-        self._requests.of(code, method).inc()
-        self._request_seconds.of(method).observe(seconds)
+    def request_finished(self, gateway: str, method: str, code: str, seconds: float) -> None:
+        """Count a gRPC call that ended with the status code of that name; `gateway` is empty when it is about none."""
+        name = gateway or NO_GATEWAY
+        self._requests.of(code, name, method).inc()
+        self._request_seconds.of(name, method).observe(seconds)
 
     def gateway_call(self, call: GatewayCallLike) -> None:
         """Count a request to the gateway."""
-        self._gateway_requests.of(call.method, call.retcode).inc()
-        self._gateway_seconds.of(call.method).observe(call.seconds)
+        self._gateway_requests.of(call.gateway, call.method, call.retcode).inc()
+        self._gateway_seconds.of(call.gateway, call.method).observe(call.seconds)
 
-    def event_read(self, event_type: str) -> None:
+    def event_read(self, gateway: str, event_type: str) -> None:
         """Count an event that the gateway gave us."""
-        self._events.of(event_type).inc()
+        self._events.of(event_type, gateway).inc()
 
-    def event_foreign(self) -> None:
+    def event_foreign(self, gateway: str) -> None:
         """Count an event that named another agent than the one that was polled for."""
-        self._foreign.inc()
+        self._foreign.of(gateway).inc()
 
-    def event_delivered(self, seconds: float) -> None:
+    def event_delivered(self, gateway: str, seconds: float) -> None:
         """Note how long an event took from the gateway to a stream."""
-        self._delivery_seconds.observe(seconds)
+        self._delivery_seconds.of(gateway).observe(seconds)
 
-    def command_outcome(self, method: str, outcome: str) -> None:
+    def command_outcome(self, gateway: str, method: str, outcome: str) -> None:
         """Count what came of a command."""
-        self._outcomes.of(method, outcome).inc()
+        self._outcomes.of(gateway, method, outcome).inc()
 
     def stream_opened(self, service: str) -> None:
         """Note a stream that begins."""
@@ -163,28 +178,30 @@ class Metrics:
         """Note a stream that ended."""
         self._streams.of(service).dec()
 
-    def sessions(self, counts: Mapping[str, int]) -> None:
-        """Note how many sessions are in each state; a state that is not named has none."""
-        for state in self._session_states:
-            self._sessions.of(state).set(counts.get(state, 0))
-        unlisted = sum(count for state, count in counts.items() if state not in self._session_states)
-        self._sessions.of(OTHER).set(unlisted)
+    def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Note how many sessions of each gateway are in each state; what is not named has none."""
+        for place in self._session_places:
+            self._sessions.of(*place).set(counts.get(place, 0))
+        unlisted = sum(count for place, count in counts.items() if place not in self._session_places)
+        self._sessions.of(OTHER, OTHER).set(unlisted)
 
-    def poll_age(self, seconds: Callable[[], float]) -> None:
-        """Ask that function for the age of the oldest poll at each scrape."""
-        self._poll_age.set_function(seconds)
+    def poll_age(self, seconds: Callable[[str], float]) -> None:
+        """Ask that function for the age of the oldest poll of a gateway at each scrape."""
+        for gateway in self._gateways:
+            self._poll_age.of(gateway).set_function(partial(seconds, gateway))
 
-    def leases_held(self, count: int) -> None:
-        """Note how many leases this replica holds."""
-        self._leases.set(count)
+    def leases_held(self, counts: Mapping[str, int]) -> None:
+        """Note how many leases this replica holds by gateway."""
+        for gateway in self._gateways:
+            self._leases.of(gateway).set(counts.get(gateway, 0))
 
-    def lease_changed(self, reason: str) -> None:
+    def lease_changed(self, gateway: str, reason: str) -> None:
         """Count a lease won or lost."""
-        self._lease_changes.of(reason).inc()
+        self._lease_changes.of(gateway, reason).inc()
 
-    def gap(self, reason: str) -> None:
+    def gap(self, gateway: str, reason: str) -> None:
         """Count a reported gap."""
-        self._gaps.of(reason).inc()
+        self._gaps.of(gateway, reason).inc()
 
     def store_error(self, operation: str) -> None:
         """Count an operation on the session store that failed."""
@@ -199,6 +216,8 @@ def open_registry() -> CollectorRegistry:
     return registry
 
 
-def label_sets(methods: Iterable[str], retcodes: Iterable[str], event_types: Iterable[str]) -> LabelSets:
+def label_sets(
+    gateways: Iterable[str], methods: Iterable[str], retcodes: Iterable[str], event_types: Iterable[str]
+) -> LabelSets:
     """Return the sets, with the defaults for those that belong to this project."""
-    return LabelSets(frozenset(methods), frozenset(retcodes), frozenset(event_types))
+    return LabelSets(frozenset(gateways), frozenset(methods), frozenset(retcodes), frozenset(event_types))

@@ -23,8 +23,8 @@ _SECRET_WORDS = (
 # The fields of our own lines. They are written by us alone, hold ids, names and numbers, and are not searched.
 _OWN_FIELDS = frozenset({
     "event", "level", "timestamp", "logger", "method", "rpc", "grpc_code", "retcode", "agent_id", "work_no",
-    "request_id", "duration_ms", "peer", "trace_id", "span_id", "call_id", "cursor", "outcome", "state", "reason",
-    "operation", "event_type", "fencing_token", "count", "seconds",
+    "request_id", "gateway", "duration_ms", "peer", "trace_id", "span_id", "call_id", "cursor", "outcome", "state",
+    "reason", "operation", "event_type", "fencing_token", "count", "seconds",
 })  # fmt: skip
 
 # The shape of a GUID (with the gateway's name behind it), a copied header line, and an address with a password.

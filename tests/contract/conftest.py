@@ -113,7 +113,7 @@ class Replica:
         self.rota = RedisRota(Book(self.link, self.terms, self.mirror))
         self.held = {}
 
-    def gap(self, reason):
+    def gap(self, _gateway, reason):
         self.gaps.append(reason)
 
     def _wake(self):

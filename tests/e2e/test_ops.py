@@ -39,12 +39,14 @@ async def serving(checks=None, registry=None, **options):
 async def test_metrics_are_served_from_the_own_registry():
     """Prometheus reads the catalogue in the text format."""
     registry = CollectorRegistry()
-    Metrics(registry, label_sets({"intercept"}, {"0"}, set())).request_finished("intercept", "OK", 0.1)
+    Metrics(registry, label_sets({"default"}, {"intercept"}, {"0"}, set())).request_finished(
+        "default", "intercept", "OK", 0.1
+    )
     async with serving(registry=registry) as get:
         status, text, content_type = await get("/metrics")
     assert status == 200
     assert content_type.startswith("text/plain; version=")
-    assert 'qc_requests_total{code="OK",method="intercept"} 1.0\n' in text
+    assert 'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0\n' in text
     assert "python_info" not in text
 
 

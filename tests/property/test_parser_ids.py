@@ -10,6 +10,7 @@ from qc_adapter.model.errors import InvalidRequest
 from qc_adapter.rpc.parse import AGENT_ID_MIN, LONGEST_CONFIRMATION_SECONDS, Parser
 from qc_adapter.v1 import quality_control_pb2 as pb
 
+PARSER = Parser({"default": 59999, "north": 999999}, 10.0)
 maxima = st.sampled_from([59999, 999999])
 odd = st.sampled_from(
     ["", "0", "100", "101", "0101", "+101", "-101", "101 ", " 101", "101\n", "1_01", "1e3", "101.0",
@@ -35,7 +36,7 @@ def is_id(text, longest):
 @given(maxima, odd | st.text(max_size=12) | st.integers(-10, 2_000_000).map(str) | st.from_regex(r"\A[0-9]{1,9}\Z"))
 def test_a_text_is_an_id_only_in_range(longest, text):
     """An id is accepted if and only if it is plain decimal without leading zero and in range."""
-    parser = Parser(longest, 10.0)
+    parser = Parser({"default": longest}, 10.0)
     if is_id(text, longest):
         assert parser.agent_id(text) == text
         return
@@ -46,16 +47,31 @@ def test_a_text_is_an_id_only_in_range(longest, text):
     assert len(refused.value.message) < 250
 
 
+@given(
+    st.sampled_from(["", "default/", "north/", "south/", "/", "North/", "north//"]), st.integers(90, 1_000_005).map(str)
+)
+def test_an_inspector_may_be_one_of_another_gateway(place, number):
+    """A name before the slash chooses the gateway, whose range then counts; the default one needs none."""
+    text = place + number
+    longest = {"": 59999, "default/": 59999, "north/": 999999}.get(place)
+    if longest is not None and AGENT_ID_MIN <= int(number) <= longest:
+        assert PARSER.agent_id(text) == (text if place == "north/" else number)
+    else:
+        with pytest.raises(InvalidRequest) as refused:
+            PARSER.agent_id(text)
+        assert refused.value.reason == "INVALID_AGENT_ID"
+
+
 @given(odd | st.integers(101, 300).map(str), odd | st.integers(101, 300).map(str))
 def test_a_pair_names_every_problem_at_once(agent_id, work_no):
     """Both ids are checked before a caller hears of one; equal valid ids are a self-inspection."""
     request = pb.ListenRequest(agent_id=agent_id, work_no=work_no)
     bad = [field for field, text in (("agent_id", agent_id), ("work_no", work_no)) if not is_id(text, 59999)]
     if not bad and agent_id != work_no:
-        Parser(59999, 10.0).pair(request)
+        PARSER.pair(request)
         return
     with pytest.raises(InvalidRequest) as refused:
-        Parser(59999, 10.0).pair(request)
+        PARSER.pair(request)
     assert [field for field, _ in refused.value.violations] == (bad or ["work_no"])
     assert refused.value.reason == ("INVALID_AGENT_ID" if bad else "SELF_INSPECTION")
 
@@ -65,7 +81,7 @@ def test_a_request_id_is_short_printable_ascii(request_id):
     """A request id goes into logs and keys: 1 to 128 printable ASCII characters, or empty for none."""
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(request_id=request_id))
     good = len(request_id) <= 128 and all("!" <= char <= "~" for char in request_id)
-    refused = fields_refused(lambda: Parser(59999, 10.0).command(request, requests.intercept("101", "292")))
+    refused = fields_refused(lambda: PARSER.command(request, "101", requests.intercept("101", "292")))
     assert refused == ([] if good else ["options.request_id"])
 
 
@@ -77,7 +93,7 @@ def test_confirm_within_is_positive_and_bounded(seconds, nanos):
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=options)
     wanted = seconds + nanos / 1e9
     try:
-        command = Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+        command = PARSER.command(request, "101", requests.intercept("101", "292"))
     except InvalidRequest:
         assert not 0 < wanted <= LONGEST_CONFIRMATION_SECONDS
     else:
@@ -89,20 +105,18 @@ def test_follow_takes_the_values_of_the_contract_only(number):
     """Every value of the proto enum has its meaning, and a number beyond it is refused by name."""
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(follow=number))
     if number in pb.Follow.values():
-        command = Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+        command = PARSER.command(request, "101", requests.intercept("101", "292"))
         assert command.follow is Follow[pb.Follow.Name(number).removeprefix("FOLLOW_")]
     else:
         with pytest.raises(InvalidRequest, match=f"options.follow: has no value {number}"):
-            Parser(59999, 10.0).command(request, requests.intercept("101", "292"))
+            PARSER.command(request, "101", requests.intercept("101", "292"))
 
 
 @given(st.text(max_size=70) | st.sampled_from(["1456401416-3", ".", "..", "a/b", "a?b=c", "a%2fb"]))
 def test_a_call_id_never_leaves_its_place_in_the_path(call_id):
     """What is accepted as a call id is one quoted part of the path; dots that would climb out are refused."""
     made = []
-    refused = fields_refused(
-        lambda: made.append(requests.intercept("101", "292", Parser(59999, 10.0).call_id(call_id)))
-    )
+    refused = fields_refused(lambda: made.append(requests.intercept("101", "292", PARSER.call_id(call_id))))
     assert refused == ([] if made else ["call_id"])
     for request in made:
         assert request.path.count("/") == (5 if call_id else 4)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from qc_adapter.settings import (
-    VARIABLES,
     InvalidSettings,
     Listen,
     describe,
     read_settings,
     settings_markdown,
 )
+from qc_adapter.variables import VARIABLES
 
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
 
@@ -34,14 +34,14 @@ def pem(tmp_path):
 def test_the_gateway_is_all_that_has_to_be_set():
     """Every other setting has the documented default."""
     settings = read_settings(LEAST)
-    assert settings.gateway.url == "https://gateway:8043"
-    assert settings.gateway.poll_hold_seconds == 10
-    assert settings.gateway.request_timeout_seconds == 10
+    assert settings.gateways[0].url == "https://gateway:8043"
+    assert settings.poll_hold_seconds == 10
+    assert settings.gateways[0].request_timeout_seconds == 10
     assert settings.store_url.reveal() == "memory://"
     assert settings.listen == Listen("127.0.0.1", 50051)
     assert settings.ops_listen == Listen("127.0.0.1", 8080)
     assert settings.tls is None
-    assert (settings.agent_id_max, settings.poll_pause_seconds, settings.log_level) == (59999, 0.2, "info")
+    assert (settings.gateways[0].agent_id_max, settings.poll_pause_seconds, settings.log_level) == (59999, 0.2, "info")
     assert (settings.confirm_within_seconds, settings.bookmark_seconds) == (10, 15)
     assert (settings.drain_seconds, settings.grace_seconds) == (5, 10)
     assert settings.warnings == ()
@@ -50,7 +50,7 @@ def test_the_gateway_is_all_that_has_to_be_set():
 def test_without_a_gateway_only_other_commands_run():
     """Serve needs QC_GATEWAY_URL; what does not talk to the gateway does not."""
     assert problems({})[0] == {"QC_GATEWAY_URL"}
-    assert read_settings({}, gateway_required=False).gateway is None
+    assert read_settings({}, gateway_required=False).gateways == ()
 
 
 def test_every_setting_can_be_set(pem):
@@ -79,13 +79,14 @@ def test_every_setting_can_be_set(pem):
             "QC_LOG_LEVEL": "DEBUG",
         }
     )
-    assert (settings.gateway.ca_file, settings.gateway.cert_file, settings.gateway.key_file) == (pem, pem, pem)
-    assert (settings.gateway.request_timeout_seconds, settings.gateway.poll_hold_seconds) == (2.5, 12)
-    assert settings.gateway.connect_timeout_seconds == 2.5
+    [gateway] = settings.gateways
+    assert (gateway.ca_file, gateway.cert_file, gateway.key_file) == (pem, pem, pem)
+    assert (settings.gateways[0].request_timeout_seconds, settings.poll_hold_seconds) == (2.5, 12)
+    assert gateway.connect_timeout_seconds == 2.5
     assert settings.store_url.reveal() == "redis://cache"
     assert (settings.listen, settings.ops_listen) == (Listen("::", 7000), Listen("0.0.0.0", 7001))
     assert (settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file) == (pem, pem, pem)
-    assert (settings.agent_id_max, settings.poll_pause_seconds, settings.confirm_within_seconds) == (999999, 0, 4)
+    assert (gateway.agent_id_max, settings.poll_pause_seconds, settings.confirm_within_seconds) == (999999, 0, 4)
     assert (settings.bookmark_seconds, settings.streams_max) == (5, 7)
     assert (settings.drain_seconds, settings.grace_seconds, settings.log_level) == (0, 1, "debug")
 

@@ -52,7 +52,7 @@ async def events_until(client, session, wanted):
 async def test_an_inspector_listens_and_intercepts(client, simulator):
     """Sign-in, skills, listen and intercept are accepted, and their expected events come by polling."""
     session = await signed_in(client)
-    await client.reset_skills(session, SkillReset(), soon())
+    await client.send(session, requests.reset_skills("117", SkillReset()), soon())
     simulator.start_call("291")
     session, _ = await events_until(client, session, ["AgentOther_InService", "AgentState_Ready"])
     await client.send(session, requests.listen("117", "291"), soon())

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qc_adapter.events.leases import PollState
 from qc_adapter.events.poller import Pace
 from qc_adapter.events.readers import Readers
 from qc_adapter.gateway.client import PollReply
@@ -69,19 +68,19 @@ class Counts:
         self.leases = []
         self.held = 0
 
-    def event_read(self, event_type):
+    def event_read(self, _gateway, event_type):
         """Nothing is asked about it."""
 
-    def event_foreign(self):
+    def event_foreign(self, _gateway):
         """There are none."""
 
-    def gap(self, reason):
+    def gap(self, _gateway, reason):
         self.gaps.append(reason)
 
-    def leases_held(self, count):
-        self.held = count
+    def leases_held(self, counts):
+        self.held = sum(counts.values())
 
-    def lease_changed(self, reason):
+    def lease_changed(self, _gateway, reason):
         self.leases.append(reason)
 
 
@@ -238,11 +237,11 @@ async def test_a_lost_session_is_counted_until_it_is_back(shelf, readers, gatewa
     shelf.sign_in()
     poll = await gateway.arrived()
     poll.reply.set_exception(GatewayRefused("getAgentEvent", "100-006", "", None))
-    await take.until(lambda: one.readers.counts()[PollState.LOST] == 1)
+    await take.until(lambda: one.readers.counts()["default", "lost"] == 1)
     assert shelf.head()["ended"] == "lost 100-006"
     shelf.sign_in(guid="second")
     assert (await gateway.arrived()).session.guid.reveal() == "second"
-    assert one.readers.counts()[PollState.LOST] == 0
+    assert one.readers.counts()["default", "lost"] == 0
 
 
 async def test_a_redis_that_lost_everything_is_given_the_sessions_back(shelf, readers, gateway, take):

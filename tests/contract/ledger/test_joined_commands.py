@@ -81,7 +81,7 @@ class Office:
         self.trips.put_nowait(trip)
         return await trip.reply
 
-    def command_outcome(self, _method, outcome):
+    def command_outcome(self, _gateway, _method, outcome):
         self.outcomes.append(outcome)
 
     def call(self, work_no="292", request_id="once", seconds=300.0):

@@ -125,7 +125,9 @@ async def test_a_call_cancelled_while_its_request_is_out_is_settled_without_it(o
     stream.cancel()
     await until(lambda: site.adapter.runner.in_flight == 0)
     assert site.puts == 1
-    assert 'qc_command_outcomes_total{method="intercept",outcome="confirmed"} 1.0' in await site.page("/metrics")
+    assert 'qc_command_outcomes_total{gateway="default",method="intercept",outcome="confirmed"} 1.0' in await site.page(
+        "/metrics"
+    )
     await site.goes_on()
 
 
@@ -138,7 +140,7 @@ async def test_a_call_cancelled_after_the_receipt_is_settled_without_it(site, un
     call = site.intercept(confirm_within=0.3)
     assert (await call.read()).HasField("accepted")
     await cancelled(site, call)
-    sample = f'qc_command_outcomes_total{{method="intercept",outcome="{rpc_ends}"}} 1.0'
+    sample = f'qc_command_outcomes_total{{gateway="default",method="intercept",outcome="{rpc_ends}"}} 1.0'
     async with asyncio.timeout(10):
         while sample not in await site.page("/metrics"):
             pass

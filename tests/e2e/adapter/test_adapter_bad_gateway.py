@@ -58,7 +58,9 @@ async def test_a_reply_without_a_retcode_leaves_the_outcome_unknown(site, damage
     assert "nginx" not in ended.message
     assert site.puts == 1
     assert site.calls[-1]["outcome"] == "unknown"
-    assert 'qc_gateway_requests_total{method="intercept",retcode="none"} 1.0' in await site.page("/metrics")
+    assert 'qc_gateway_requests_total{gateway="default",method="intercept",retcode="none"} 1.0' in await site.page(
+        "/metrics"
+    )
     await site.goes_on()
 
 
@@ -82,7 +84,9 @@ async def test_lost_reply_and_lost_events_stay_unknown(site):
     assert_unknown(await site.ending(site.intercept(confirm_within=0.2)))
     assert site.simulator.state_of("101") == "INTERCEPTED"
     assert site.puts == 1
-    assert 'qc_command_outcomes_total{method="intercept",outcome="unknown"} 1.0' in await site.page("/metrics")
+    assert 'qc_command_outcomes_total{gateway="default",method="intercept",outcome="unknown"} 1.0' in await site.page(
+        "/metrics"
+    )
     await site.goes_on()
 
 

@@ -143,7 +143,7 @@ async def test_an_expired_cursor_fails_unless_a_gap_is_asked_for(site):
     first = await stream.read()
     assert first.event.event_type == "AgentOther_InService"
     stream.cancel()
-    assert 'qc_event_gaps_total{reason="cursor_expired"} 1.0' in await site.page("/metrics")
+    assert 'qc_event_gaps_total{gateway="default",reason="cursor_expired"} 1.0' in await site.page("/metrics")
 
 
 UNBUILT = {

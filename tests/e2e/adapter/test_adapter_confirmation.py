@@ -52,7 +52,9 @@ async def test_events_before_the_reply_confirm_once(site):
     assert (ended.code, ended.kinds, ended.outcome) == (StatusCode.OK, WHOLE, "CONFIRMED")
     assert_cursors_rise(ended.updates)
     assert site.puts == 1
-    assert 'qc_command_outcomes_total{method="intercept",outcome="confirmed"} 1.0' in await site.page("/metrics")
+    assert 'qc_command_outcomes_total{gateway="default",method="intercept",outcome="confirmed"} 1.0' in await site.page(
+        "/metrics"
+    )
     await site.goes_on()
 
 
@@ -65,7 +67,10 @@ async def test_no_event_at_all_is_unconfirmed(site):
     assert list(ended.updates[-1].outcome.missing_event_types) == ["AgentEvent_Talking", "AgentMediaEvent_Record"]
     assert ended.updates[-1].outcome.call_id == ""
     assert site.puts == 1
-    assert 'qc_command_outcomes_total{method="intercept",outcome="unconfirmed"} 1.0' in await site.page("/metrics")
+    assert (
+        'qc_command_outcomes_total{gateway="default",method="intercept",outcome="unconfirmed"} 1.0'
+        in await site.page("/metrics")
+    )
     await site.goes_on()
 
 

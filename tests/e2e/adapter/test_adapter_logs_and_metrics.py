@@ -58,13 +58,13 @@ async def test_calls_are_counted_by_the_gateways_names(site):
     await site.ending(site.intercept())
     metrics = await site.page("/metrics")
     for sample in (
-        'qc_requests_total{code="OK",method="intercept"} 1.0',
-        'qc_request_seconds_count{method="intercept"} 1.0',
-        'qc_gateway_requests_total{method="intercept",retcode="0"} 1.0',
-        'qc_gateway_request_seconds_count{method="intercept"} 1.0',
-        'qc_events_total{event_type="AgentEvent_Talking"} 1.0',
-        'qc_command_outcomes_total{method="intercept",outcome="confirmed"} 1.0',
-        'qc_requests_total{code="OK",method="login"} 1.0',
+        'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0',
+        'qc_request_seconds_count{gateway="default",method="intercept"} 1.0',
+        'qc_gateway_requests_total{gateway="default",method="intercept",retcode="0"} 1.0',
+        'qc_gateway_request_seconds_count{gateway="default",method="intercept"} 1.0',
+        'qc_events_total{event_type="AgentEvent_Talking",gateway="default"} 1.0',
+        'qc_command_outcomes_total{gateway="default",method="intercept",outcome="confirmed"} 1.0',
+        'qc_requests_total{code="OK",gateway="default",method="login"} 1.0',
     ):
         assert sample in metrics
     labels = set(re.findall(r'="([^"]*)"', metrics))

@@ -57,8 +57,8 @@ async def test_a_return_code_has_its_answer(site, retcode, answer):
     assert site.calls[-1]["grpc_code"] == answer[0].name
     label = "other" if retcode == "987-654" else retcode
     metrics = await site.page("/metrics")
-    assert f'qc_gateway_requests_total{{method="intercept",retcode="{label}"}} 1.0' in metrics
-    assert 'qc_command_outcomes_total{method="intercept",outcome="refused"} 1.0' in metrics
+    assert f'qc_gateway_requests_total{{gateway="default",method="intercept",retcode="{label}"}} 1.0' in metrics
+    assert 'qc_command_outcomes_total{gateway="default",method="intercept",outcome="refused"} 1.0' in metrics
     await site.goes_on()
 
 

@@ -114,7 +114,7 @@ async def test_a_poll_reply_that_was_lost_is_a_gap(site):
     assert told(await read(stream, 1)) == ["9-3"]
     stream.cancel()
     metrics = await site.page("/metrics")
-    assert 'qc_event_gaps_total{reason="poll_reply_lost"} 3.0' in metrics
+    assert 'qc_event_gaps_total{gateway="default",reason="poll_reply_lost"} 3.0' in metrics
     assert [line["level"] for line in site.tape.lines if line["event"] == "event_gap"] == ["warning"] * 3
     assert site.simulator.record.lost_on_wire["101"] == 1
     await site.goes_on()
@@ -171,7 +171,7 @@ async def test_odd_events_pass_through(site):
     assert told([last]) == ["9-2"]
     stream.cancel()
     metrics = await site.page("/metrics")
-    assert 'qc_events_total{event_type="other"} 1.0' in metrics
+    assert 'qc_events_total{event_type="other",gateway="default"} 1.0' in metrics
     assert [line["work_no"] for line in site.tape.lines if line["event"] == "foreign_event_dropped"] == ["292"]
 
 

@@ -164,7 +164,7 @@ async def test_the_demo_tells_the_whole_story(qc):
         "AgentMediaEvent_Record",
         "CONFIRMED",
         '"method":"intercept"',
-        'qc_requests_total{code="OK",method="intercept"} 1.0',
+        'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0',
         "WRONG_INSPECTION_STATE",
     ):
         assert said in ended.out

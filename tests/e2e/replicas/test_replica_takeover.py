@@ -56,16 +56,19 @@ async def test_a_takeover_is_counted_and_told(cluster, pair, taken_over, until):
     first, second = pair
     await first.store.accept()
     await until(lambda: "101" not in first.held, "the old reader gone")
-    assert await second.sample('qc_lease_changes_total{reason="taken_over"}') == 1
-    assert await second.sample('qc_event_gaps_total{reason="takeover"}') == 1
-    assert await second.sample("qc_leases_held") == 1
-    assert await first.sample("qc_leases_held") == 0
-    assert await first.sample('qc_lease_changes_total{reason="won"}') == 1
-    lost = [await first.sample(f'qc_lease_changes_total{{reason="{reason}"}}') for reason in ("fenced", "revoked")]
+    assert await second.sample('qc_lease_changes_total{gateway="default",reason="taken_over"}') == 1
+    assert await second.sample('qc_event_gaps_total{gateway="default",reason="takeover"}') == 1
+    assert await second.sample('qc_leases_held{gateway="default"}') == 1
+    assert await first.sample('qc_leases_held{gateway="default"}') == 0
+    assert await first.sample('qc_lease_changes_total{gateway="default",reason="won"}') == 1
+    lost = [
+        await first.sample(f'qc_lease_changes_total{{gateway="default",reason="{reason}"}}')
+        for reason in ("fenced", "revoked")
+    ]
     assert sum(lost) == 1
     assert "qc_store_errors_total{" in await first.page("/metrics")
-    assert await first.sample("qc_poll_age_seconds") == 0
-    assert 0 <= await second.sample("qc_poll_age_seconds") < 120
+    assert await first.sample('qc_poll_age_seconds{gateway="default"}') == 0
+    assert 0 <= await second.sample('qc_poll_age_seconds{gateway="default"}') < 120
     reasons = [line["reason"] for line in cluster.tape.lines if line["event"] == "lease_changed"]
     assert sorted(reasons)[-2:] == ["taken_over", "won"]
     assert len(reasons) == 3

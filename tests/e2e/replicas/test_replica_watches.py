@@ -57,7 +57,7 @@ async def test_a_cursor_counts_on_a_replica_that_hears_nothing(cluster, pair):
     cluster.simulator.inject("101", hold(3))
     assert told(await read(again, 1)) == ["9-3"]
     assert told(await read(behind, 4)) == ["9-0", "9-1", "9-2", "9-3"]
-    assert await second.sample('qc_event_gaps_total{reason="cursor_expired"}') == 0
+    assert await second.sample('qc_event_gaps_total{gateway="default",reason="cursor_expired"}') == 0
     for one in (again, behind):
         one.cancel()
 
@@ -143,7 +143,7 @@ async def test_a_new_sign_in_elsewhere_takes_the_polls_along(cluster, pair, unti
         stream.cancel()
     assert cluster.changes("session_lost") == []
     assert (
-        await first.sample('qc_event_gaps_total{reason="takeover"}')
-        + await second.sample('qc_event_gaps_total{reason="takeover"}')
+        await first.sample('qc_event_gaps_total{gateway="default",reason="takeover"}')
+        + await second.sample('qc_event_gaps_total{gateway="default",reason="takeover"}')
         == 1
     )

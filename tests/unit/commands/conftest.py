@@ -131,7 +131,7 @@ class Desk:
 
     # The port that only takes note.
 
-    def command_outcome(self, method, outcome):
+    def command_outcome(self, _gateway, method, outcome):
         self.outcomes.append((method, outcome))
 
     # What tests do.

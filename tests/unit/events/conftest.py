@@ -112,19 +112,19 @@ class Counts:
         self.leases = []
         self.held = 0
 
-    def event_read(self, event_type):
+    def event_read(self, _gateway, event_type):
         self.read.append(event_type)
 
-    def event_foreign(self):
+    def event_foreign(self, _gateway):
         self.foreign += 1
 
-    def gap(self, reason):
+    def gap(self, _gateway, reason):
         self.gaps.append(reason)
 
-    def leases_held(self, count):
-        self.held = count
+    def leases_held(self, counts):
+        self.held = sum(counts.values())
 
-    def lease_changed(self, reason):
+    def lease_changed(self, _gateway, reason):
         self.leases.append(reason)
 
 

@@ -19,7 +19,7 @@ async def test_stored_sessions_are_found(post):
     assert polled == {"101", "102"}
     await post.look(readers, times=3)
     assert len(post.mailbox.polls) == 2
-    assert readers.counts()[PollState.STARTING] == 2
+    assert readers.counts()["default", "starting"] == 2
     assert post.counts.leases == ["won", "won"]
     assert post.counts.held == 2
 
@@ -35,7 +35,7 @@ async def test_a_noticed_session_is_polled_at_once(post):
     await post.mailbox.arrived()
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
-    assert readers.counts()[PollState.STARTING] == 1
+    assert readers.counts()["default", "starting"] == 1
 
 
 async def test_the_status_is_told_from_the_first_answer_on(post):
@@ -113,7 +113,7 @@ async def test_a_lost_session_is_left_alone_until_its_guid_changes(post):
     readers = post.readers()
     readers.start()
     (await post.mailbox.arrived()).refuse("100-006")
-    await post.until(lambda: readers.counts()[PollState.LOST] == 1)
+    await post.until(lambda: readers.counts()["default", "lost"] == 1)
     await post.look(readers, times=3)
     assert len(post.mailbox.polls) == 1
     assert isinstance(post.feed.ended, SessionLost)
@@ -123,7 +123,7 @@ async def test_a_lost_session_is_left_alone_until_its_guid_changes(post):
     (await post.mailbox.arrived()).bring("AgentOther_InService")
     await post.mailbox.arrived()
     assert post.feed.ended is None
-    assert readers.counts()[PollState.LOST] == 0
+    assert readers.counts()["default", "lost"] == 0
 
 
 async def test_a_lost_session_that_is_adopted_without_events_is_not_lost(post):
@@ -131,11 +131,11 @@ async def test_a_lost_session_that_is_adopted_without_events_is_not_lost(post):
     readers = post.readers()
     readers.start()
     (await post.mailbox.arrived()).refuse("100-006")
-    await post.until(lambda: readers.counts()[PollState.LOST] == 1)
+    await post.until(lambda: readers.counts()["default", "lost"] == 1)
     await readers.replaced(await post.sign_in("second", source=post.EventSource.NONE))
     await post.until(lambda: post.counts.leases[-1] == "parked")
     assert await readers.statuses(["101"]) == {}
-    assert readers.counts()[PollState.LOST] == 0
+    assert readers.counts()["default", "lost"] == 0
     assert post.feed.ended is None
 
 
@@ -212,14 +212,14 @@ async def test_a_forgotten_log_is_not_kept_for_ever(post):
 async def test_the_oldest_poll_age_is_of_living_sessions(post):
     """A lost session does not make the age of polls grow."""
     readers = post.readers()
-    assert readers.oldest_poll_seconds() == 0.0
+    assert readers.oldest_poll_seconds("default") == 0.0
     readers.start()
     (await post.mailbox.arrived()).bring()
     poll = await post.mailbox.arrived()
-    assert 0.0 < readers.oldest_poll_seconds() < 60.0
+    assert 0.0 < readers.oldest_poll_seconds("default") < 60.0
     poll.refuse("100-006")
-    await post.until(lambda: readers.counts()[PollState.LOST] == 1)
-    assert readers.oldest_poll_seconds() == 0.0
+    await post.until(lambda: readers.counts()["default", "lost"] == 1)
+    assert readers.oldest_poll_seconds("default") == 0.0
 
 
 @pytest.mark.parametrize("count", [50])
@@ -236,7 +236,7 @@ async def test_many_inspectors_do_not_mix(post, count):
         assert poll.session.guid.reveal() == f"guid-{poll.session.agent_id}"
         mine = poll.session.agent_id
         poll.bring(*(RawEvent(f"Event_{mine}_{number}", mine, None) for number in range(3)))
-    await post.until(lambda: readers.counts()[PollState.ACTIVE] == count)
+    await post.until(lambda: readers.counts()["default", "active"] == count)
     await post.until(lambda: len(post.told(agents[-1])) == 3)
     for agent_id in agents:
         assert post.told(agent_id) == [f"Event_{agent_id}_{number}" for number in range(3)]

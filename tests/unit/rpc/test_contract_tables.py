@@ -108,9 +108,9 @@ def test_every_rpc_is_implemented(servicer, service):
 def test_the_method_label_is_closed():
     """An rpc that is not in the set is counted as `other`, so no caller can make new time series."""
     registry = open_registry()
-    metrics = Metrics(registry, label_sets(METHOD_LABELS, {"0"}, SHAPES))
+    metrics = Metrics(registry, label_sets({"default"}, METHOD_LABELS, {"0"}, SHAPES))
     for rpc in (*RPCS, "MadeUp"):
-        metrics.request_finished(_RPC_METHODS.get(rpc, rpc), "OK", 0.1)
+        metrics.request_finished("default", _RPC_METHODS.get(rpc, rpc), "OK", 0.1)
     counted = {
         sample.labels["method"]
         for family in registry.collect()
@@ -122,19 +122,19 @@ def test_the_method_label_is_closed():
 
 def test_reasons_of_gaps_are_countable():
     """Each reason of a gap is in the closed set of its metric."""
-    labels = LabelSets(frozenset(), frozenset(), frozenset())
+    labels = LabelSets(frozenset(), frozenset(), frozenset(), frozenset())
     assert {reason.lower() for reason in GapReason} == labels.gap_reasons
 
 
 def test_states_of_sessions_are_countable():
     """Each state of a poller is in the closed set of its metric."""
-    labels = LabelSets(frozenset(), frozenset(), frozenset())
+    labels = LabelSets(frozenset(), frozenset(), frozenset(), frozenset())
     assert {state.value for state in PollState} == labels.session_states
 
 
 def test_services_are_countable():
     """Each service of the contract is in the closed set of the streams' metric."""
-    labels = LabelSets(frozenset(), frozenset(), frozenset())
+    labels = LabelSets(frozenset(), frozenset(), frozenset(), frozenset())
     assert {service.name for service in SERVICES.values()} == labels.services
 
 

@@ -35,9 +35,18 @@ def test_a_line_is_one_json_object(written):
         "event": "intercept_refused",
         "level": "info",
         "agent_id": "101",
+        "gateway": "default",
         "duration_ms": 1.5,
         "note": "two\nlines",
     }
+
+
+def test_a_line_about_an_inspector_says_at_which_gateway(written):
+    """The id is the one that the gateway knows; what a caller made up stays as it was."""
+    for agent_id in ("101", "north/101", "North/101"):
+        structlog.get_logger().info("signed_in", agent_id=agent_id)
+    told = [(line["agent_id"], line.get("gateway")) for line in written()]
+    assert told == [("101", "default"), ("101", "north"), ("North/101", None)]
 
 
 def test_lines_below_the_level_are_not_written(written):

@@ -15,6 +15,7 @@ from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
 class Call:
     """A request as the gateway package reports it."""
 
+    gateway: str = "default"
     method: str = "intercept"
     retcode: str = "0"
     seconds: float = 0.02
@@ -28,7 +29,9 @@ def registry():
 
 @pytest.fixture
 def metrics(registry):
-    return Metrics(registry, label_sets({"intercept", "addSupervise"}, {"0", "900-003"}, {"AgentEvent_Talking"}))
+    return Metrics(
+        registry, label_sets({"default"}, {"intercept", "addSupervise"}, {"0", "900-003"}, {"AgentEvent_Talking"})
+    )
 
 
 def lines(registry):
@@ -37,20 +40,20 @@ def lines(registry):
 
 # The names and labels that dashboards, alerts and checks depend on.
 PUBLIC = {
-    "qc_requests_total": {"method", "code"},
-    "qc_request_seconds": {"method"},
-    "qc_gateway_requests_total": {"method", "retcode"},
-    "qc_gateway_request_seconds": {"method"},
-    "qc_events_total": {"event_type"},
-    "qc_events_foreign_total": set(),
-    "qc_event_delivery_seconds": set(),
-    "qc_command_outcomes_total": {"method", "outcome"},
+    "qc_requests_total": {"gateway", "method", "code"},
+    "qc_request_seconds": {"gateway", "method"},
+    "qc_gateway_requests_total": {"gateway", "method", "retcode"},
+    "qc_gateway_request_seconds": {"gateway", "method"},
+    "qc_events_total": {"gateway", "event_type"},
+    "qc_events_foreign_total": {"gateway"},
+    "qc_event_delivery_seconds": {"gateway"},
+    "qc_command_outcomes_total": {"gateway", "method", "outcome"},
     "qc_streams_active": {"service"},
-    "qc_sessions": {"state"},
-    "qc_poll_age_seconds": set(),
-    "qc_leases_held": set(),
-    "qc_lease_changes_total": {"reason"},
-    "qc_event_gaps_total": {"reason"},
+    "qc_sessions": {"gateway", "state"},
+    "qc_poll_age_seconds": {"gateway"},
+    "qc_leases_held": {"gateway"},
+    "qc_lease_changes_total": {"gateway", "reason"},
+    "qc_event_gaps_total": {"gateway", "reason"},
     "qc_store_errors_total": {"operation"},
 }
 
@@ -71,11 +74,11 @@ def test_every_metric_is_registered_and_documented(registry, metrics):
 
 def test_a_finished_call_is_counted_by_code_and_method(registry, metrics):
     """The line that checks look for has exactly this text."""
-    metrics.request_finished("intercept", "OK", 0.03)
-    assert 'qc_requests_total{code="OK",method="intercept"} 1.0' in lines(registry)
-    assert 'qc_request_seconds_count{method="intercept"} 1.0' in lines(registry)
-    assert 'qc_request_seconds_bucket{le="0.05",method="intercept"} 1.0' in lines(registry)
-    assert 'qc_request_seconds_bucket{le="0.025",method="intercept"} 0.0' in lines(registry)
+    metrics.request_finished("default", "intercept", "OK", 0.03)
+    assert 'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_count{gateway="default",method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_bucket{gateway="default",le="0.05",method="intercept"} 1.0' in lines(registry)
+    assert 'qc_request_seconds_bucket{gateway="default",le="0.025",method="intercept"} 0.0' in lines(registry)
 
 
 def test_a_gateway_call_is_counted_by_retcode(registry, metrics):
@@ -83,22 +86,22 @@ def test_a_gateway_call_is_counted_by_retcode(registry, metrics):
     for retcode in ("0", "900-003", "none", "123-456", "4711"):
         metrics.gateway_call(Call(retcode=retcode))
     shown = lines(registry)
-    assert 'qc_gateway_requests_total{method="intercept",retcode="900-003"} 1.0' in shown
-    assert 'qc_gateway_requests_total{method="intercept",retcode="none"} 1.0' in shown
-    assert 'qc_gateway_requests_total{method="intercept",retcode="other"} 2.0' in shown
-    assert 'qc_gateway_request_seconds_count{method="intercept"} 5.0' in shown
+    assert 'qc_gateway_requests_total{gateway="default",method="intercept",retcode="900-003"} 1.0' in shown
+    assert 'qc_gateway_requests_total{gateway="default",method="intercept",retcode="none"} 1.0' in shown
+    assert 'qc_gateway_requests_total{gateway="default",method="intercept",retcode="other"} 2.0' in shown
+    assert 'qc_gateway_request_seconds_count{gateway="default",method="intercept"} 5.0' in shown
 
 
 def test_label_values_stay_a_closed_set(registry, metrics):
     """Whatever callers and gateways send, the number of series does not grow."""
     for number in range(1000):
-        metrics.event_read(f"AgentEvent_{number}")
-        metrics.request_finished(f"method-{number}", f"CODE_{number}", 0.1)
-        metrics.command_outcome("intercept", f"outcome-{number}")
-        metrics.gap(f"reason-{number}")
+        metrics.event_read("default", f"AgentEvent_{number}")
+        metrics.request_finished(f"gateway-{number}", f"method-{number}", f"CODE_{number}", 0.1)
+        metrics.command_outcome("default", "intercept", f"outcome-{number}")
+        metrics.gap("default", f"reason-{number}")
     shown = lines(registry)
-    assert 'qc_events_total{event_type="other"} 1000.0' in shown
-    assert 'qc_requests_total{code="other",method="other"} 1000.0' in shown
+    assert 'qc_events_total{event_type="other",gateway="default"} 1000.0' in shown
+    assert 'qc_requests_total{code="other",gateway="other",method="other"} 1000.0' in shown
     assert len(shown) < 200
     assert len(metrics._events._bound) == 0
 
@@ -108,45 +111,45 @@ def test_streams_and_sessions_go_up_and_down(registry, metrics):
     metrics.stream_opened("QualityControl")
     metrics.stream_opened("QualityControl")
     metrics.stream_closed("QualityControl")
-    metrics.sessions({"active": 3, "lost": 1, "sleeping": 5})
-    metrics.sessions({"active": 2, "sleeping": 4})
+    metrics.sessions({("default", "active"): 3, ("default", "lost"): 1, ("default", "sleeping"): 5})
+    metrics.sessions({("default", "active"): 2, ("default", "sleeping"): 4})
     shown = lines(registry)
     assert 'qc_streams_active{service="QualityControl"} 1.0' in shown
-    assert 'qc_sessions{state="active"} 2.0' in shown
-    assert 'qc_sessions{state="other"} 4.0' in shown
-    assert 'qc_sessions{state="lost"} 0.0' in shown
+    assert 'qc_sessions{gateway="default",state="active"} 2.0' in shown
+    assert 'qc_sessions{gateway="other",state="other"} 4.0' in shown
+    assert 'qc_sessions{gateway="default",state="lost"} 0.0' in shown
 
 
 def test_the_poll_age_is_asked_at_each_scrape(registry, metrics):
     """A stuck poller shows although it reports nothing any more."""
     ages = iter([3.0, 7.5])
-    metrics.poll_age(lambda: next(ages))
-    assert "qc_poll_age_seconds 3.0" in lines(registry)
-    assert "qc_poll_age_seconds 7.5" in lines(registry)
+    metrics.poll_age(lambda _gateway: next(ages))
+    assert 'qc_poll_age_seconds{gateway="default"} 3.0' in lines(registry)
+    assert 'qc_poll_age_seconds{gateway="default"} 7.5' in lines(registry)
 
 
 def test_rare_counters_begin_at_zero(registry, metrics):
     """The first error is a visible increase, and leases are 0 where there are none."""
     shown = lines(registry)
     assert 'qc_store_errors_total{operation="get"} 0.0' in shown
-    assert 'qc_event_gaps_total{reason="poll_reply_lost"} 0.0' in shown
-    assert "qc_leases_held 0.0" in shown
+    assert 'qc_event_gaps_total{gateway="default",reason="poll_reply_lost"} 0.0' in shown
+    assert 'qc_leases_held{gateway="default"} 0.0' in shown
     metrics.store_error("get")
-    metrics.lease_changed("won")
-    metrics.leases_held(4)
-    metrics.event_delivered(0.001)
-    metrics.event_foreign()
+    metrics.lease_changed("default", "won")
+    metrics.leases_held({"default": 4})
+    metrics.event_delivered("default", 0.001)
+    metrics.event_foreign("default")
     shown = lines(registry)
     assert 'qc_store_errors_total{operation="get"} 1.0' in shown
-    assert 'qc_lease_changes_total{reason="won"} 1.0' in shown
-    assert "qc_leases_held 4.0" in shown
-    assert "qc_event_delivery_seconds_count 1.0" in shown
-    assert "qc_events_foreign_total 1.0" in shown
+    assert 'qc_lease_changes_total{gateway="default",reason="won"} 1.0' in shown
+    assert 'qc_leases_held{gateway="default"} 4.0' in shown
+    assert 'qc_event_delivery_seconds_count{gateway="default"} 1.0' in shown
+    assert 'qc_events_foreign_total{gateway="default"} 1.0' in shown
 
 
 def test_there_are_no_created_series(registry, metrics):
     """The creation time of each child would double the series for nothing."""
-    metrics.request_finished("intercept", "OK", 0.03)
+    metrics.request_finished("default", "intercept", "OK", 0.03)
     assert not [line for line in lines(registry) if "_created" in line]
 
 
@@ -154,6 +157,8 @@ def test_two_adapters_in_one_process_do_not_meet():
     """Metrics live on the registry that was passed in, not in the process."""
     for _ in range(2):
         own = open_registry()
-        Metrics(own, label_sets({"intercept"}, {"0"}, set())).request_finished("intercept", "OK", 0.1)
-        assert 'qc_requests_total{code="OK",method="intercept"} 1.0' in lines(own)
+        Metrics(own, label_sets({"default"}, {"intercept"}, {"0"}, set())).request_finished(
+            "default", "intercept", "OK", 0.1
+        )
+        assert 'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0' in lines(own)
         assert any(line.startswith("process_resident_memory_bytes ") for line in lines(own))

@@ -1,0 +1,111 @@
+"""What settings have to do with each other; everything that does not fit is complained of at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from qc_adapter import variables as at
+from qc_adapter.model.session import EventSource
+
+if TYPE_CHECKING:
+    from qc_adapter.environment import Listen, Reading, Variable
+    from qc_adapter.settings import Settings
+
+# The gateway signs an inspector out after that long without a poll or heartbeat.
+SIGN_OUT_SECONDS: Final = 120.0
+# A lease is renewed between two polls, and both the poll and the renewal take their way.
+LEASE_SPARE_SECONDS: Final = 2.0
+
+
+def check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str | None]) -> None:
+    """A certificate and its key come together."""
+    for one, other in ((cert, key), (key, cert)):
+        if reading.text(one) and not reading.text(other):
+            reading.complain(one.name, reading.text(one), f"needs {other.name}: set both or neither")
+
+
+def check_trust(reading: Reading, settings: Settings) -> None:
+    """Refuse what would let strangers call, rather than to look safe."""
+    policy = reading.text(at.POLICY_FILE)
+    if policy:
+        reading.complain(
+            at.POLICY_FILE.name,
+            policy,
+            "is not supported until callers can be authenticated: unset it, and limit who reaches the port",
+        )
+    mutual = settings.tls is not None and settings.tls.client_ca_file is not None
+    allowed = reading.value(at.ALLOW_INSECURE) or mutual or settings.listen.loopback
+    if reading.sound(at.LISTEN, at.TLS_CERT_FILE, at.TLS_KEY_FILE, at.TLS_CLIENT_CA_FILE) and not allowed:
+        reading.complain(
+            at.LISTEN.name,
+            str(settings.listen),
+            f"lets anyone who reaches it control calls: set {at.TLS_CLIENT_CA_FILE.name} for mutual TLS, listen on "
+            f"127.0.0.1, or set {at.ALLOW_INSECURE.name}=1 if the network keeps strangers out",
+        )
+    listens: list[tuple[Variable[Any], Listen]] = [(at.LISTEN, settings.listen), (at.OPS_LISTEN, settings.ops_listen)]
+    if settings.push is not None:
+        listens.append((at.PUSH_LISTEN, settings.push.listen))
+    for place, (variable, where) in enumerate(listens):
+        for earlier, taken in listens[:place]:
+            if where.port and where.port == taken.port and reading.sound(variable, earlier):
+                reading.complain(variable.name, str(where), f"has the port of {earlier.name}: choose another")
+
+
+def check_push(reading: Reading, settings: Settings) -> None:
+    """A gateway that pushes needs to know where to, and how to be known."""
+    needed = (at.PUSH_LISTEN, at.PUSH_URL, at.PUSH_TOKEN)
+    given = [variable for variable in needed if reading.text(variable)]
+    missing = [variable.name for variable in needed if variable not in given]
+    if not missing:
+        return
+    if given:
+        reading.complain(given[0].name, "", f"needs {' and '.join(missing)} too: push takes all three")
+    elif settings.pushes:
+        pushed = next(one for one in settings.gateways if one.event_source is EventSource.PUSH)
+        name = at.GatewayVariables(pushed.name).event_source.name
+        reading.complain(name, EventSource.PUSH, f"needs {', '.join(missing)}: where the gateway pushes events to")
+
+
+def check_times(reading: Reading, settings: Settings) -> None:
+    """No pause may come near the time after which the gateway signs an inspector out."""
+    if settings.gateways and reading.sound(at.POLL_HOLD, at.POLL_PAUSE):
+        # A poll that is lost must not cost the sign-in: a second one has to fit in.
+        margin = settings.gateways[0].poll_margin_seconds
+        longest = settings.poll_hold_seconds + margin + settings.poll_pause_seconds
+        if 2 * longest > SIGN_OUT_SECONDS:
+            reading.complain(
+                at.POLL_HOLD.name,
+                f"{settings.poll_hold_seconds:g}",
+                f"is too long: two polls with {margin:g} s margin and {at.POLL_PAUSE.name} "
+                f"({settings.poll_pause_seconds:g}) must fit into the {SIGN_OUT_SECONDS:g} s after which the gateway "
+                f"signs an inspector out",
+            )
+    if settings.gateways and reading.sound(at.LEASE, at.POLL_HOLD):
+        _check_lease(reading, settings.lease_seconds, settings.poll_hold_seconds)
+    if reading.sound(at.HEARTBEAT) and 2 * settings.heartbeat_seconds > SIGN_OUT_SECONDS / 2:
+        reading.complain(
+            at.HEARTBEAT.name,
+            f"{settings.heartbeat_seconds:g}",
+            f"must be at most {SIGN_OUT_SECONDS / 4:g}: a lost heartbeat and a takeover must not come near the "
+            f"{SIGN_OUT_SECONDS:g} s after which the gateway signs an inspector out",
+        )
+    if reading.sound(at.CONFIRM_WITHIN, at.POLL_PAUSE) and (
+        settings.confirm_within_seconds <= settings.poll_pause_seconds
+    ):
+        reading.complain(
+            at.CONFIRM_WITHIN.name,
+            f"{settings.confirm_within_seconds:g}",
+            f"must be longer than {at.POLL_PAUSE.name} ({settings.poll_pause_seconds:g}), or no event can confirm",
+        )
+
+
+def _check_lease(reading: Reading, lease_seconds: float, hold_seconds: float) -> None:
+    shortest, longest = hold_seconds + LEASE_SPARE_SECONDS, SIGN_OUT_SECONDS / 2
+    if not shortest <= lease_seconds <= longest:
+        reading.complain(
+            at.LEASE.name,
+            f"{lease_seconds:g}",
+            f"must be {shortest:g} to {longest:g}: longer than {at.POLL_HOLD.name} ({hold_seconds:g}) and "
+            f"{LEASE_SPARE_SECONDS:g} s, so that no two replicas poll at once, and far from the {SIGN_OUT_SECONDS:g} s "
+            f"after which the gateway signs an inspector out",
+        )

@@ -1,0 +1,58 @@
+"""Seals what is kept in the store and must not be read there, with a ring of keys that can be rotated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from qc_adapter.model.session import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Unsealable(Exception):
+    """The text was sealed with none of the keys, or it was changed."""
+
+
+class Seal:
+    """Seals with the first key and opens with any."""
+
+    def __init__(self, keys: Sequence[Secret]) -> None:
+        """Take Fernet keys; raises ValueError for one that is none."""
+        self._ring = MultiFernet([Fernet(key.reveal().encode()) for key in keys])
+
+    @classmethod
+    def of_this_process(cls) -> Seal:
+        """Return a seal that nobody else can open: for a store that ends with the process."""
+        return cls([new_key()])
+
+    def close(self, text: bytes) -> str:
+        """Return the text sealed."""
+        return self._ring.encrypt(text).decode()
+
+    def open(self, sealed: str) -> bytes:
+        """Return what was sealed; raises `Unsealable`."""
+        try:
+            return self._ring.decrypt(sealed.encode())
+        except (InvalidToken, UnicodeError):
+            raise Unsealable from None
+
+
+def new_key() -> Secret:
+    """Return a key for a ring."""
+    return Secret(Fernet.generate_key().decode())
+
+
+def parse_keys(text: str) -> tuple[Secret, ...]:
+    """Return the keys of a list with commas; raises ValueError that does not repeat them."""
+    keys = tuple(Secret(one.strip()) for one in text.split(",") if one.strip())
+    try:
+        if keys:
+            Seal(keys)
+    except ValueError:
+        raise ValueError(
+            "must be Fernet keys with commas between, each of 44 characters: qc-adapter seal-key makes one"
+        ) from None
+    return keys
