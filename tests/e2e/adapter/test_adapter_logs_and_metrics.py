@@ -19,8 +19,8 @@ async def test_each_call_leaves_one_line_with_its_fields(site):
     await site.ending(site.intercept(request_id="job-7"))
     await site.ending(site.intercept(request_id="job-8"))
     good, bad = [line for line in site.calls if line["rpc"] == "Intercept"]
-    assert set(good) == ALWAYS | {"retcode", "agent_id", "work_no", "request_id", "outcome"}
-    assert set(bad) == ALWAYS | {"retcode", "agent_id", "work_no", "request_id", "reason"}
+    assert set(good) == ALWAYS | {"retcode", "agent_id", "gateway", "work_no", "request_id", "outcome"}
+    assert set(bad) == ALWAYS | {"retcode", "agent_id", "gateway", "work_no", "request_id", "reason"}
     for line, request_id, code, retcode in (
         (good, "job-7", "OK", "0"),
         (bad, "job-8", "FAILED_PRECONDITION", "900-003"),

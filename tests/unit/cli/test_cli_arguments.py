@@ -147,7 +147,7 @@ def test_check_ends_with_2_and_all_problems(qc):
     ended = qc("check", QC_LISTEN="here", QC_AGENT_ID_MAX="7")
     assert ended.code == 2
     named = re.findall(r"^problem  (\w+)", ended.out, re.MULTILINE)
-    assert named == ["QC_GATEWAY_URL", "QC_LISTEN", "QC_AGENT_ID_MAX"]
+    assert named == ["QC_GATEWAY_URL", "QC_AGENT_ID_MAX", "QC_LISTEN"]
     assert "3 problems" in ended.err
 
 
