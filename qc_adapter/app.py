@@ -19,7 +19,7 @@ import structlog
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.runner import CommandRunner
 from qc_adapter.events.hub import Hub
-from qc_adapter.events.poller import Pace
+from qc_adapter.events.reader import Pace
 from qc_adapter.events.readers import Readers
 from qc_adapter.events.translate import SHAPES
 from qc_adapter.gateway import operations
@@ -29,7 +29,9 @@ from qc_adapter.gateway.observation import Outcome
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.session import NO_SECRET
 from qc_adapter.ops import Check, OpsServer
+from qc_adapter.push import PushServer
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
@@ -75,7 +77,8 @@ class Adapter:
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.store = open_store(link)
         self.gateways = Gateways(
-            {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways}
+            {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways},
+            settings.push.token if settings.push else NO_SECRET,
         )
         self.hub = Hub()
         self.shared = (
@@ -87,7 +90,7 @@ class Adapter:
             gateway=self.gateways,
             rota=self.shared.rota,
             counts=self.metrics,
-            pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds),
+            pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds, settings.heartbeat_seconds),
         )
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
@@ -108,6 +111,11 @@ class Adapter:
             registry,
             {"store": self._store_check, "gateway": self._gateway_check, "draining": self._draining_check},
         )
+        self._push = (
+            None
+            if settings.push is None
+            else PushServer(settings.push, self.gateways.names, self.shared.inlet, self.metrics)
+        )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
         self._store_problem: str | None = "not asked yet"
         self._store_lost = False
@@ -120,6 +128,11 @@ class Adapter:
     def ops_port(self) -> int:
         """The port of /metrics, /livez and /readyz."""
         return self._ops.port
+
+    @property
+    def push_port(self) -> int:
+        """The port that gateways push to; 0 without one."""
+        return 0 if self._push is None else self._push.port
 
     def _count_request(self, call: GatewayCall) -> None:
         # What a caller gave up before it left, and a poll that a sign-out ended, are no failures of the transport.
@@ -137,6 +150,7 @@ class Adapter:
                 sessions=self.sessions,
                 follows=self.shared.follows,
                 hub=self.hub,
+                inlet=self.shared.inlet,
                 counts=self.metrics,
                 bookmark_seconds=settings.bookmark_seconds,
             ),
@@ -152,6 +166,8 @@ class Adapter:
         settings = self._settings
         await self._ops.start()
         self.port = await self._server.start(str(settings.listen), settings.tls)
+        if self._push is not None:
+            await self._push.start()
         self.shared.start(self.readers)
         self.readers.start()
         await self._look()
@@ -188,6 +204,8 @@ class Adapter:
         await self.sessions.close(settings.grace_seconds)
         await self.runner.stop(0)
         await self._server.stop(0)
+        if self._push is not None:
+            await self._push.stop()
         await self.readers.stop()
         await self.shared.stop()
         await self.keeper.close()

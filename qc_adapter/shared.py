@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qc_adapter.commands.ledger import Ledger, MemoryLedger, RedisLedger
+from qc_adapter.events.inlet import Inlet, MemoryInlet
 from qc_adapter.events.memory_leases import MemoryRota
 from qc_adapter.events.mirror import Mirror
+from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_lease import Book, LeaseTerms
 from qc_adapter.events.redis_rota import RedisRota
 from qc_adapter.events.session_cache import SessionCache
@@ -32,6 +34,7 @@ class Shared:
     follows: Follows
     sessions: Sessions
     ledger: Ledger
+    inlet: Inlet
     #: The name of this replica among the others, empty for the only one.
     replica: str = ""
     mirror: Mirror | None = None
@@ -51,7 +54,7 @@ class Shared:
 
 def in_memory(store: SessionStore, hub: Hub) -> Shared:
     """Return the parts of the only replica there is."""
-    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger())
+    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger(), MemoryInlet(store, hub))
 
 
 def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, lease_seconds: float) -> Shared:
@@ -61,5 +64,6 @@ def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, 
     mirror = Mirror(link, hub, counts, replica=replica, session_changed=cache.forget)
     terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
     generation = Generation()
-    rota = RedisRota(Book(link, terms, mirror, generation))
-    return Shared(rota, mirror, cache, RedisLedger(link, replica, generation), replica, mirror, generation)
+    book = Book(link, terms, mirror, generation)
+    ledger = RedisLedger(link, replica, generation)
+    return Shared(RedisRota(book), mirror, cache, ledger, RedisInlet(book, hub), replica, mirror, generation)

@@ -24,7 +24,7 @@ END_SECONDS: Final = 40.0
 _LOOK_SECONDS: Final = 0.02
 _SERVE: Final = "import sys; from qc_adapter.cli import main; sys.argv[0] = 'qc-adapter'; sys.exit(main())"
 #: Lines that only a defect writes.
-DEFECTS: Final = frozenset({"call_failed", "poller_failed", "look_failed", "health_check_failed"})
+DEFECTS: Final = frozenset({"call_failed", "reader_failed", "look_failed", "health_check_failed"})
 _CHANNEL: Final = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
 

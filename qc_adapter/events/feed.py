@@ -62,6 +62,7 @@ class Feed:
         "_next",
         "_retention_seconds",
         "_waiting",
+        "last_batch",
         "listeners",
         "pins",
         "readers",
@@ -85,6 +86,8 @@ class Feed:
         #: How many commands that can be repeated began here: who repeats one follows this feed again.
         self.pins = 0
         self.touched_at = time.monotonic()
+        #: When the last batch came in that no poll brought, and the marks of its items; see `qc_adapter.events.inlet`.
+        self.last_batch: tuple[float, tuple[str, ...]] = (0.0, ())
 
     @property
     def tail(self) -> int:

@@ -61,7 +61,7 @@ for i = 1, #ripe, 2 do
     hand_over(id, tonumber(token), 0)
   elseif found and #found == 0 then
     retire(id, retention)
-  elseif found and not polled(found) then
+  elseif found and source_of(found) == 'none' then
     park(id)
   else
     local token = call('INCR', FENCE)
@@ -69,6 +69,8 @@ for i = 1, #ripe, 2 do
     call('ZADD', LEASES, whole(now + lease), id)
     call('HDEL', LOG .. id, 'ended')
     call('HSET', LOG .. id, 'state', 'starting', 'detail', '')
+    -- What the gateway pushes does not come through whoever holds the lease.
+    if found and source_of(found) == 'push' then forced = 0 end
     if forced > 0 then
       local epoch, n = head(id, fresh)
       local gap = {'{"gap":"TAKEOVER"}'}

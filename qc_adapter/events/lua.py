@@ -24,7 +24,7 @@ local SESSION, LOG, EVENTS, NOTICE = '{keys.SESSION}', '{keys.LOG}', '{keys.EVEN
 local LEASES, HOLDERS, PARKED, FENCE = '{keys.LEASES}', '{keys.HOLDERS}', '{keys.PARKED}', '{keys.FENCE}'
 local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{keys.WAKE}', '{keys.STORE}'
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
-local DEPARTING, RELEARNING = '{keys.DEPARTING}', '{keys.RELEARNING}'
+local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
 """
     + BARE
     + """
@@ -55,9 +55,9 @@ local function digest(id)
   return redis.sha1hex(table.concat(fields, '\\0'))
 end
 
-local function polled(found)
+local function source_of(found)
   local source = string.lower(string.gsub(field(found, 'event_source') or '', '%s', ''))
-  return source == '' or source == 'poll'
+  return source == '' and 'poll' or source
 end
 
 local function tell(id, flags, epoch, n, items)

@@ -11,6 +11,7 @@ import structlog
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.model.errors import NotSignedIn, SessionLost
+from qc_adapter.model.session import EventSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,8 @@ class MemoryRota:
         for agent_id, taken in list(self._free.items()) if claiming else ():
             del self._free[agent_id]
             lease = self._held[agent_id] = MemoryLease(agent_id, self, self._store)
-            forced = taken is not Taken.NOT
+            # What the gateway pushes does not come through whoever holds the lease.
+            forced = taken is not Taken.NOT and not await self._pushed(agent_id)
             if forced:
                 self._hub.feed(agent_id).append(GapReason.TAKEOVER)
             known = self._statuses.get(agent_id)
@@ -103,6 +105,10 @@ class MemoryRota:
             claims.append(Claim(lease, forced, taken is Taken.REVOKED, ago))
         lost = frozenset(lease.agent_id for lease in held if self._held.get(lease.agent_id) is not lease)
         return Beat(claims, len(held) + len(claims), lost)
+
+    async def _pushed(self, agent_id: str) -> bool:
+        session = await self._store.get(agent_id)
+        return session is not None and session.event_source is EventSource.PUSH
 
     async def scan(self) -> None:
         """Notice what was put into the store without us."""

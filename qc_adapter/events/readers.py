@@ -1,4 +1,4 @@
-"""Keeps one poller running for every lease that this replica holds."""
+"""Keeps one reader running for every lease that this replica holds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from qc_adapter.events import poller as polling
+from qc_adapter.events import reader as reading
 from qc_adapter.events.leases import LeaseLost, PollState, Taken
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.poller import Pace, Poller, Polls
+from qc_adapter.events.reader import Pace, Reader, Reads
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 
@@ -31,7 +31,7 @@ _LOST_CHECK_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 2.0
 
 
-class Counts(polling.Counts, Protocol):
+class Counts(reading.Counts, Protocol):
     """What the readers count."""
 
     def leases_held(self, counts: Mapping[str, int]) -> None: ...
@@ -42,15 +42,15 @@ class Counts(polling.Counts, Protocol):
 class Readers:
     """Claims leases, polls with each of them, and hands over what others should have."""
 
-    def __init__(self, *, gateway: Polls, rota: Rota, counts: Counts, pace: Pace) -> None:
+    def __init__(self, *, gateway: Reads, rota: Rota, counts: Counts, pace: Pace) -> None:
         self._gateway = gateway
         self._rota = rota
         self._counts = counts
         self._pace = pace
-        self._pollers: dict[str, Poller] = {}
+        self._reading: dict[str, Reader] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
         self._superseded: set[asyncio.Task[str]] = set()
-        #: Leases whose poller ended in the middle of a poll, to be given up when the store can be reached.
+        #: Leases whose reader ended in the middle of a poll, to be given up when the store can be reached.
         self._cut_off: list[Lease] = []
         #: Inspectors whose session this replica saw end.
         self._lost: set[str] = set()
@@ -73,13 +73,13 @@ class Readers:
             return  # nobody would poll on
         self._claiming = False
         self.wake()
-        for poller in self._pollers.values():
-            poller.leave()
+        for reader in self._reading.values():
+            reader.leave()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=timeout_seconds)
 
     async def stop(self) -> None:
-        """Stop polling, wait until every poller has ended, and give up the leases that are left."""
+        """Stop polling, wait until every reader has ended, and give up the leases that are left."""
         tasks = [*self._loops, *self._tasks.values(), *self._superseded]
         for task in tasks:
             task.cancel()
@@ -98,7 +98,7 @@ class Readers:
     def revoked(self, agent_id: str, holder: str = "") -> None:
         """Stop polling at once: that lease was taken away, or whichever there is."""
         task = self._tasks.get(agent_id)
-        if task is not None and holder in {"", self._pollers[agent_id].lease.holder}:
+        if task is not None and holder in {"", self._reading[agent_id].lease.holder}:
             task.cancel()
 
     async def notice(self, session: Session) -> None:
@@ -139,13 +139,13 @@ class Readers:
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Return how many sessions of each gateway are in each state."""
-        found = Counter((gateway_of(agent_id), poller.state.value) for agent_id, poller in self._pollers.items())
+        found = Counter((gateway_of(agent_id), reader.state.value) for agent_id, reader in self._reading.items())
         found.update((gateway_of(agent_id), PollState.LOST.value) for agent_id in self._lost)
         return found
 
     def oldest_poll_seconds(self, gateway: str) -> float:
         """Return the age of the oldest answered poll at a gateway; 120 is a sign-out."""
-        answered = [one.answered_at for agent_id, one in self._pollers.items() if gateway_of(agent_id) == gateway]
+        answered = [one.answered_at for agent_id, one in self._reading.items() if gateway_of(agent_id) == gateway]
         return time.monotonic() - min(answered) if answered else 0.0
 
     async def _enlist(self, agent_id: str, taken: Taken) -> None:
@@ -189,7 +189,7 @@ class Readers:
 
     async def _beat(self) -> None:
         await self._abandon()
-        beat = await self._rota.beat([poller.lease for poller in self._pollers.values()], claiming=self._claiming)
+        beat = await self._rota.beat([reader.lease for reader in self._reading.values()], claiming=self._claiming)
         if self._blind:
             self._blind = False
             self._log.info("leases_renewed_again")
@@ -199,15 +199,15 @@ class Readers:
             self._start(claim)
         if beat.claims:
             self.wake()  # there may be more than are handed out at once
-        staying = [poller for poller in self._pollers.values() if not poller.leaving]
-        for poller in staying[beat.share :]:
-            poller.leave()
+        staying = [reader for reader in self._reading.values() if not reader.leaving]
+        for reader in staying[beat.share :]:
+            reader.leave()
         self._counts.leases_held(self._held)
 
     def _stop_expired(self) -> None:
         """End polls that the gateway holds longer than we may wait: another replica may poll by now."""
-        for agent_id, poller in list(self._pollers.items()):
-            if poller.polling and poller.lease.remaining_seconds <= 0:
+        for agent_id, reader in list(self._reading.items()):
+            if reader.polling and reader.lease.remaining_seconds <= 0:
                 self.revoked(agent_id)
 
     def _start(self, claim: Claim) -> None:
@@ -220,7 +220,7 @@ class Readers:
         self._lost.discard(agent_id)
         if claim.forced:
             self._counts.gap(gateway_of(agent_id), GapReason.TAKEOVER.lower())
-        poller = Poller(
+        reader = Reader(
             claim.lease,
             gateway=self._gateway,
             counts=self._counts,
@@ -228,26 +228,26 @@ class Readers:
             cut_off=claim.cut_off,
             polled_ago_seconds=claim.polled_ago_seconds,
         )
-        self._pollers[agent_id] = poller
+        self._reading[agent_id] = reader
         self._held[gateway_of(agent_id)] += 1
         self._changed(agent_id, "taken_over" if claim.forced else "won")
-        task = asyncio.create_task(poller.run(), name=f"poller {agent_id}")
+        task = asyncio.create_task(reader.run(), name=f"reader {agent_id}")
         self._tasks[agent_id] = task
-        task.add_done_callback(lambda done: self._ended(agent_id, poller, done))
+        task.add_done_callback(lambda done: self._ended(agent_id, reader, done))
         if not self._claiming:
-            poller.leave()  # it was on its way when we began to leave
+            reader.leave()  # it was on its way when we began to leave
 
-    def _ended(self, agent_id: str, poller: Poller, task: asyncio.Task[str]) -> None:
+    def _ended(self, agent_id: str, reader: Reader, task: asyncio.Task[str]) -> None:
         if self._tasks.get(agent_id) is task:
             del self._tasks[agent_id]
-            del self._pollers[agent_id]
+            del self._reading[agent_id]
             self._held[gateway_of(agent_id)] -= 1
         if task.cancelled():
-            self._cut_off.append(poller.lease)
+            self._cut_off.append(reader.lease)
             self._changed(agent_id, "revoked")
         elif (failure := task.exception()) is not None:
-            self._log.error("poller_failed", agent_id=agent_id, exc_info=failure)
-            self._cut_off.append(poller.lease)
+            self._log.error("reader_failed", agent_id=agent_id, exc_info=failure)
+            self._cut_off.append(reader.lease)
             self._changed(agent_id, "revoked")
         else:
             if task.result() == "session_lost":
@@ -258,7 +258,7 @@ class Readers:
     def _changed(self, agent_id: str, reason: str) -> None:
         self._counts.lease_changed(gateway_of(agent_id), reason)
         write = self._log.warning if reason in {"taken_over", "fenced", "session_lost"} else self._log.info
-        write("lease_changed", agent_id=agent_id, reason=reason, held=len(self._pollers))
+        write("lease_changed", agent_id=agent_id, reason=reason, held=len(self._reading))
 
     async def _scan_always(self) -> None:
         blind = False

@@ -15,6 +15,7 @@ from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
 from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
 from qc_adapter.gateway.verdict import OK, judge_command, judge_poll
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, RawReply, ReplyLost
+from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.requests import GatewayRequest, SignInForm
     from qc_adapter.gateway.settings import GatewaySettings
     from qc_adapter.gateway.wire import Transport
-    from qc_adapter.model.deadline import Deadline
 
 __all__ = ["GatewayClient", "PollReply", "Receipt", "SignedIn"]
 
@@ -95,7 +95,7 @@ class GatewayClient:
         Raises GatewayRefused, GatewayUnavailable or GatewayMisconfigured when it was not executed,
         OutcomeUnknown when it may have been, DeadlineExceeded when the deadline came before it was sent.
         """
-        headers = session_headers(request.operation.method, session)
+        headers = session_headers(request.operation.method, session) | dict(request.headers)
         trip = trip_of(request, session)
         envelope = await self._command(trip, request, headers, deadline, on_send)
         return Receipt(envelope.message, trip.reading.renewal, envelope.result, time.time())
@@ -139,6 +139,11 @@ class GatewayClient:
         sending = self._transport.poll(request, headers, seconds, on_send)
         envelope = await self._round(trip, sending, judge_poll, _poll_lost)
         return PollReply(envelope.events, trip.reading.renewal, envelope.unread_events > 0)
+
+    async def heartbeat(self, session: Session, token: Secret) -> Renewal | None:
+        """Keep a pushed session alive, within our own patience; raises like `send`."""
+        request = requests.heartbeat(session.agent_id, token)
+        return (await self.send(session, request, Deadline.never())).renewal
 
     async def close(self) -> None:
         """Close the connections."""

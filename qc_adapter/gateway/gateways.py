@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qc_adapter.model.errors import GatewayMisconfigured
 from qc_adapter.model.inspector import gateway_of
+from qc_adapter.model.session import NO_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.requests import GatewayRequest, SignInForm
     from qc_adapter.gateway.signed_in import SignedIn
     from qc_adapter.model.deadline import Deadline
-    from qc_adapter.model.session import Session
+    from qc_adapter.model.session import Renewal, Secret, Session
 
 
 class Gateways:
     """The clients by the names of their gateways. Methods raise like those of `GatewayClient`."""
 
-    def __init__(self, clients: Mapping[str, GatewayClient]) -> None:
+    def __init__(self, clients: Mapping[str, GatewayClient], push_token: Secret = NO_SECRET) -> None:
+        """Take the clients, and what gateways that push were told to show: heartbeats carry it too."""
         self._clients = dict(clients)
+        self._push_token = push_token
 
     @property
     def names(self) -> frozenset[str]:
@@ -55,6 +58,11 @@ class Gateways:
     async def poll(self, session: Session, *, hold_seconds: float) -> PollReply:
         """Ask for the next event."""
         return await self._of(session.agent_id, "getAgentEvent").poll(session, hold_seconds=hold_seconds)
+
+    async def heartbeat(self, session: Session) -> Renewal | None:
+        """Keep a pushed session alive; returns what the reply changes in it."""
+        client = self._of(session.agent_id, "handShake")
+        return await client.heartbeat(session, self._push_token)
 
     async def close(self) -> None:
         """Close the connections to all of them."""

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRequest:
-    """A request below the base address; `path` and `query` are quoted. The body is hidden: it may hold a password."""
+    """
+    A request below the base address; `path` and `query` are quoted.
+
+    Body and headers of its own are hidden: they may hold a password or token.
+    """
 
     operation: Operation
     path: str
     query: str = ""
     body: bytes | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +173,9 @@ def reset_skills(agent_id: str, reset: SkillReset) -> GatewayRequest:
 def poll(agent_id: str) -> GatewayRequest:
     """Ask for the next event; the gateway holds the answer until there is one or its hold time ends."""
     return GatewayRequest(operations.POLL, f"/agentevent/{_part('agent_id', number_of(agent_id))}")
+
+
+def heartbeat(agent_id: str, token: Secret) -> GatewayRequest:
+    """Keep a pushed session alive; the reply brings the new GUID. The token is the one of the sign-in (cec_07_1204)."""
+    headers = (("service_token", token.reveal()),) if token else ()
+    return GatewayRequest(operations.HANDSHAKE, f"{_online(agent_id)}/handshake", headers=headers)

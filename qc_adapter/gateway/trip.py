@@ -12,12 +12,13 @@ from qc_adapter.gateway.renewal import RenewalReading
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, carriable
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import DeadlineExceeded, GatewayError, GatewayMisconfigured, GatewayUnavailable
+from qc_adapter.model.session import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qc_adapter.gateway.requests import GatewayRequest
-    from qc_adapter.model.session import Secret, Session
+    from qc_adapter.model.session import Session
 
 # Content-Type is required even without a body (cec_07_0005); nothing asks for a compressed reply.
 COMMON_HEADERS: Mapping[str, str] = MappingProxyType(
@@ -46,7 +47,7 @@ class Trip:
 
 def trip_of(request: GatewayRequest, session: Session) -> Trip:
     """Return the trip of a request that a session signs."""
-    secrets = (session.guid, session.cookies)
+    secrets = (session.guid, session.cookies, *(Secret(value) for _, value in request.headers))
     return Trip(request.operation.method, session.guid, session.cookies, secrets)
 
 

@@ -7,6 +7,7 @@ AdapterError
 ├── SessionLost                   the gateway no longer knows the stored session
 ├── SessionUnreadable             what is stored for the inspector is not a session of it
 ├── SessionBusy                   the inspector is just being signed in or out
+├── EventsReadElsewhere           the events of this session come another way
 ├── GatewayError                  what one request to the gateway can end with
 │   ├── GatewayRefused            understood and declined, with a retcode
 │   ├── GatewayUnavailable        certainly not executed; may be tried again
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qc_adapter.model.session import Renewal
+    from qc_adapter.model.session import EventSource, Renewal
 
 
 class AdapterError(Exception):
@@ -96,6 +97,17 @@ class SessionBusy(AdapterError):
 
     def __init__(self, agent_id: str) -> None:
         super().__init__(f"inspector {agent_id} is just being signed in or out: wait for that call to end")
+        self.agent_id = agent_id
+
+
+class EventsReadElsewhere(AdapterError):
+    """The events of this session come another way; what is fed in would stand in its log twice, or out of order."""
+
+    def __init__(self, agent_id: str, source: EventSource) -> None:
+        super().__init__(
+            f"the events of inspector {agent_id} come by {source}: only those of a session with event source none are "
+            f"fed in, and only those of one with event source push are pushed"
+        )
         self.agent_id = agent_id
 
 

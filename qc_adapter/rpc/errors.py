@@ -63,6 +63,7 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.SessionLost: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_LOST"),
     errors.SessionUnreadable: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_UNREADABLE"),
     errors.SessionBusy: Answer(StatusCode.ABORTED, "GATEWAY_BUSY_WITH_SAME_CALL"),
+    errors.EventsReadElsewhere: Answer(StatusCode.FAILED_PRECONDITION, "EVENTS_READ_HERE"),
     errors.GatewayUnavailable: Answer(StatusCode.UNAVAILABLE, "GATEWAY_UNAVAILABLE", retry=True),
     errors.GatewayMisconfigured: Answer(StatusCode.INTERNAL, "GATEWAY_MISCONFIGURED"),
     errors.OutcomeUnknown: Answer(StatusCode.UNKNOWN, "OUTCOME_UNKNOWN"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qc_adapter.events.hub import Subscription
+from qc_adapter.events.inlet import MOST_EVENTS, batch_of
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
-from qc_adapter.model.errors import CursorExpired, DeadlineExceeded
-from qc_adapter.model.inspector import gateway_of
+from qc_adapter.gateway.envelope import Envelope, UnreadableReply, read_envelope
+from qc_adapter.gateway.wire import ReplyHeaders
+from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequest
+from qc_adapter.model.inspector import gateway_of, number_of
+from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import gap_message, watch_message
 from qc_adapter.v1 import events_pb2 as pb
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     import grpc
 
     from qc_adapter.events.hub import Follows, Hub
+    from qc_adapter.events.inlet import Inlet
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
     from qc_adapter.rpc.calls import Call
@@ -39,7 +44,13 @@ class Counts(Protocol):
 
     def event_delivered(self, gateway: str, seconds: float) -> None: ...
 
+    def event_read(self, gateway: str, event_type: str) -> None: ...
+
     def gap(self, gateway: str, reason: str) -> None: ...
+
+
+#: Beside the envelope's own limits: what fits into a message with room for the rest.
+_LARGEST_BODY: Final = 200_000
 
 
 class InspectorEvents(pb_grpc.InspectorEventsServicer):
@@ -52,6 +63,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         sessions: Sessions,
         follows: Follows,
         hub: Hub,
+        inlet: Inlet,
         counts: Counts,
         bookmark_seconds: float,
     ) -> None:
@@ -59,6 +71,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         self._sessions = sessions
         self._follows = follows
         self._hub = hub
+        self._inlet = inlet
         self._counts = counts
         self._bookmark_seconds = bookmark_seconds
 
@@ -75,6 +88,21 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
                 yield gap
             async for message in self._messages(subscription, call, deadline_of(context)):
                 yield message
+
+    async def Feed(self, request: pb.FeedRequest, context: Context) -> pb.FeedResponse:
+        """Take events in that another system read."""
+        call = current_call()
+        call.about(request.agent_id)
+        agent_id = self._parser.agent_id(request.agent_id)
+        envelope = _read(request.body, number_of(agent_id))
+        batch = batch_of(agent_id, envelope.events)
+        if not batch.items:
+            feed = await self._follows.follow(agent_id)
+            return pb.FeedResponse(cursor=feed.cursor(feed.tail))
+        logged = await self._inlet.take(agent_id, EventSource.NONE, batch)
+        for raw in envelope.events[logged.repeated :]:
+            self._counts.event_read(call.gateway, raw.event_type)
+        return pb.FeedResponse(logged=logged.new, repeated_before=logged.repeated, cursor=logged.cursor)
 
     async def _messages(
         self, subscription: Subscription, call: Call, deadline: Deadline
@@ -111,3 +139,17 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             subscription = Subscription(self._hub, feed, feed.locate(expired.go_on))
             missed = Gap(GapReason.CURSOR_EXPIRED, expired.cursor, expired.go_on)
             return subscription, gap_message(subscription.cursor, missed)
+
+
+def _read(body: bytes, number: str) -> Envelope:
+    """Return what the gateway had answered; raises `InvalidRequest`: of a body that is not whole nothing is taken."""
+    try:
+        envelope = read_envelope(200, ReplyHeaders(), body, max_bytes=_LARGEST_BODY)
+    except UnreadableReply as unreadable:
+        raise InvalidRequest([("body", f"is no reply or push of the gateway: {unreadable.why}")]) from None
+    if envelope.unread_events or len(envelope.events) > MOST_EVENTS:
+        raise InvalidRequest([("body", f"must hold events only, each with an eventType, and at most {MOST_EVENTS}")])
+    foreign = sorted({raw.work_no for raw in envelope.events} - {number, ""})
+    if foreign:
+        raise InvalidRequest([("body", f"holds events of another agent than {number}: {foreign[0][:20]!a}")])
+    return envelope

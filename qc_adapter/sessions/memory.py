@@ -57,6 +57,10 @@ class MemorySessionStore:
         if self._busy.get(agent_id) == mark:
             del self._busy[agent_id]
 
+    async def under_way(self, agent_id: str) -> bool:
+        """Whether somebody has begun and not finished."""
+        return agent_id in self._busy
+
     async def ping(self) -> None:
         """Return: memory is always there."""
 

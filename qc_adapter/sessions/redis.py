@@ -16,6 +16,7 @@ from qc_adapter.sessions.record import (
     to_fields,
 )
 from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW
+from qc_adapter.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -68,6 +69,10 @@ class RedisSessionStore:
     async def finish(self, agent_id: str, mark: str) -> None:
         """Let others begin, if the mark is ours."""
         await self._link.script("begin", FINISH, agent_id, mark)
+
+    async def under_way(self, agent_id: str) -> bool:
+        """Whether somebody has begun and not finished."""
+        return bool(await self._link.command("begin", "EXISTS", keys.BUSY + agent_id))
 
     async def ping(self) -> None:
         """Return when Redis answers."""

@@ -55,6 +55,10 @@ class SessionGuard(Protocol):
         """Let others begin, if the mark is ours."""
         ...
 
+    async def under_way(self, agent_id: str) -> bool:
+        """Whether somebody has begun and not finished."""
+        ...
+
 
 class SessionStore(SessionReader, SessionWriter, SessionGuard, Protocol):
     """The whole store, with its life."""

@@ -62,6 +62,12 @@ EVENTS_FOREIGN = MetricRow(
     ("gateway",),
     "Events that a poll of one inspector brought and that name another agent; dropped.",
 )
+PUSHES = MetricRow(
+    "qc_pushes_total",
+    "counter",
+    ("gateway", "outcome"),
+    "Pushes received: taken, repeated, refused, unreadable, unknown (nobody's session), store_unavailable.",
+)
 EVENT_DELIVERY_SECONDS = MetricRow(
     "qc_event_delivery_seconds",
     "histogram",
@@ -125,6 +131,7 @@ CATALOGUE: tuple[MetricRow, ...] = (
     GATEWAY_REQUEST_SECONDS,
     EVENTS,
     EVENTS_FOREIGN,
+    PUSHES,
     EVENT_DELIVERY_SECONDS,
     COMMAND_OUTCOMES,
     STREAMS_ACTIVE,

@@ -69,6 +69,9 @@ class LabelSets:
     outcomes: frozenset[str] = frozenset(
         {"confirmed", "unconfirmed", "accepted", "refused", "unavailable", "not_sent", "unknown"}
     )
+    push_outcomes: frozenset[str] = frozenset(
+        {"taken", "repeated", "refused", "unreadable", "unknown", "store_unavailable"}
+    )
     session_states: frozenset[str] = frozenset({"starting", "active", "degraded", "lost"})
     gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired", "takeover", "log_lost"})
     lease_reasons: frozenset[str] = frozenset(
@@ -76,7 +79,7 @@ class LabelSets:
     )
     store_operations: frozenset[str] = frozenset(
         {"get", "list", "put", "renew", "remove", "begin", "ping",
-         "step", "beat", "extend", "release", "park", "restore",
+         "step", "append", "beat", "extend", "release", "park", "restore",
          "enlist", "retire", "scan", "status", "read", "check", "command"}
     )  # fmt: skip
 
@@ -132,6 +135,7 @@ class Metrics:
         self._gateway_seconds = _Children(histogram(catalogue.GATEWAY_REQUEST_SECONDS), gateways, methods)
         self._events = counter(catalogue.EVENTS, labels.event_types, gateways)
         self._foreign = counter(catalogue.EVENTS_FOREIGN, gateways, bind=True)
+        self._pushes = counter(catalogue.PUSHES, gateways, labels.push_outcomes, bind=True)
         self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
         self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
         self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
@@ -161,6 +165,10 @@ class Metrics:
     def event_foreign(self, gateway: str) -> None:
         """Count an event that named another agent than the one that was polled for."""
         self._foreign.of(gateway).inc()
+
+    def push_received(self, gateway: str, outcome: str) -> None:
+        """Count a push of the gateway by what came of it."""
+        self._pushes.of(gateway, outcome).inc()
 
     def event_delivered(self, gateway: str, seconds: float) -> None:
         """Note how long an event took from the gateway to a stream."""

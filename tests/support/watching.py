@@ -26,7 +26,7 @@ RESTLESS = (
     "Wire._pump",
     "RedisLink._bounded",
     "SessionService._finish_later",
-    "Poller.run",
+    "Reader.run",
 )
 _FILES = Path("/dev/fd")
 
@@ -44,7 +44,7 @@ class Tape(io.BytesIO):
 
     #: What is logged only when something of our own is wrong.
     _DEFECTS = frozenset({"call_failed", "command_failed", "health_check_failed", "log_not_read", "look_failed",
-                          "poller_failed"})  # fmt: skip
+                          "reader_failed"})  # fmt: skip
 
     @property
     def lines(self):

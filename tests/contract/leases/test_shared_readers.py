@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qc_adapter.events.poller import Pace
+from qc_adapter.events.reader import Pace
 from qc_adapter.events.readers import Readers
 from qc_adapter.gateway.client import PollReply
 from qc_adapter.gateway.envelope import RawEvent
@@ -166,7 +166,7 @@ async def test_a_newcomer_gets_its_share_between_two_polls(shelf, readers, gatew
     for _ in agents:
         await gateway.arrived()
     two = await readers("two")
-    await take.until(lambda: [poller.leaving for poller in one.readers._pollers.values()].count(True) == 2)
+    await take.until(lambda: [reader.leaving for reader in one.readers._reading.values()].count(True) == 2)
     for poll in gateway.open():
         poll.bring("AgentState_Busy")
     await take.until(lambda: two.counts.held == 2 and len(gateway.open()) == 4)

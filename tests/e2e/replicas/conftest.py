@@ -27,7 +27,7 @@ class Replica(Caller):
     @property
     def held(self):
         """For whom it polls now."""
-        return set(self.adapter.readers._pollers)
+        return set(self.adapter.readers._reading)
 
     async def sample(self, name):
         """The value of a metric, 0 for one that is not there."""

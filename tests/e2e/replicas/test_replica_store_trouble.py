@@ -149,11 +149,11 @@ async def test_a_redis_that_is_away_for_longer_than_a_lease_changes_nothing(clus
     stream = second.watch()
     await read(stream, 1)
     await first.held_poll()
-    [poller] = first.adapter.readers._pollers.values()
+    [reader] = first.adapter.readers._reading.values()
     for one in pair:
         one.store.stall()
     cluster.simulator.inject("101", hold(1))
-    await until(lambda: poller.lease.remaining_seconds < -0.5, "a lease that has expired")
+    await until(lambda: reader.lease.remaining_seconds < -0.5, "a lease that has expired")
     second.store.flow()
     await until(
         lambda: any(line["event"] == "leases_renewed_again" for line in cluster.tape.lines), "a look at the book"

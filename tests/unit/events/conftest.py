@@ -9,7 +9,7 @@ import pytest
 
 from qc_adapter.events.hub import Hub
 from qc_adapter.events.memory_leases import MemoryRota
-from qc_adapter.events.poller import Pace, Poller
+from qc_adapter.events.reader import Pace, Reader
 from qc_adapter.events.readers import Readers
 from qc_adapter.gateway.client import PollReply
 from qc_adapter.gateway.envelope import RawEvent
@@ -154,16 +154,16 @@ class Post:
         [claim] = (await self.rota.beat([], claiming=True)).claims
         return claim.lease
 
-    async def poller(self, pace=FAST):
-        """A poller of inspector 101 that is not running yet."""
-        return Poller(await self.lease(), gateway=self.mailbox, counts=self.counts, pace=pace)
+    async def reader(self, pace=FAST):
+        """A reader of inspector 101 that is not running yet."""
+        return Reader(await self.lease(), gateway=self.mailbox, counts=self.counts, pace=pace)
 
     async def start(self, pace=FAST):
-        """Run a poller; returns it and its task."""
-        poller = await self.poller(pace)
-        task = asyncio.create_task(poller.run())
+        """Run a reader; returns it and its task."""
+        reader = await self.reader(pace)
+        task = asyncio.create_task(reader.run())
         self.tasks.append(task)
-        return poller, task
+        return reader, task
 
     def readers(self, pace=FAST):
         made = Readers(gateway=self.mailbox, rota=self.rota, counts=self.counts, pace=pace)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from qc_adapter.events.leases import PollState
-from qc_adapter.events.poller import Pace
+from qc_adapter.events.reader import Pace
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import NotSignedIn, SessionLost
 

@@ -7,8 +7,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from qc_adapter.app import _OWN_METHODS, _RPC_METHODS
 from qc_adapter.commands.model import Follow
+from qc_adapter.events.leases import PollState
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.poller import PollState
 from qc_adapter.events.translate import _TIMES, SHAPES
 from qc_adapter.gateway import operations
 from qc_adapter.model.session import EventSource

@@ -46,6 +46,7 @@ PUBLIC = {
     "qc_gateway_request_seconds": {"gateway", "method"},
     "qc_events_total": {"gateway", "event_type"},
     "qc_events_foreign_total": {"gateway"},
+    "qc_pushes_total": {"gateway", "outcome"},
     "qc_event_delivery_seconds": {"gateway"},
     "qc_command_outcomes_total": {"gateway", "method", "outcome"},
     "qc_streams_active": {"service"},

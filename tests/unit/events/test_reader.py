@@ -1,12 +1,12 @@
-"""One inspector's poller: it goes on through everything but the end of the session, and hides nothing."""
+"""One inspector's reader: it goes on through everything but the end of the session, and hides nothing."""
 
 import asyncio
 import time
 
 import pytest
 
-from qc_adapter.events.leases import Taken
-from qc_adapter.events.poller import BORNE_REFUSALS, PASSING, SIGNED_OUT, Pace, Poller, PollState
+from qc_adapter.events.leases import PollState, Taken
+from qc_adapter.events.reader import BORNE_REFUSALS, PASSING, SIGNED_OUT, Pace, Reader
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
@@ -19,7 +19,7 @@ from qc_adapter.model.session import Renewal, Secret
 
 
 async def ended(task):
-    """Wait for the end of a poller; returns why it ended."""
+    """Wait for the end of a reader; returns why it ended."""
     async with asyncio.timeout(5):
         return await task
 
@@ -40,13 +40,13 @@ async def test_events_come_into_the_log_in_order(post):
 
 async def test_only_one_poll_is_open_and_there_is_a_pause(post):
     """The gateway gives an event to one poll only, and asks for a pause between a reply and the next poll."""
-    poller, _ = await post.start(Pace(pause_seconds=3600.0, hold_seconds=7.0))
+    reader, _ = await post.start(Pace(pause_seconds=3600.0, hold_seconds=7.0))
     poll = await post.mailbox.arrived()
     assert poll.hold_seconds == 7.0
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
     poll.bring("AgentState_Busy")
-    await post.until(lambda: poller.state is PollState.ACTIVE)
+    await post.until(lambda: reader.state is PollState.ACTIVE)
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
 
@@ -73,8 +73,8 @@ async def test_a_guid_of_another_writer_is_taken_up(post):
 
 async def test_backoff_doubles_up_to_its_bound(post):
     """Pauses after failures grow from the first to the last one, with jitter of at most half."""
-    poller = await post.poller(Pace(first_backoff_seconds=0.5, last_backoff_seconds=5.0))
-    pauses = [poller._degraded("away") for _ in range(2000)]
+    reader = await post.reader(Pace(first_backoff_seconds=0.5, last_backoff_seconds=5.0))
+    pauses = [reader._degraded("away") for _ in range(2000)]
     for number, pause in enumerate(pauses):
         longest = min(5.0, 0.5 * 2 ** min(number, 4))
         assert longest / 2 <= pause <= longest
@@ -83,18 +83,18 @@ async def test_backoff_doubles_up_to_its_bound(post):
 
 async def test_an_answer_ends_the_backoff(post):
     """After one answered poll the next failure begins with the short pause again."""
-    poller, _ = await post.start()
+    reader, _ = await post.start()
     for _ in range(4):
         (await post.mailbox.arrived()).fail(GatewayUnavailable("getAgentEvent", "connection refused"))
     poll = await post.mailbox.arrived()
-    assert poller.state is PollState.DEGRADED
-    assert poller._failures == 4
-    assert "refused" in poller.detail
+    assert reader.state is PollState.DEGRADED
+    assert reader._failures == 4
+    assert "refused" in reader.detail
     poll.bring()
     await post.mailbox.arrived()
-    assert poller.state is PollState.ACTIVE
-    assert poller.detail == ""
-    assert poller._failures == 0
+    assert reader.state is PollState.ACTIVE
+    assert reader.detail == ""
+    assert reader._failures == 0
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ async def test_an_answer_ends_the_backoff(post):
 )
 async def test_a_gap_is_told_where_an_event_may_be_lost(post, failure, gap):
     """A failed poll leaves a gap in the log if it may have taken an event along, and only then."""
-    poller, _ = await post.start()
+    reader, _ = await post.start()
     (await post.mailbox.arrived()).fail(failure)
     await post.mailbox.arrived()
     assert post.told() == (["gap"] if gap else [])
     assert post.counts.gaps == (["poll_reply_lost"] if gap else [])
-    assert poller.state is PollState.DEGRADED
+    assert reader.state is PollState.DEGRADED
 
 
 async def test_a_half_read_reply_brings_its_events_and_a_gap(post):
@@ -156,44 +156,44 @@ async def test_an_event_without_an_agent_is_the_inspectors_own(post):
 
 async def test_a_refused_guid_is_borne_five_times(post):
     """000-003 may be a renewal under way; the fifth in a row is the end of the session."""
-    poller, task = await post.start()
+    reader, task = await post.start()
     for _ in range(BORNE_REFUSALS - 1):
         (await post.mailbox.arrived()).refuse("000-003")
     poll = await post.mailbox.arrived()
-    assert poller.state is PollState.DEGRADED
+    assert reader.state is PollState.DEGRADED
     poll.refuse("000-003")
     await ended(task)
-    assert poller.state is PollState.LOST
+    assert reader.state is PollState.LOST
     assert isinstance(post.feed.ended, SessionLost)
     assert post.feed.ended.retcode == "000-003"
 
 
 async def test_an_answer_between_refusals_starts_the_count_anew(post):
     """Only refusals in a row count."""
-    poller, _ = await post.start()
+    reader, _ = await post.start()
     for _ in range(2):
         for _ in range(BORNE_REFUSALS - 1):
             (await post.mailbox.arrived()).refuse("000-003")
         (await post.mailbox.arrived()).bring()
     await post.mailbox.arrived()
-    assert poller.state is PollState.ACTIVE
+    assert reader.state is PollState.ACTIVE
 
 
 @pytest.mark.parametrize("retcode", sorted(SIGNED_OUT))
 async def test_a_sign_out_is_believed_at_once(post, retcode):
     """When the gateway says that the sign-in is over, no further poll goes out."""
-    poller, task = await post.start()
+    reader, task = await post.start()
     (await post.mailbox.arrived()).refuse(retcode)
     await ended(task)
-    assert poller.state is PollState.LOST
+    assert reader.state is PollState.LOST
     assert len(post.mailbox.polls) == 1
     assert isinstance(post.feed.ended, SessionLost)
 
 
 @pytest.mark.parametrize("retcode", ["000-003", "100-006"])
 async def test_a_newer_guid_in_the_store_goes_on(post, retcode):
-    """A refusal of an outdated GUID is no loss: the poller goes on with the stored one."""
-    poller, task = await post.start()
+    """A refusal of an outdated GUID is no loss: the reader goes on with the stored one."""
+    reader, task = await post.start()
     poll = await post.mailbox.arrived()
     await post.store.renew("101", Secret("first"), Renewal(Secret("second")))
     poll.refuse(retcode)
@@ -201,28 +201,28 @@ async def test_a_newer_guid_in_the_store_goes_on(post, retcode):
     assert poll.session.guid == Secret("second")
     poll.bring()
     await post.mailbox.arrived()
-    assert poller.state is PollState.ACTIVE
+    assert reader.state is PollState.ACTIVE
     assert not task.done()
 
 
 async def test_a_guid_in_the_refusal_itself_goes_on_after_a_pause(post):
     """A gateway that refuses and renews each time is not asked without a pause between."""
-    poller, _ = await post.start(Pace(pause_seconds=3600.0))
+    reader, _ = await post.start(Pace(pause_seconds=3600.0))
     (await post.mailbox.arrived()).refuse("000-003", guid="second")
     await post.until(lambda: post.store._sessions["101"].guid == Secret("second"))
     await post.several_turns()
     assert len(post.mailbox.polls) == 1
-    assert poller.state is not PollState.LOST
+    assert reader.state is not PollState.LOST
 
 
 @pytest.mark.parametrize("retcode", [*sorted(PASSING), "000-001", "999-999"])
 async def test_any_other_refusal_is_passing(post, retcode):
     """A switch-over, an overload or an unknown code is not the end of the sign-in, however often it comes."""
-    poller, task = await post.start()
+    reader, task = await post.start()
     for _ in range(BORNE_REFUSALS + 2):
         (await post.mailbox.arrived()).refuse(retcode)
     await post.mailbox.arrived()
-    assert poller.state is PollState.DEGRADED
+    assert reader.state is PollState.DEGRADED
     assert not task.done()
     assert post.feed.ended is None
 
@@ -232,14 +232,14 @@ async def test_any_other_refusal_is_passing(post, retcode):
 
 async def test_no_poll_starts_while_a_reply_is_in_hand(post):
     """What a reply brought waits for the store, all of it; the next poll waits too, and nothing is told twice."""
-    poller, _ = await post.start()
+    reader, _ = await post.start()
     poll = await post.mailbox.arrived()
     post.store.away = True
     poll.bring("AgentState_Busy", guid="second")
     await post.until(lambda: post.store.asked_while_away >= 3)
     assert post.told() == []
     assert len(post.mailbox.polls) == 1
-    assert poller.state is PollState.DEGRADED
+    assert reader.state is PollState.DEGRADED
     post.store.away = False
     assert (await post.mailbox.arrived()).session.guid == Secret("second")
     assert post.told() == ["AgentState_Busy"]
@@ -247,18 +247,18 @@ async def test_no_poll_starts_while_a_reply_is_in_hand(post):
 
 async def test_a_refusal_is_not_judged_without_the_store(post):
     """Whether a newer GUID is stored cannot be known while the store is away: the session is not given up."""
-    poller, _ = await post.start()
+    reader, _ = await post.start()
     poll = await post.mailbox.arrived()
     post.store.away = True
     poll.refuse("100-006")
     await post.until(lambda: post.store.asked_while_away >= 3)
-    assert poller.state is PollState.DEGRADED
+    assert reader.state is PollState.DEGRADED
     post.store.away = False
-    await post.until(lambda: poller.state is PollState.LOST)
+    await post.until(lambda: reader.state is PollState.LOST)
 
 
 async def test_polling_starts_when_the_store_comes_back(post):
-    """A poller that cannot read its session waits for the store."""
+    """A reader that cannot read its session waits for the store."""
     post.store.away = True
     await post.start()
     await post.until(lambda: post.store.asked_while_away >= 3)
@@ -291,11 +291,11 @@ async def test_a_session_that_is_not_polled_any_more_ends_polling_only(post):
     assert post.feed.ended is None
 
 
-async def test_a_poller_that_is_to_leave_ends_between_two_polls(post):
+async def test_a_reader_that_is_to_leave_ends_between_two_polls(post):
     """A lease is handed back when the poll under way has ended and its events are kept: to cut it loses them."""
-    poller, task = await post.start()
+    reader, task = await post.start()
     poll = await post.mailbox.arrived()
-    poller.leave()
+    reader.leave()
     await post.several_turns()
     assert not task.done()
     poll.bring("AgentState_Busy", guid="second")
@@ -306,16 +306,16 @@ async def test_a_poller_that_is_to_leave_ends_between_two_polls(post):
     assert claim.forced is False
 
 
-async def test_a_poller_that_is_to_leave_does_not_wait_for_its_pause(post):
+async def test_a_reader_that_is_to_leave_does_not_wait_for_its_pause(post):
     """Between two polls there is nothing to wait for."""
-    poller, task = await post.start(Pace(pause_seconds=3600.0))
+    reader, task = await post.start(Pace(pause_seconds=3600.0))
     (await post.mailbox.arrived()).bring()
-    await post.until(lambda: poller.state is PollState.ACTIVE)
-    poller.leave()
+    await post.until(lambda: reader.state is PollState.ACTIVE)
+    reader.leave()
     assert await ended(task) == "released"
 
 
-async def test_a_poller_whose_lease_was_taken_away_keeps_nothing(post):
+async def test_a_reader_whose_lease_was_taken_away_keeps_nothing(post):
     """The reply to a poll that somebody else replaced is not told: it is a gap there."""
     _, task = await post.start()
     poll = await post.mailbox.arrived()
@@ -333,8 +333,8 @@ LONG = Pace(pause_seconds=0.0, hold_seconds=3600.0, first_backoff_seconds=0.002,
 
 async def test_while_a_cut_off_poll_may_be_held_each_event_has_a_gap_before_it(post):
     """The gateway may give an event to the older poll after this one brought some: order alone proves nothing."""
-    poller = Poller(await post.lease(), gateway=post.mailbox, counts=post.counts, pace=LONG, cut_off=True)
-    post.tasks.append(asyncio.create_task(poller.run()))
+    reader = Reader(await post.lease(), gateway=post.mailbox, counts=post.counts, pace=LONG, cut_off=True)
+    post.tasks.append(asyncio.create_task(reader.run()))
     for events in (("AgentState_Busy",), (), ("AgentState_Ready", "AgentState_Work")):
         (await post.mailbox.arrived()).bring(*events)
     await post.mailbox.arrived()
@@ -354,11 +354,11 @@ async def test_a_poll_without_a_reply_may_be_held_on(post):
 
 async def test_the_end_of_the_doubt_is_told_once(post):
     """When the older poll must have ended, one last gap stands for what it may have taken; then all is well."""
-    poller, _ = await post.start(LONG)
+    reader, _ = await post.start(LONG)
     lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
     (await post.mailbox.arrived()).fail(lost)
-    await post.until(lambda: poller._doubtful_until)
-    poller._doubtful_until -= 2 * 3600.0  # so much time goes by
+    await post.until(lambda: reader._polling._doubtful_until)
+    reader._polling._doubtful_until -= 2 * 3600.0  # so much time goes by
     for events in ((), ("AgentState_Busy",)):
         (await post.mailbox.arrived()).bring(*events)
     await post.mailbox.arrived()
@@ -367,18 +367,18 @@ async def test_the_end_of_the_doubt_is_told_once(post):
 
 @pytest.fixture
 async def doubting(post):
-    """A poller after a poll that may be held on, with the next poll at the gateway."""
-    poller, task = await post.start(LONG)
+    """A reader after a poll that may be held on, with the next poll at the gateway."""
+    reader, task = await post.start(LONG)
     lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
     (await post.mailbox.arrived()).fail(lost)
     poll = await post.mailbox.arrived()
-    return poller, task, poll
+    return reader, task, poll
 
 
 async def test_who_doubts_does_not_leave(post, doubting):
-    """As long as the older poll may take an event, its poller knows best what is to be told, and polls on."""
-    poller, task, poll = doubting
-    poller.leave()
+    """As long as the older poll may take an event, its reader knows best what is to be told, and polls on."""
+    reader, task, poll = doubting
+    reader.leave()
     poll.bring()
     (await post.mailbox.arrived()).bring("AgentState_Busy")
     await post.mailbox.arrived()
@@ -394,12 +394,12 @@ PAGE = PollFailed("getAgentEvent", "a page", event_may_be_lost=False)
 @pytest.mark.parametrize("failure", [AWAY, MISCONFIGURED, PAGE], ids=["away", "misconfigured", "page"])
 async def test_a_doubt_is_settled_before_the_lease_is_handed_back(post, failure):
     """The time of the doubt ends while the gateway is away: the next reader knows of no doubt, so the gap is told."""
-    poller, task = await post.start(Pace(hold_seconds=3600.0, first_backoff_seconds=0.002, misconfigured_seconds=0.002))
+    reader, task = await post.start(Pace(hold_seconds=3600.0, first_backoff_seconds=0.002, misconfigured_seconds=0.002))
     lost = PollFailed("getAgentEvent", "no reply in time", event_may_be_lost=False, still_held=True)
     (await post.mailbox.arrived()).fail(lost)
     poll = await post.mailbox.arrived()
-    poller.leave()
-    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    reader.leave()
+    reader._polling._doubtful_until = time.monotonic() - 1.0  # so much time goes by
     poll.fail(failure)
     assert await ended(task) == "released"
     assert post.told() == ["gap"]
@@ -411,9 +411,9 @@ async def test_a_doubt_is_settled_before_the_lease_is_handed_back(post, failure)
 
 async def test_a_doubt_that_is_settled_by_the_last_poll_is_told_once(post, doubting):
     """The gap before the last events stands for all that the older poll may have taken."""
-    poller, task, poll = doubting
-    poller.leave()
-    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    reader, task, poll = doubting
+    reader.leave()
+    reader._polling._doubtful_until = time.monotonic() - 1.0  # so much time goes by
     poll.bring("AgentState_Busy")
     assert await ended(task) == "released"
     assert post.told() == ["gap", "AgentState_Busy"]
@@ -421,12 +421,12 @@ async def test_a_doubt_that_is_settled_by_the_last_poll_is_told_once(post, doubt
 
 async def test_the_gap_of_a_doubt_waits_for_the_store(post, doubting):
     """The lease is not handed back before the gap is stored."""
-    poller, task, poll = doubting
-    poller.leave()
+    reader, task, poll = doubting
+    reader.leave()
     post.store.away = True
     poll.fail(AWAY)
     await post.until(lambda: post.store.asked_while_away >= 2)
-    poller._doubtful_until = time.monotonic() - 1.0  # so much time goes by
+    reader._polling._doubtful_until = time.monotonic() - 1.0  # so much time goes by
     await post.until(lambda: post.store.asked_while_away >= 4)
     assert not task.done()
     post.store.away = False
@@ -436,9 +436,9 @@ async def test_the_gap_of_a_doubt_waits_for_the_store(post, doubting):
 
 async def test_without_a_doubt_nothing_is_told_at_the_end(post):
     """A lease that is handed back in peace leaves no gap."""
-    poller, task = await post.start()
+    reader, task = await post.start()
     poll = await post.mailbox.arrived()
-    poller.leave()
+    reader.leave()
     poll.fail(AWAY)
     assert await ended(task) == "released"
     assert post.told() == []

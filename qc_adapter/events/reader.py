@@ -1,9 +1,10 @@
 """
-Reads one inspector's events from the gateway: poll, keep what came, pause, poll again.
+Keeps one inspector's sign-in alive and brings its events into the log, as long as this replica has the lease.
 
-A poll takes the event away from the gateway, is the heartbeat of the sign-in, and brings the next GUID (cec_07_1274).
-So the poller goes on through every failure that is not the end of the session, and says when an event may be lost.
-What a reply brought is stored before the next poll goes out, however long that takes.
+Where the adapter polls, a poll does both: it takes the event away from the gateway, is the heartbeat of the sign-in,
+and brings the next GUID (cec_07_1274). Where the gateway pushes, a heartbeat every half minute does the rest
+(cec_07_1204). So the reader goes on through every failure that is not the end of the session, and says when an event
+may be lost. What a reply brought is stored before the next request goes out, however long that takes.
 """
 
 from __future__ import annotations
@@ -11,32 +12,31 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
 from qc_adapter.events.backlog import Backlog
 from qc_adapter.events.leases import LeaseLost, PollState, Step
-from qc_adapter.events.model import GapReason, Item
-from qc_adapter.events.translate import translate
+from qc_adapter.events.model import GapReason
+from qc_adapter.events.polling import POLL_SPARE_SECONDS, Brought, CountsEvents, Polling, Polls
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
     GatewayRefused,
     GatewayUnavailable,
+    OutcomeUnknown,
     PollFailed,
     SessionUnreadable,
     StoreUnavailable,
 )
-from qc_adapter.model.inspector import gateway_of, number_of
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.model.session import EventSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from qc_adapter.events.leases import Lease
-    from qc_adapter.gateway.client import PollReply
-    from qc_adapter.gateway.envelope import RawEvent
     from qc_adapter.model.session import Renewal, Session
 
 T = TypeVar("T")
@@ -48,33 +48,29 @@ GUID_REFUSED: Final = "000-003"
 SIGNED_OUT: Final = frozenset({"100-006", "100-008", "105-005", "105-006", "105-007"})
 #: Another node takes over, or the platform behind the gateway is away: the sign-in lives on.
 PASSING: Final = frozenset({"000-004", "105-002", "100-003", "900-001", "000-007"})
-#: Beyond the hold, for the poll to arrive and its reply to come back before the lease ends.
-_POLL_SPARE_SECONDS: Final = 1.0
-_CUT_OFF: Final = "a poll that was cut off may have taken an event"
+
+_NOTHING: Final = Brought()
 
 
-class Polls(Protocol):
-    """The part of the gateway client that a poller needs."""
+class Reads(Polls, Protocol):
+    """The part of the gateways that a reader needs."""
 
-    async def poll(self, session: Session, *, hold_seconds: float) -> PollReply: ...
+    async def heartbeat(self, session: Session) -> Renewal | None: ...
 
 
-class Counts(Protocol):
-    """What a poller counts."""
-
-    def event_read(self, gateway: str, event_type: str) -> None: ...
-
-    def event_foreign(self, gateway: str) -> None: ...
+class Counts(CountsEvents, Protocol):
+    """What a reader counts."""
 
     def gap(self, gateway: str, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds between polls, of the gateway's hold, and of the pauses after failures."""
+    """Seconds between polls and between heartbeats, of the gateway's hold, and of the pauses after failures."""
 
     pause_seconds: float = 0.2
     hold_seconds: float = 10.0
+    heartbeat_seconds: float = 30.0
     first_backoff_seconds: float = 0.5
     last_backoff_seconds: float = 5.0
     misconfigured_seconds: float = 15.0
@@ -82,23 +78,20 @@ class Pace:
     store_backoff_seconds: float = 1.0
 
 
-class Poller:
+class Reader:
     """
-    Polls for one inspector until its session ends, the lease is gone or handed back, or the task is cancelled.
+    Reads for one inspector until its session ends, the lease is gone or handed back, or the task is cancelled.
 
     A reply that comes at once may bring an event that waited in the gateway's queue since nobody polled: it says since
-    when the queue may have filled, so that an old event proves nothing about a new command.
-
-    The gateway does not notice that a client is gone: a poll that was cut off may be held on, and be given an event
-    after a later poll brought some. Until such a poll must have ended, each event has a gap before it, and so has the
-    end of that time. `cut_off` says that there may be such a poll from the beginning.
+    when the queue may have filled, so that an old event proves nothing about a new command. `cut_off` says that a poll
+    of the reader before may be held on.
     """
 
     def __init__(
         self,
         lease: Lease,
         *,
-        gateway: Polls,
+        gateway: Reads,
         counts: Counts,
         pace: Pace,
         cut_off: bool = False,
@@ -106,32 +99,39 @@ class Poller:
     ) -> None:
         self._lease = lease
         self._agent_id = lease.agent_id
-        self._gateway_name, self._number = gateway_of(lease.agent_id), number_of(lease.agent_id)
         self._gateway = gateway
         self._counts = counts
         self._pace = pace
         self._failures = 0
         self._refusals = 0
-        self._backlog = Backlog(pace.pause_seconds, polled_ago_seconds)
+        self._polling = Polling(
+            lease.agent_id,
+            gateway=gateway,
+            counts=counts,
+            hold_seconds=pace.hold_seconds,
+            backlog=Backlog(pace.pause_seconds, polled_ago_seconds),
+            cut_off=cut_off,
+        )
         self._leave = asyncio.Event()
-        self._polled_at = time.monotonic()
         self._used: Session | None = None
-        #: Until when a poll that was cut off may take events away.
-        self._doubtful_until = 0.0
-        self._gap_detail = ""
-        if cut_off:
-            self._doubt()
         self._log = structlog.get_logger()
         self.state = PollState.STARTING
         self.detail = ""
-        #: When the gateway last answered a poll, also of another replica, on the monotonic clock.
+        #: When the gateway last answered a poll or heartbeat, also of another replica, on the monotonic clock.
         self.answered_at = time.monotonic() - (polled_ago_seconds or 0.0)
-        #: Whether the gateway has a poll of ours now.
-        self.polling = False
+
+    @property
+    def _source(self) -> str:
+        return "" if self._used is None else self._used.event_source.value
+
+    @property
+    def polling(self) -> bool:
+        """Whether the gateway has a poll of ours now."""
+        return self._polling.under_way
 
     @property
     def lease(self) -> Lease:
-        """The right to poll."""
+        """The right to read."""
         return self._lease
 
     @property
@@ -144,14 +144,14 @@ class Poller:
         self._leave.set()
 
     async def run(self) -> str:
-        """Poll; return why it is over: released, fenced, session_gone, session_lost or parked."""
+        """Read; return why it is over: released, fenced, session_gone, session_lost or parked."""
         try:
             return await self._run()
         except LeaseLost:
             return "fenced"
 
     async def _run(self) -> str:
-        while not self.leaving or self._doubtful_until > time.monotonic():
+        while not self.leaving or self._polling.doubtful:
             try:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
@@ -160,10 +160,12 @@ class Poller:
                 return "parked"
             if session is None:
                 return "session_gone"
-            if session.event_source is not EventSource.POLL:
+            if session.event_source is EventSource.NONE:
                 await self._patiently(self._lease.park)
                 return "parked"
-            pause = await self._step(session)
+            self._used = session
+            pushed = session.event_source is EventSource.PUSH
+            pause = await (self._beat(session) if pushed else self._poll(session))
             if pause is None:
                 return "session_lost" if self.state is PollState.LOST else "parked"
             await self._pause(pause)
@@ -172,98 +174,67 @@ class Poller:
         return "released"
 
     async def _session(self) -> Session | None:
-        return await self._lease.session(self._pace.hold_seconds + _POLL_SPARE_SECONDS)
+        return await self._lease.session(self._pace.hold_seconds + POLL_SPARE_SECONDS)
 
-    async def _step(self, session: Session) -> float | None:
+    async def _poll(self, session: Session) -> float | None:
         """Poll once. Returns the seconds to pause, or None when the session is over."""
         try:
-            reply = await self._poll(session)
-        except GatewayRefused as refusal:
-            return await self._refused(session, refusal)
+            reply = await self._polling.poll(session)
         except PollFailed as failure:
             pause = self._degraded(failure.message)
-            await self._keep(session, failure.renewal, self._gap(failure))
+            await self._keep(session, failure.renewal, self._polling.failed(failure))
             return pause
-        except GatewayUnavailable as failure:
-            pause = self._degraded(failure.message)
-            await self._keep(session, None)
-            return pause
-        except GatewayMisconfigured as failure:
-            self._degraded(failure.message, loud=True)
-            await self._keep(session, None)
-            return self._pace.misconfigured_seconds
+        except (GatewayRefused, GatewayUnavailable, GatewayMisconfigured) as failure:
+            return await self._unanswered(session, failure)
         self._answered()
-        await self._keep(session, reply.renewal, self._items(reply))
+        await self._keep(session, reply.renewal, self._polling.answered(reply))
         return self._pace.pause_seconds
 
-    async def _settle_doubt(self) -> None:
-        """Say before others poll on that a poll which was cut off may have taken an event."""
-        if self._doubtful_until and self._used is not None:
-            self._doubtful_until = 0.0
-            await self._keep(self._used, None, self._report_gap(_CUT_OFF))
-
-    async def _poll(self, session: Session) -> PollReply:
-        self.polling = True
-        self._used = session
-        self._polled_at = time.monotonic()
+    async def _beat(self, session: Session) -> float | None:
+        """Send one heartbeat. Returns the seconds to pause, or None when the session is over."""
         try:
-            return await self._gateway.poll(session, hold_seconds=self._pace.hold_seconds)
-        finally:
-            self.polling = False
+            renewal = await self._gateway.heartbeat(session)
+        except OutcomeUnknown as failure:
+            pause = self._degraded(failure.message)
+            await self._keep(session, failure.renewal)
+            return pause
+        except (GatewayRefused, GatewayUnavailable, GatewayMisconfigured) as failure:
+            return await self._unanswered(session, failure)
+        self._answered()
+        await self._keep(session, renewal)
+        return self._pace.heartbeat_seconds
 
-    async def _keep(self, used: Session, renewal: Renewal | None, items: tuple[Item, ...] = ()) -> Session | None:
-        """
-        Store what a poll brought; returns what is stored then.
+    async def _unanswered(
+        self, session: Session, failure: GatewayRefused | GatewayUnavailable | GatewayMisconfigured
+    ) -> float | None:
+        if isinstance(failure, GatewayRefused):
+            return await self._refused(session, failure)
+        misconfigured = isinstance(failure, GatewayMisconfigured)
+        pause = self._degraded(failure.message, loud=misconfigured)
+        await self._keep(session, None)
+        return self._pace.misconfigured_seconds if misconfigured else pause
 
-        However long the store is away: the events and the GUID exist nowhere else, and the next poll waits.
+    async def _settle_doubt(self) -> None:
+        brought = self._polling.settled()
+        if brought.items and self._used is not None:
+            await self._keep(self._used, None, brought)
+
+    async def _keep(self, used: Session, renewal: Renewal | None, brought: Brought = _NOTHING) -> Session | None:
         """
-        step = Step(used, renewal, items, self.state, self.detail)
+        Store what a reply brought; returns what is stored then.
+
+        However long the store is away: the events and the GUID exist nowhere else, and the next request waits.
+        """
+        step = Step(used, renewal, brought.items, self.state, self.detail)
         try:
             kept = await self._patiently(lambda: self._lease.keep(step))
         except SessionUnreadable:
             kept = used  # it is kept; the next look at the session says what is wrong
-        for item in items:
+        for item in brought.items:
             if isinstance(item, GapReason):
-                self._counts.gap(self._gateway_name, item.lower())
-                self._log.warning("event_gap", agent_id=self._agent_id, detail=self._gap_detail)
+                self._counts.gap(gateway_of(self._agent_id), item.lower())
+                self._log.warning("event_gap", agent_id=self._agent_id, detail=brought.gap)
         return kept
-
-    def _items(self, reply: PollReply) -> tuple[Item, ...]:
-        received_at = time.time()
-        queued_since = self._backlog.answered(time.monotonic() - self._polled_at, events=bool(reply.events))
-        items: list[Item] = []
-        for raw in reply.events:
-            self._counts.event_read(self._gateway_name, raw.event_type)
-            if raw.work_no not in (self._number, ""):
-                self._foreign(raw)
-            else:
-                # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
-                event = translate(raw, received_at)
-                items.append(replace(event, work_no=self._number, queued_since=queued_since))
-        over = self._doubtful_until < time.monotonic()
-        if self._doubtful_until and (items or over):
-            items[:0] = self._report_gap(_CUT_OFF)
-            self._doubtful_until = 0.0 if over else self._doubtful_until
-        if reply.event_may_be_lost:
-            items += self._report_gap("a part of the reply could not be read")
-        return tuple(items)
-
-    def _gap(self, failure: PollFailed) -> tuple[Item, ...]:
-        if failure.still_held:
-            self._doubt()
-        return self._report_gap(failure.message) if failure.event_may_be_lost else ()
-
-    def _doubt(self) -> None:
-        """Note that the last poll may be held on."""
-        until = self._polled_at + self._pace.hold_seconds
-        if until > time.monotonic():
-            self._doubtful_until = until + _POLL_SPARE_SECONDS
-
-    def _foreign(self, raw: RawEvent) -> None:
-        self._counts.event_foreign(self._gateway_name)
-        self._log.warning(
-            "foreign_event_dropped", agent_id=self._agent_id, work_no=raw.work_no, event_type=raw.event_type
-        )
 
     async def _refused(self, session: Session, refusal: GatewayRefused) -> float | None:
         ends = refusal.retcode in SIGNED_OUT
@@ -308,9 +279,9 @@ class Poller:
     def _answered(self) -> None:
         self._failures = self._refusals = 0
         if self.state is PollState.DEGRADED:
-            self._log.info("polling_recovered", agent_id=self._agent_id)
+            self._log.info("polling_recovered", agent_id=self._agent_id, event_source=self._source)
         elif self.state is PollState.STARTING:
-            self._log.info("polling_started", agent_id=self._agent_id)
+            self._log.info("polling_started", agent_id=self._agent_id, event_source=self._source)
         self.state = PollState.ACTIVE
         self.detail = ""
         self.answered_at = time.monotonic()
@@ -320,7 +291,7 @@ class Poller:
         # Said when it begins and when it becomes something worse, not at every poll.
         if self.state is not PollState.DEGRADED or (loud and self.detail != why):
             write = self._log.error if loud else self._log.warning
-            write("polling_degraded", agent_id=self._agent_id, detail=why)
+            write("polling_degraded", agent_id=self._agent_id, event_source=self._source, detail=why)
         self.state = PollState.DEGRADED
         self.detail = why
         self._failures += 1
@@ -328,8 +299,3 @@ class Poller:
             self._pace.last_backoff_seconds, self._pace.first_backoff_seconds * 2 ** min(self._failures - 1, 10)
         )
         return float(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-
-    def _report_gap(self, why: str) -> tuple[Item, ...]:
-        """Return a gap for the log; it is told of when it stands there."""
-        self._gap_detail = why
-        return (GapReason.POLL_REPLY_LOST,)

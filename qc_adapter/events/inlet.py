@@ -1,0 +1,121 @@
+"""
+The way into a log for events that no poll of ours brought: pushed by the gateway, or fed in by another system.
+
+A batch whose answer got lost comes again, and events have no numbers: what a batch repeats is known by comparing it
+with the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import orjson
+
+from qc_adapter.events.model import GapReason, Item
+from qc_adapter.events.translate import translate
+from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn
+from qc_adapter.model.inspector import number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qc_adapter.events.hub import Hub
+    from qc_adapter.gateway.envelope import RawEvent
+    from qc_adapter.model.session import EventSource
+    from qc_adapter.sessions.store import SessionStore
+
+#: The gateway gives up after 120 s of failed pushes, with 10 s between two of them (development guide 1407).
+REPEATED_WITHIN_SECONDS: Final = 150.0
+#: More than this at once is no batch of a gateway.
+MOST_EVENTS: Final = 2000
+_MARK_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came in at once, oldest first, and a mark of each item by which it is known again."""
+
+    items: tuple[Item, ...]
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """How many items are new in the log, how many had come before, and the cursor behind them."""
+
+    new: int
+    repeated: int
+    cursor: str
+
+
+class Inlet(Protocol):
+    """Takes batches into logs."""
+
+    async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
+        """
+        Log what is new of a batch for a session with that event source; returns when it is in the log.
+
+        While the inspector is just being signed in, the session need not be there yet: events may come before the
+        reply. Raises `NotSignedIn`, `EventsReadElsewhere` and `StoreUnavailable`; then nothing was logged.
+        """
+        ...
+
+
+def batch_of(agent_id: str, events: Sequence[RawEvent], *, unread: int = 0) -> Batch:
+    """Return events of one inspector as a batch; `unread` entries that are no events leave a gap at its end."""
+    received_at = time.time()
+    number = number_of(agent_id)
+    items: list[Item] = [replace(translate(raw, received_at), work_no=number) for raw in events]
+    marks = [_mark(raw) for raw in events]
+    if unread:
+        items.append(GapReason.POLL_REPLY_LOST)
+        marks.append("gap")
+    return Batch(tuple(items), tuple(marks))
+
+
+def repeated(before: Sequence[str], marks: Sequence[str]) -> int:
+    """Return how many of the first marks repeat the batch before: all of it, or its beginning and nothing else."""
+    same = 0
+    for known, mark in zip(before, marks, strict=False):
+        if known != mark:
+            break
+        same += 1
+    return same if same in (len(before), len(marks)) else 0
+
+
+def _mark(raw: RawEvent) -> str:
+    told = (raw.event_type, raw.work_no, raw.content, raw.gateway_time_ms)
+    try:
+        text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError):  # a number of more than 64 bits
+        text = repr(told).encode(errors="replace")
+    return hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
+
+
+class MemoryInlet:
+    """The way into the logs of the only replica there is."""
+
+    def __init__(self, store: SessionStore, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+
+    async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
+        """Log what is new of a batch."""
+        if not await self._store.under_way(agent_id):
+            session = await self._store.get(agent_id)
+            if session is None:
+                raise NotSignedIn(agent_id)
+            if session.event_source is not source:
+                raise EventsReadElsewhere(agent_id, session.event_source)
+        feed = self._hub.feed(agent_id)
+        now = time.monotonic()
+        came_at, before = feed.last_batch
+        known = repeated(before, batch.marks) if now - came_at < REPEATED_WITHIN_SECONDS else 0
+        for item in batch.items[known:]:
+            feed.append(item)
+        # A part of the batch before leaves its rest to come again.
+        feed.last_batch = (now, before[known:] if 0 < known == len(batch.marks) < len(before) else batch.marks)
+        return Logged(len(batch.items) - known, known, feed.cursor(feed.tail))

@@ -1,0 +1,80 @@
+"""The way into the logs in Redis, on whatever replica a batch comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from qc_adapter.events import log_scripts
+from qc_adapter.events.calls import Calls
+from qc_adapter.events.feed import fresh_epoch
+from qc_adapter.events.inlet import REPEATED_WITHIN_SECONDS, Batch, Logged
+from qc_adapter.events.model import AgentEvent
+from qc_adapter.events.stored import call_ids, to_call_ids, to_line
+from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable, StoreUnavailable
+from qc_adapter.model.session import EventSource
+from qc_adapter.store import keys
+
+if TYPE_CHECKING:
+    from qc_adapter.events.hub import Hub
+    from qc_adapter.events.redis_lease import Book
+
+#: Each try reads anew what another replica added meanwhile.
+_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a log ends as far as is known, and how many items of a batch repeat what stands there."""
+
+    epoch: str = ""
+    position: int = 0
+    talking: frozenset[str] = frozenset()
+    repeated: int = 0
+
+
+class RedisInlet:
+    """The way into the logs that all replicas share."""
+
+    def __init__(self, book: Book, hub: Hub) -> None:
+        self._book = book
+        self._hub = hub
+
+    async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
+        """Log what is new of a batch; a batch that was logged by a script whose reply got lost is not logged again."""
+        feed = self._hub.find(agent_id)
+        end = _End() if feed is None else _End(feed.epoch, feed.position, feed.talking)
+        for _ in range(_TRIES):
+            reply = await self._append(agent_id, source, batch, end)
+            if reply[0] != b"again":
+                return self._logged(agent_id, batch, reply)
+            _, epoch, position, talking, repeated = reply
+            end = _End(epoch.decode(), int(position), call_ids(talking.decode()), int(repeated))
+        raise StoreUnavailable("append", "others write to the same log all the time")
+
+    async def _append(self, agent_id: str, source: EventSource, batch: Batch, end: _End) -> Any:
+        calls = Calls(end.talking)
+        for item in batch.items[end.repeated :]:
+            if isinstance(item, AgentEvent):
+                calls.observe(item)
+        terms = self._book.terms
+        return await self._book.link.script(
+            "append", log_scripts.APPEND, agent_id, source.value, fresh_epoch(), terms.capacity, terms.retention_ms,
+            int(REPEATED_WITHIN_SECONDS * 1000), end.epoch, end.position, end.repeated,
+            "=" if calls.talking == end.talking else to_call_ids(calls.talking), " ".join(batch.marks),
+            *map(to_line, batch.items),
+        )  # fmt: skip
+
+    def _logged(self, agent_id: str, batch: Batch, reply: Any) -> Logged:
+        status = reply[0]
+        if status == b"gone":
+            raise NotSignedIn(agent_id)
+        if status == b"elsewhere":
+            raise EventsReadElsewhere(agent_id, EventSource(reply[1].decode()))
+        if status == b"unreadable":
+            raise SessionUnreadable(agent_id, f"the key {keys.SESSION}{agent_id} holds no hash")
+        _, epoch, before, known = reply
+        new = batch.items[known:]
+        if new:
+            self._book.mirrors.added(agent_id, epoch.decode(), int(before), new)
+        return Logged(len(new), int(known), f"{epoch.decode()}-{int(before) + len(new)}")

@@ -1,0 +1,206 @@
+"""
+The port that gateways push events to (cec_07_1275).
+
+A push is answered with success only when its events are in the log: until then the gateway keeps them and pushes them
+again every 10 s, and after 120 s of failures it signs the agent out (development guide 1407).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ssl
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from aiohttp import web
+
+from qc_adapter.events.inlet import MOST_EVENTS, batch_of
+from qc_adapter.gateway.envelope import UnreadableReply, read_envelope
+from qc_adapter.gateway.wire import ReplyHeaders
+from qc_adapter.model.errors import AdapterError, NotSignedIn, StoreUnavailable
+from qc_adapter.model.inspector import DEFAULT_GATEWAY, inspector_id, is_inspector_id
+from qc_adapter.model.session import EventSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qc_adapter.events.inlet import Inlet
+    from qc_adapter.gateway.envelope import Envelope, RawEvent
+    from qc_adapter.settings import PushSettings
+
+#: The name of the header, not its value.
+TOKEN_HEADER: Final = "service_token"  # noqa: S105
+_LARGEST_BODY: Final = 1 << 20
+_BODY_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 2.0
+#: Whoever is not known is told of once in that many pushes of his.
+_TOLD_EVERY: Final = 100
+_MOST_STRANGERS: Final = 1000
+_SUCCESS: Final = b'{"message":"success","retcode":"0"}'
+
+
+class Counts(Protocol):
+    """What is counted of pushes."""
+
+    def event_read(self, gateway: str, event_type: str) -> None: ...
+
+    def push_received(self, gateway: str, outcome: str) -> None: ...
+
+    def gap(self, gateway: str, reason: str) -> None: ...
+
+
+class _Refused(Exception):
+    """The push is not taken; `outcome` is its label in the metric, `what` is told to whoever pushes."""
+
+    def __init__(self, status: int, outcome: str, what: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.outcome = outcome
+        self.what = what
+
+
+class PushServer:
+    """Takes pushes of the gateways with these names into the logs."""
+
+    def __init__(self, settings: PushSettings, gateways: Iterable[str], inlet: Inlet, counts: Counts) -> None:
+        self._settings = settings
+        self._token = settings.token.reveal().encode()
+        #: The gateways by the path of their callback.
+        self._gateways = {urlsplit(settings.callback_of(name)).path or "/": name for name in gateways}
+        self._inlet = inlet
+        self._counts = counts
+        self._strangers: dict[str, int] = {}
+        self._runner: web.AppRunner | None = None
+        self._log = structlog.get_logger()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; known after `start`."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the push server is not started")
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Listen; raises `OSError` when the address cannot be had, or the certificate cannot be used."""
+        app = web.Application(client_max_size=_LARGEST_BODY)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
+        await runner.setup()
+        try:
+            listen = self._settings.listen
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=self._tls()).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop listening; pushes under way get two seconds to end, and what is not answered comes again."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _tls(self) -> ssl.SSLContext | None:
+        tls = self._settings.tls
+        if tls is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+        return context
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        gateway = self._gateways.get(request.path.rstrip("/") or "/", "")
+        try:
+            self._check(gateway, request)
+            outcome = await self._take(gateway, request)
+        except _Refused as refused:
+            self._counts.push_received(gateway or DEFAULT_GATEWAY, refused.outcome)
+            return _failure(refused.status, refused.what)
+        self._counts.push_received(gateway, outcome)
+        return web.Response(body=_SUCCESS, content_type="application/json", charset="UTF-8")
+
+    def _check(self, gateway: str, request: web.Request) -> None:
+        """Refuse what is no push of a gateway, before its body is read."""
+        shown = request.headers.get(TOKEN_HEADER, "").encode("utf-8", "replace")
+        if not hmac.compare_digest(shown, self._token):
+            raise _Refused(401, "refused", "the service_token is not the one of the sign-in")
+        if not gateway:
+            raise _Refused(404, "refused", "no gateway of the settings pushes to this path")
+        if request.method != "POST":
+            raise _Refused(405, "refused", "events are pushed with POST")
+
+    async def _take(self, gateway: str, request: web.Request) -> str:
+        """Log the events of a push; returns what to count it as."""
+        envelope = await self._read(request)
+        by_inspector: dict[str, list[RawEvent]] = {}
+        for raw in envelope.events:
+            by_inspector.setdefault(inspector_id(gateway, raw.work_no), []).append(raw)
+        unread = envelope.unread_events
+        if unread:
+            # What cannot be read is told where something of the same push can be.
+            self._log.warning("push_unreadable_in_part", gateway=gateway, count=unread)
+            if not by_inspector:
+                raise _Refused(400, "unreadable", "no entry of eventList is an event")
+        new = 0
+        for agent_id, events in by_inspector.items():
+            new += await self._log_events(gateway, agent_id, events, unread)
+        return "taken" if new or not by_inspector else "repeated"
+
+    async def _read(self, request: web.Request) -> Envelope:
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            raise _Refused(408, "unreadable", f"the body did not come within {_BODY_SECONDS:g} s") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise _Refused(413, "unreadable", f"the body is longer than {_LARGEST_BODY} bytes") from None
+        try:
+            envelope = read_envelope(
+                200,
+                ReplyHeaders(request.raw_headers),
+                body,
+                secrets=(self._settings.token,),
+                max_bytes=_LARGEST_BODY,
+            )
+        except UnreadableReply as unreadable:
+            raise _Refused(400, "unreadable", f"the body is no push: {unreadable.why}") from None
+        if len(envelope.events) > MOST_EVENTS:
+            raise _Refused(413, "unreadable", f"more than {MOST_EVENTS} events at once")
+        return envelope
+
+    async def _log_events(self, gateway: str, agent_id: str, events: list[RawEvent], unread: int) -> int:
+        """Log the events of one inspector; returns how many were new."""
+        if not is_inspector_id(agent_id):
+            raise _Refused(400, "unreadable", "an event names no agent")
+        try:
+            logged = await self._inlet.take(agent_id, EventSource.PUSH, batch_of(agent_id, events, unread=unread))
+        except StoreUnavailable as failure:
+            raise _Refused(503, "store_unavailable", failure.message) from None
+        except AdapterError as failure:
+            self._tell_of_stranger(agent_id, failure)
+            raise _Refused(404 if isinstance(failure, NotSignedIn) else 409, "unknown", failure.message) from None
+        self._strangers.pop(agent_id, None)
+        for raw in events[logged.repeated :]:
+            self._counts.event_read(gateway, raw.event_type)
+        if unread and logged.new:
+            self._counts.gap(gateway, "poll_reply_lost")
+        return logged.new
+
+    def _tell_of_stranger(self, agent_id: str, failure: AdapterError) -> None:
+        """Log that events come for whom they should not, now and then: the gateway tries for two minutes."""
+        if len(self._strangers) >= _MOST_STRANGERS:
+            self._strangers.clear()
+        times = self._strangers.get(agent_id, 0)
+        self._strangers[agent_id] = times + 1
+        if times % _TOLD_EVERY == 0:
+            self._log.warning("push_not_taken", agent_id=agent_id, detail=failure.message)
+
+
+def _failure(status: int, what: str) -> web.Response:
+    """Return a refusal: whatever else the gateway reads of it, its retcode is not "0"."""
+    body = orjson.dumps({"message": what, "retcode": str(status)})
+    return web.Response(status=status, body=body, content_type="application/json", charset="UTF-8")
