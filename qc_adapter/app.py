@@ -18,10 +18,10 @@ import structlog
 
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.runner import CommandRunner
+from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.events.hub import Hub
 from qc_adapter.events.reader import Pace
 from qc_adapter.events.readers import Readers
-from qc_adapter.events.translate import SHAPES
 from qc_adapter.gateway import operations
 from qc_adapter.gateway.client import GatewayClient
 from qc_adapter.gateway.gateways import Gateways
@@ -73,7 +73,7 @@ class Adapter:
         methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
         registry = open_registry()
         names = [gateway.name for gateway in settings.gateways]
-        self.metrics = Metrics(registry, label_sets(names, methods, RETCODES, SHAPES))
+        self.metrics = Metrics(registry, label_sets(names, methods, RETCODES, EVENT_TYPES))
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.store = open_store(link)
         self.gateways = Gateways(

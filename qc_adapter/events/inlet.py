@@ -68,7 +68,7 @@ def batch_of(agent_id: str, events: Sequence[RawEvent], *, unread: int = 0) -> B
     """Return events of one inspector as a batch; `unread` entries that are no events leave a gap at its end."""
     received_at = time.time()
     number = number_of(agent_id)
-    items: list[Item] = [replace(translate(raw, received_at), work_no=number) for raw in events]
+    items: list[Item] = [translate(replace(raw, work_no=number), received_at) for raw in events]
     marks = [_mark(raw) for raw in events]
     if unread:
         items.append(GapReason.POLL_REPLY_LOST)

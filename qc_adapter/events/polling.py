@@ -106,8 +106,8 @@ class Polling:
                 self._foreign(raw)
             else:
                 # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
-                event = translate(raw, received_at)
-                items.append(replace(event, work_no=self._number, queued_since=queued_since))
+                event = translate(replace(raw, work_no=self._number), received_at)
+                items.append(replace(event, queued_since=queued_since))
         gap = ""
         over = self._doubtful_until < time.monotonic()
         if self._doubtful_until and (items or over):

@@ -50,6 +50,7 @@ SIGNED_OUT: Final = frozenset({"100-006", "100-008", "105-005", "105-006", "105-
 PASSING: Final = frozenset({"000-004", "105-002", "100-003", "900-001", "000-007"})
 
 _NOTHING: Final = Brought()
+_BESIDE_REFUSAL: Final = Brought((GapReason.POLL_REPLY_LOST,), "a refusal came with an event")
 
 
 class Reads(Polls, Protocol):
@@ -238,12 +239,13 @@ class Reader:
 
     async def _refused(self, session: Session, refusal: GatewayRefused) -> float | None:
         ends = refusal.retcode in SIGNED_OUT
+        lost = _BESIDE_REFUSAL if refusal.event_may_be_lost else _NOTHING
         if not ends and refusal.retcode != GUID_REFUSED:
             pause = self._degraded(refusal.message, loud=refusal.retcode not in PASSING)
-            await self._keep(session, refusal.renewal)
+            await self._keep(session, refusal.renewal, lost)
             return pause
         self._refusals += 1
-        stored = await self._keep(session, refusal.renewal)
+        stored = await self._keep(session, refusal.renewal, lost)
         if stored is not None and stored.guid != session.guid:
             return self._pace.pause_seconds  # the GUID was renewed while the poll was on its way
         if not ends and self._refusals < BORNE_REFUSALS:

@@ -13,7 +13,7 @@ from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, 
 from qc_adapter.gateway.renewal import read_renewal
 from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
 from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
-from qc_adapter.gateway.verdict import OK, judge_command, judge_poll
+from qc_adapter.gateway.verdict import judge_command, judge_poll
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, RawReply, ReplyLost
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import (
@@ -194,7 +194,7 @@ class GatewayClient:
             error = cancelled
             raise
         else:
-            trip.retcode = envelope.retcode or OK
+            trip.retcode = envelope.retcode or trip.retcode  # events may come without one
             self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
             return envelope
         finally:

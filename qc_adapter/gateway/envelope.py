@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import orjson
+from qc_adapter.gateway.json_text import JSON, UnreadableReply, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,30 +14,18 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.wire import ReplyHeaders
     from qc_adapter.model.session import Secret
 
-JSON = dict[str, Any] | list[Any] | str | int | float | bool | None
-Kind = Literal["html", "empty", "cut", "foreign"]
+__all__ = ["JSON", "MAX_REPLY_BYTES", "Envelope", "RawEvent", "UnreadableReply", "plain_text", "read_envelope"]
 
 MAX_REPLY_BYTES = 1 << 20
-_MAX_DEPTH = 64
 _MAX_TEXT = 200
 _MAX_RETCODE = 32
 
-# Only these: some of Python's codecs are slow or do more than reading text.
-_CODECS = {
-    "gbk": "gb18030",
-    "gb2312": "gb18030",
-    "gb18030": "gb18030",
-    "cp936": "gb18030",
-    "iso-8859-1": "latin-1",
-    "latin-1": "latin-1",
-    "utf-16": "utf-16",
-}
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE | re.ASCII)
-# An escaped backslash is kept, so that the text "\\u0000" is not mistaken for the character.
-_NUL_ESCAPE = re.compile(r"\\(?:(\\)|u0000)")
-_NUL_ESCAPE_BYTES = re.compile(rb"\\(?:(\\)|u0000)")
 _TOKEN = re.compile(r"[0-9a-fA-F-]{32,}(?:\.\w+)?")
 _HIDDEN = "<hidden>"
+#: The one code of success (CONTRACT of the gateway: every interface page).
+_OK = "0"
+#: The keys of an event that are no part of what it tells.
+_EVENT_KEYS = frozenset({"eventType", "workNo", "content", "eventGenTime", "jsonKey"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +43,8 @@ class Envelope:
     """
     A reply's body.
 
-    `retcode` is empty only for a batch of events that came without one. `unread_events` counts entries in
-    the place of events that are none: something was taken from the queue and cannot be handed on.
+    `retcode` is empty only for events that came without one: nothing has been said of success. `unread_events` counts
+    entries in the place of events that are none: something was taken from the queue and cannot be handed on.
     """
 
     retcode: str
@@ -65,15 +52,6 @@ class Envelope:
     result: JSON = field(default=None, repr=False)
     events: tuple[RawEvent, ...] = ()
     unread_events: int = 0
-
-
-class UnreadableReply(Exception):
-    """The body is not an envelope. `why` never quotes the body."""
-
-    def __init__(self, why: str, kind: Kind) -> None:
-        super().__init__(why)
-        self.why = why
-        self.kind: Kind = kind
 
 
 def read_envelope(
@@ -89,12 +67,12 @@ def read_envelope(
         raise UnreadableReply(f"HTTP {status} with a body of more than {max_bytes} bytes", "foreign")
     if not body or not body.strip():
         raise UnreadableReply(f"HTTP {status} with an empty body", "empty")
-    fields = _parse(status, headers, body)
+    fields = read_json(status, headers, body)
     if not isinstance(fields, dict):
         raise UnreadableReply(f"HTTP {status} with JSON that is not an object", "foreign")
     events, unread = _events(fields)
     retcode = _retcode(fields.get("retcode"))
-    if not retcode and not events:
+    if not retcode and not events and not isinstance(fields.get("eventList"), list):
         raise UnreadableReply(f"HTTP {status} with JSON that has no retcode", "foreign")
     message = fields.get("message", fields.get("msg"))
     text = plain_text(message, secrets) if isinstance(message, str) and message else ""
@@ -111,111 +89,56 @@ def plain_text(text: str, secrets: Iterable[Secret] = ()) -> str:
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."
 
 
-def _parse(status: int, headers: ReplyHeaders, body: bytes) -> Any:
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    codec = _declared_codec(headers)
-    try:
-        if codec is None:
-            parsed = orjson.loads(_NUL_ESCAPE_BYTES.sub(_keep_backslash, body) if rb"\u0000" in body else body)
-        else:
-            parsed = _loads_leniently(body.decode(codec, "replace"))
-    except ValueError:
-        parsed = _parse_again(status, body)
-    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _too_deep(parsed):
-        raise UnreadableReply(f"HTTP {status} with JSON nested deeper than {_MAX_DEPTH}", "foreign")
-    return parsed
-
-
-def _parse_again(status: int, body: bytes) -> Any:
-    """Read what strict reading refused: bytes of another charset, bare control characters in texts."""
-    try:
-        return _loads_leniently(body.decode("utf-8", "replace"))
-    except ValueError:
-        start = body.lstrip()[:1]
-    if start == b"<":
-        raise UnreadableReply(f"HTTP {status} with a page instead of a reply", "html")
-    if start in {b"{", b"["}:
-        raise UnreadableReply(f"HTTP {status} with JSON that breaks off or is garbled", "cut")
-    raise UnreadableReply(f"HTTP {status} with a body that is not JSON", "foreign")
-
-
-def _loads_leniently(text: str) -> Any:
-    """
-    Read JSON as the gateway's older clients would; the slow way.
-
-    The second pass takes out what no one after us can write: half characters, numbers that are none.
-    """
-    text = text.replace("\x00", "").removeprefix("\ufeff")
-    if r"\u0000" in text:
-        text = _NUL_ESCAPE.sub(_keep_backslash, text)
-    try:
-        parsed = json.loads(text, strict=False)
-        return orjson.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _keep_backslash(match: re.Match[Any]) -> Any:
-    """Return an escaped backslash as it was, and nothing for an escaped NUL."""
-    return match[0] if match[1] else match[0][:0]
-
-
-def _declared_codec(headers: ReplyHeaders) -> str | None:
-    """Return the codec of the declared charset, or `None` for UTF-8, unknown ones and none at all."""
-    match = _CHARSET.search(headers.first("content-type"))
-    return _CODECS.get(match[1].lower()) if match else None
-
-
-def _too_deep(parsed: Any) -> bool:
-    """Whether JSON is nested too deeply for those who read it recursively after us."""
-    level = [parsed]
-    for _ in range(_MAX_DEPTH + 1):
-        nests = [item for item in level if isinstance(item, dict | list)]
-        if not nests:
-            return False
-        level = [child for item in nests for child in (item.values() if isinstance(item, dict) else item)]
-    return True
-
-
 def _retcode(value: Any) -> str:
-    """Return the code as text; an empty text when there is none."""
+    """Return the code as text; an empty text when there is none, or what only looks like success once it is cleaned."""
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return plain_text(value)[:_MAX_RETCODE]
+        text = plain_text(value)[:_MAX_RETCODE]
+        return text if text != _OK or value == _OK else ""
     return ""
 
 
 def _events(fields: dict[str, Any]) -> tuple[tuple[RawEvent, ...], int]:
     """Return the events of either shape, in order, and how many entries are not readable as events."""
-    event = fields.get("event")
-    batch = fields.get("eventList")
-    if not event and not batch:
+    entries = [*_entries(fields.get("event")), *_entries(fields.get("eventList"))]
+    if not entries:
         return (), 0
     inherited = _work_no(fields.get("workNo"))
-    entries = [
-        *(event if isinstance(event, list) else [event]),
-        *(batch if isinstance(batch, list) else [batch]),
-    ]
-    told = [entry for entry in entries if entry]
-    events = tuple(found for entry in told if (found := _event(entry, inherited)) is not None)
-    return events, len(told) - len(events)
+    events = tuple(found for entry in entries if (found := _event(entry, inherited)) is not None)
+    return events, len(entries) - len(events)
+
+
+def _entries(value: Any) -> list[Any]:
+    """Return what stands in the place of events; null and the empty text, object and list are "no event"."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None or value in ("", {}) else [value]
 
 
 def _event(entry: Any, inherited_work_no: str) -> RawEvent | None:
     if not isinstance(entry, dict):
         return None
     event_type = entry.get("eventType")
-    if not isinstance(event_type, str) or not event_type:
+    # One page's example has a blank before the name (cec_07_1406).
+    if not isinstance(event_type, str) or not (event_type := event_type.strip()):
         return None
     return RawEvent(
         event_type,
         _work_no(entry.get("workNo")) or inherited_work_no,
-        entry.get("content"),
+        _content(entry),
         _milliseconds(entry.get("eventGenTime")),
     )
+
+
+def _content(entry: dict[str, Any]) -> JSON:
+    """Return what the event tells; an event without `content` tells it by keys of its own."""
+    content: JSON = entry.get("content")
+    if content is None:
+        return {key: value for key, value in entry.items() if key not in _EVENT_KEYS} or None
+    return content
 
 
 def _work_no(value: Any) -> str:

@@ -43,7 +43,7 @@ def judge_command(
     if not envelope.retcode:
         raise OutcomeUnknown(method, f"{method} brought no retcode: HTTP {status} with events only", renewal)
     if envelope.retcode != OK:
-        raise GatewayRefused(method, envelope.retcode, envelope.message, renewal)
+        raise _refusal(method, envelope, renewal)
     return envelope
 
 
@@ -74,7 +74,10 @@ def judge_poll(
             method, f"{method} brought no event: {unreadable.why}", event_may_be_lost=lost, renewal=renewal
         ) from None
     if envelope.retcode not in {OK, ""}:
-        raise GatewayRefused(method, envelope.retcode, envelope.message, renewal)
+        raise _refusal(method, envelope, renewal)
+    if not envelope.retcode and not envelope.events and not envelope.unread_events:
+        why = f"{method} brought no retcode: HTTP {status} with an empty list"
+        raise PollFailed(method, why, event_may_be_lost=False, renewal=renewal)
     return envelope
 
 
@@ -104,7 +107,13 @@ def _raise_refusal(
     except UnreadableReply:
         return
     if _GATEWAY_CODE.fullmatch(envelope.retcode):
-        raise GatewayRefused(method, envelope.retcode, envelope.message, renewal)
+        raise _refusal(method, envelope, renewal)
+
+
+def _refusal(method: str, envelope: Envelope, renewal: Renewal | None) -> GatewayRefused:
+    # The code decides, so events beside it are not handed on: that they were there must not be hidden.
+    held = bool(envelope.events or envelope.unread_events)
+    return GatewayRefused(method, envelope.retcode, envelope.message, renewal, event_may_be_lost=held)
 
 
 def _raise_misconfigured(method: str, text: str) -> NoReturn:

@@ -120,13 +120,16 @@ class GatewayError(AdapterError):
 
 
 class GatewayRefused(GatewayError):
-    """The gateway understood the request and declined it."""
+    """The gateway understood the request and declined it. With `event_may_be_lost` a gap has to be reported."""
 
-    def __init__(self, method: str, retcode: str, text: str, renewal: Renewal | None = None) -> None:
+    def __init__(
+        self, method: str, retcode: str, text: str, renewal: Renewal | None = None, *, event_may_be_lost: bool = False
+    ) -> None:
         super().__init__(method, f"the gateway refused {method} with retcode {retcode}" + (f": {text}" if text else ""))
         self.retcode = retcode
         self.text = text
         self.renewal = renewal
+        self.event_may_be_lost = event_may_be_lost
 
 
 class GatewayUnavailable(GatewayError):

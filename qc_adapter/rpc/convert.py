@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
 from qc_adapter.events.leases import PollState, PollStatus
 from qc_adapter.events.model import AgentEvent, Gap
+from qc_adapter.events.shapes import TIMES
 from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.v1 import events_pb2 as events
@@ -28,7 +29,6 @@ _DEEPEST: Final = 24
 _EXACT: Final = 2**53
 #: The last millisecond that a `Timestamp` may hold.
 _LAST_MS: Final = 253_402_300_799_999
-_TIMES: Final = frozenset({"begin_time", "end_time", "login_time"})
 
 _DETAILS: Final[dict[str, type[Any]]] = {
     "talking": events.Call,
@@ -131,7 +131,7 @@ def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:
 
 def _details(details: Details) -> Any:
     fields: dict[str, Any] = {
-        name: _timestamp_ms(int(value)) if name in _TIMES else value for name, value in details.fields.items()
+        name: _timestamp_ms(int(value)) if name in TIMES else value for name, value in details.fields.items()
     }
     return _DETAILS[details.kind](**fields)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qc_adapter.events.model import AgentEvent, Details
-from qc_adapter.events.translate import SHAPES, translate
+from qc_adapter.events.shapes import SHAPES
+from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.rpc.convert import event_message, json_value, timestamp
 from qc_adapter.v1 import events_pb2

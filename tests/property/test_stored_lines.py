@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qc_adapter.events.model import AgentEvent, GapReason
+from qc_adapter.events.shapes import SHAPES
 from qc_adapter.events.stored import call_ids, from_line, to_call_ids, to_line
-from qc_adapter.events.translate import SHAPES, translate
+from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)

@@ -43,9 +43,9 @@ class Poll:
         renewal = None if guid is None else Renewal(Secret(guid))
         self.reply.set_result(PollReply(told, renewal, lost))
 
-    def refuse(self, retcode, guid=None):
+    def refuse(self, retcode, guid=None, *, lost=False):
         renewal = None if guid is None else Renewal(Secret(guid))
-        self.reply.set_exception(GatewayRefused("getAgentEvent", retcode, "", renewal))
+        self.reply.set_exception(GatewayRefused("getAgentEvent", retcode, "", renewal, event_may_be_lost=lost))
 
     def fail(self, error):
         self.reply.set_exception(error)

@@ -151,7 +151,32 @@ async def test_an_event_without_an_agent_is_the_inspectors_own(post):
     assert post.counts.foreign == 0
 
 
+async def test_news_of_a_monitored_agent_come_through_the_inspectors_log(post):
+    """A90: the poll is the inspector's, so the event is its own to read; it is about the monitored agent."""
+    await post.start()
+    news = {"monitoredagent": 292, "subtype": "QC_AgentState_Talking"}
+    (await post.mailbox.arrived()).bring(
+        RawEvent("QC_AgentState_Notify", "101", news), RawEvent("QC_AgentState_Notify", "", {"subtype": "x"})
+    )
+    await post.mailbox.arrived()
+    assert [entry.item.work_no for entry in post.feed.read(0, 9)] == ["292", "101"]
+    assert post.counts.foreign == 0
+
+
 # --- refusals
+
+
+@pytest.mark.parametrize("retcode", ["000-003", "100-006", "000-004", "brand-new"])
+async def test_a_refusal_that_came_with_an_event_leaves_a_gap(post, retcode):
+    """The code decides, and the event beside it is not hidden: readers are told that some may be missing."""
+    _, task = await post.start()
+    (await post.mailbox.arrived()).refuse(retcode, lost=True)
+    if retcode == "100-006":
+        await ended(task)
+    else:
+        await post.mailbox.arrived()
+    assert post.told() == ["gap"]
+    assert post.counts.gaps == ["poll_reply_lost"]
 
 
 async def test_a_refused_guid_is_borne_five_times(post):

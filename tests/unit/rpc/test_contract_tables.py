@@ -1,15 +1,18 @@
 """Tables of the code against the descriptors of the contract: no name or number may drift."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from qc_adapter.app import _OWN_METHODS, _RPC_METHODS
 from qc_adapter.commands.model import Follow
+from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.events.leases import PollState
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.translate import _TIMES, SHAPES
+from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES, TIMES
 from qc_adapter.gateway import operations
 from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.convert import _DETAILS, _SOURCES, _STATES
@@ -38,13 +41,25 @@ def test_a_shape_fits_its_message(event_type):
     assert _DETAILS[shape.kind].DESCRIPTOR is field.message_type
     fields = field.message_type.fields_by_name
     for name in shape.keys:
-        if name in _TIMES:
+        if name in TIMES:
             assert fields[name].message_type.full_name == "google.protobuf.Timestamp"
         else:
             assert fields[name].type == FieldDescriptor.TYPE_STRING
     for name, constant in shape.constants.items():
         wanted = FieldDescriptor.TYPE_BOOL if isinstance(constant, bool) else FieldDescriptor.TYPE_ENUM
         assert fields[name].type == wanted
+    for name, (_key, numbers) in shape.codes.items():
+        assert shape.constants[name] == 0
+        assert set(numbers.values()) <= set(fields[name].enum_type.values_by_number)
+
+
+def test_kinds_of_news_have_the_numbers_of_the_enum():
+    """Each kind of the contract is made from one subtype, and its comment names that subtype."""
+    kinds = events_pb2.MonitoredAgent.Kind
+    assert sorted(MONITORED_KINDS.values()) == sorted(set(kinds.values()) - {kinds.KIND_UNSPECIFIED})
+    text = (Path(__file__).parents[3] / "protos" / "qc_adapter" / "v1" / "events.proto").read_text()
+    for subtype, number in MONITORED_KINDS.items():
+        assert re.search(rf"// {subtype}\b[^\n]*\n    {kinds.Name(number)} = {number};", text)
 
 
 def test_every_kind_of_details_is_made_by_some_event():
@@ -108,7 +123,7 @@ def test_every_rpc_is_implemented(servicer, service):
 def test_the_method_label_is_closed():
     """An rpc that is not in the set is counted as `other`, so no caller can make new time series."""
     registry = open_registry()
-    metrics = Metrics(registry, label_sets({"default"}, METHOD_LABELS, {"0"}, SHAPES))
+    metrics = Metrics(registry, label_sets({"default"}, METHOD_LABELS, {"0"}, EVENT_TYPES))
     for rpc in (*RPCS, "MadeUp"):
         metrics.request_finished("default", _RPC_METHODS.get(rpc, rpc), "OK", 0.1)
     counted = {
