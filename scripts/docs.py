@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final
 from qc_adapter.cli.entry import commands_markdown
 from qc_adapter.cli.exits import exit_codes_markdown
 from qc_adapter.cli.explain import told
+from qc_adapter.events.catalogue import EVENT_TYPES, Category, ContentField, EventType
+from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.model import errors
 from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, Answer
 from qc_adapter.settings import settings_markdown
 from qc_adapter.telemetry.catalogue import catalogue_markdown
+from qc_adapter.v1 import events_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,11 +69,35 @@ def retcodes_markdown() -> str:
     return _table(("retcode", "meaning", "a caller gets", "retry", "what to do", "source"), rows)
 
 
+def events_markdown() -> str:
+    """Return every event type with its content and its details, as a table for each category."""
+    heads = ("event", "what happened", "told to", "content", "details", "source")
+    parts = []
+    for category in Category:
+        known = [event for event in EVENT_TYPES.values() if event.category is category]
+        rows = [
+            _row(f"`{event.name}`", event.meaning, event.receiver, _content(event), _details(event), _source(event))
+            for event in known
+        ]
+        parts.append(f"### {category.capitalize()}\n\n{_table(heads, rows)}")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def monitored_markdown() -> str:
+    """Return the kinds of news about a monitored agent, as a table."""
+    kinds = events_pb2.MonitoredAgent.Kind
+    return _table(
+        ("subtype", "kind"), [_row(f"`{one}`", f"`{kinds.Name(kind)}`") for one, kind in MONITORED_KINDS.items()]
+    )
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": commands_markdown,
     "errors": errors_markdown,
+    "events": events_markdown,
     "exit-codes": exit_codes_markdown,
     "metrics": catalogue_markdown,
+    "monitored": monitored_markdown,
     "refusals": refusals_markdown,
     "retcodes": retcodes_markdown,
     "settings": settings_markdown,
@@ -97,6 +124,27 @@ def main() -> None:
 def _sentence(error: type[errors.AdapterError]) -> str:
     first = (error.__doc__ or "").strip().splitlines()[0].rstrip(".")
     return first[0].lower() + first[1:]
+
+
+def _content(event: EventType) -> str:
+    if event.bare_call_id:
+        return "the call id, as a text"
+    return ", ".join(map(_field, event.fields)) or "null"
+
+
+def _field(field: ContentField) -> str:
+    return f"`{field.name}` {field.kind}{'?' if field.optional else ''}"
+
+
+def _details(event: EventType) -> str:
+    if event.name not in SHAPES:
+        return "content only"
+    kind = SHAPES[event.name].kind
+    return f"`{kind}` {events_pb2.AgentEvent.DESCRIPTOR.fields_by_name[kind].message_type.name}"
+
+
+def _source(event: EventType) -> str:
+    return ", ".join(event.pages).replace("~", " (by its place)") or "seen in the field"
 
 
 def _retry(answer: Answer) -> str:
