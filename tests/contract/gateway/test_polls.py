@@ -39,11 +39,12 @@ async def test_no_event_is_no_effect(gateway, client, session):
     assert (reply.events, reply.renewal) == ((), None)
 
 
-async def test_a_batch_without_a_retcode_is_delivered(gateway, client, session):
-    """A5: a list of events needs no retcode."""
+async def test_a_batch_without_a_retcode_is_delivered(gateway, client, session, bench):
+    """A5: a list of events needs no retcode, and is not counted as if it had one."""
     gateway.script.append(gateway.reply(b'{"workNo":"117","eventList":[{"eventType":"A"},{"eventType":"B"}]}'))
     reply = await client.poll(session, hold_seconds=10)
     assert [(event.event_type, event.work_no) for event in reply.events] == [("A", "117"), ("B", "117")]
+    assert [(call.retcode, call.outcome) for call in bench.calls] == [("none", Outcome.OK)]
 
 
 async def test_what_is_no_event_is_said(gateway, client, session):
