@@ -37,13 +37,20 @@ MONITORED_KINDS: Final[Mapping[str, int]] = MappingProxyType(
 
 _CALL: Final[Mapping[str, tuple[str, ...]]] = {
     "call_id": CALL_ID_KEYS,
-    "caller": ("caller", "addrCaller.address"),
-    "called": ("called", "addrCalled.address"),
+    "caller": ("caller",),
+    "called": ("called",),
     "feature": ("feature", "callfeature"),
     "type": ("type",),
     "media_ability": ("mediaAbility",),
     "media_type": ("mediaType",),
-    "other_party": ("otherPhone", "partner", "addrOut.address"),
+    "other_party": ("otherPhone", "partner"),
+}
+#: At a linked phone, numbers are objects (cec_07_0579).
+_LINKED_CALL: Final[Mapping[str, tuple[str, ...]]] = {
+    "call_id": CALL_ID_KEYS,
+    "caller": ("addrCaller.address",),
+    "called": ("addrCalled.address",),
+    "other_party": ("addrOut.address",),
 }
 _RECORD: Final[Mapping[str, tuple[str, ...]]] = {
     "call_id": CALL_ID_KEYS,
@@ -80,6 +87,10 @@ class Shape:
 
 def _call() -> Shape:
     return Shape("call", _CALL)
+
+
+def _linked_call() -> Shape:
+    return Shape("call", _LINKED_CALL)
 
 
 def _record(phase: int) -> Shape:
@@ -124,11 +135,11 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "AgentChat_DataRecved": _call(),
     "AgentChat_CallOutCreated": _call(),
     "AgentChat_CalloutFailed": _call(),
-    "AgentEvent_linkagePhoneCallOut": _call(),
-    "AgentEvent_linkagePhoneHold": _call(),
-    "AgentEvent_linkagePhoneUnHold": _call(),
-    "AgentEvent_linkagePhoneTransferOut": _call(),
-    "AgentEvent_linkagePhoneTransferOut_Result": _call(),
+    "AgentEvent_linkagePhoneCallOut": _linked_call(),
+    "AgentEvent_linkagePhoneHold": _linked_call(),
+    "AgentEvent_linkagePhoneUnHold": _linked_call(),
+    "AgentEvent_linkagePhoneTransferOut": _linked_call(),
+    "AgentEvent_linkagePhoneTransferOut_Result": _linked_call(),
     "AgentEvent_Call_Release": Shape("call_release", _RELEASE, {"by_customer": False}),
     "AgentEvent_Customer_Release": Shape("call_release", _RELEASE, {"by_customer": True}),
     "AgentMediaEvent_Record": _record(1),

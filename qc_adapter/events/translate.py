@@ -66,7 +66,8 @@ def _details(event_type: str, content: Any) -> Details | None:
 def _first(content: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     """Return the first text that stands under one of the keys: where two spellings come, one may be empty."""
     for key in keys:
-        if text := _text(_within(content, key) if "." in key else content.get(key)):
+        value = _within(content, key) if "." in key else content.get(key)
+        if value is not None and (text := _text(value)):
             return text
     return ""
 
