@@ -11,8 +11,9 @@ from qc_adapter.simulator.contents import Call, Shapes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.simulator.agents import Agent
     from qc_adapter.simulator.announcer import Announcer
-    from qc_adapter.simulator.roster import Agent, Roster
+    from qc_adapter.simulator.roster import Roster
     from qc_adapter.simulator.settings import SimulatorSettings
     from qc_adapter.simulator.timetable import Timetable
 

@@ -53,3 +53,10 @@ def server_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
         key_file.write_bytes(key)
         context.load_cert_chain(cert_file, key_file)
     return context
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a TLS client context that trusts the file's authorities, else those of the machine."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

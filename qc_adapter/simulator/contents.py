@@ -91,12 +91,12 @@ def quality_control(inspector_id: str, qc_type: int) -> dict[str, int]:
     return {"qcAgentId": int(inspector_id), "qcType": qc_type}
 
 
-def agent_notice(agent_id: str, subtype: str) -> dict[str, Any]:
+def agent_notice(agent_id: str | int, subtype: str) -> dict[str, Any]:
     """Return the content of QC_AgentState_Notify."""
     return {
         "subtype": subtype,
         "monitoredagent": agent_id,
-        "agentname": agent_id,
+        "agentname": str(agent_id),
         "mediaserver": "CtiServer",
         "jsonKey": ["subtype", "monitoredagent", "agentname", "mediaserver"],
     }

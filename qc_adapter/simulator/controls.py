@@ -19,6 +19,10 @@ ATTRIBUTES = {
     "phone_connected": bool,
     "phone_answered": bool,
     "password": str,
+    "whisper": bool,
+    "locked": bool,
+    "force_password_change": bool,
+    "password_days": int,
 }
 
 
@@ -101,6 +105,30 @@ class Controls:
         """Disarm all faults."""
         self.gateway.faults.clear()
 
+    def restart(self, down_seconds: float = 0.0) -> int:  # noqa: ARG002 - only what listens can be down
+        """Lose all sign-ins as a restarted gateway does, agents stay known; return how many were lost."""
+        return self.gateway.restart()
+
+    def fail_node(self, number: int, *, keep_sign_ins: bool = True, switch_seconds: float = 20.0) -> int:
+        """Kill a node; its sign-ins move to another one after a while, or are lost; return how many it had."""
+        return self.gateway.failover.fail(number, keep_sign_ins=keep_sign_ins, switch_seconds=switch_seconds)
+
+    def recover_node(self, number: int) -> None:
+        """Let a node take sign-ins again."""
+        self.gateway.nodes.raise_up(self.gateway.nodes.known(number))
+
+    def monitors_of(self, agent_id: str) -> tuple[str, ...]:
+        """Return the inspectors who monitor an agent."""
+        return self.gateway.monitors.monitors_of(agent_id)
+
+    def watched_by(self, inspector_id: str) -> tuple[str, ...]:
+        """Return the agents whom an inspector monitors."""
+        return self.gateway.monitors.watched_by(inspector_id)
+
+    def pushes_of(self, agent_id: str) -> dict[str, int]:
+        """Return how many pushes an agent had: attempts and failures; events delivered and repeated."""
+        return self.record.pushes_of(agent_id)
+
     def reset(self) -> None:
         """Forget everything that happened, as after a restart."""
         self.gateway.reset()
@@ -124,6 +152,10 @@ class Controls:
                     "call_id": agent.call_id,
                     "inspection": floor.inspections.state_of(agent.agent_id),
                     "queued_events": 0 if agent.sign_in is None else len(agent.sign_in.mailbox),
+                    "push": floor.pushing.state_of(agent),
+                    "node": None if agent.sign_in is None else agent.sign_in.node,
+                    "moving": agent.sign_in is not None and agent.sign_in.moving,
+                    "monitored_by": floor.monitors.monitors_of(agent.agent_id),
                     "held_polls": 0 if agent.sign_in is None else agent.sign_in.mailbox.held_polls(),
                 }
                 for agent in floor.roster.agents()
@@ -136,5 +168,6 @@ class Controls:
                 {"inspector": one.inspector_id, "agent": one.target_id, "call_id": one.call_id, "state": one.name()}
                 for one in floor.inspections.running()
             ],
+            "nodes": {str(number): number in floor.nodes.living() for number in floor.nodes.numbers},
             "faults": floor.faults.armed(),
         }

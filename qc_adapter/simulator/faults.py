@@ -35,6 +35,10 @@ DAMAGES_REPLY: Final = frozenset(
     {"reset_after", "empty200", "cut_json", "slow_drip", "charset", "foreign_json", "raw_body"}
 )
 HANG_LIMIT_SECONDS: Final = 120.0
+# A fault names this operation to hit pushes; one that names none hits requests only.
+PUSH: Final = "pushEvent"
+# On a push: wait, lose it on its way, or lose the answer of a callback that has taken it.
+PUSH_ACTIONS: Final = frozenset({"delay", "reset_before", "reset_after"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,14 @@ class FaultBook:
             taken.append(fault)
         return tuple(taken)
 
+    def for_push(self, agent_id: str) -> tuple[Fault, ...]:
+        """Take the faults that hit this push."""
+        return tuple(
+            armed.fault
+            for armed in tuple(self._armed)
+            if armed.fault.operation == PUSH and armed.fault.agent_id in (None, agent_id) and self._use(armed)
+        )
+
     def loses_event(self, agent_id: str, event_type: str) -> bool:
         """Tell whether this event is to vanish, and count it."""
         for armed in tuple(self._armed):
@@ -172,6 +184,8 @@ def parse_fault(value: Any) -> tuple[Fault | None, list[str]]:
     found += [f"{name} is not known" for name in flat if name not in known]
     if flat.get("action") not in ACTIONS:
         found.append(f"action must be one of {', '.join(sorted(ACTIONS))}")
+    elif flat.get("operation") == PUSH and flat["action"] not in PUSH_ACTIONS:
+        found.append(f"action of a {PUSH} must be one of {', '.join(sorted(PUSH_ACTIONS))}")
     charsets = get_args(get_type_hints(Fault)["charset"])
     if flat.get("charset", "gbk") not in charsets:
         found.append(f"charset must be one of {', '.join(charsets)}")

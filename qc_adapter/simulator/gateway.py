@@ -6,19 +6,26 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qc_adapter.simulator.accounts import Accounts
 from qc_adapter.simulator.announcer import Announcer
 from qc_adapter.simulator.calls import Switchboard
 from qc_adapter.simulator.faults import FaultBook
 from qc_adapter.simulator.inspection_operations import InspectionOperations
 from qc_adapter.simulator.inspections import Inspections
+from qc_adapter.simulator.monitor_operations import MonitorOperations
+from qc_adapter.simulator.monitors import Monitors
+from qc_adapter.simulator.nodes import Failover, Nodes
+from qc_adapter.simulator.posture_operations import PostureOperations
+from qc_adapter.simulator.push import Pushing
 from qc_adapter.simulator.record import Record
-from qc_adapter.simulator.roster import Agent, Roster
+from qc_adapter.simulator.roster import MOVING, Roster
 from qc_adapter.simulator.sign_in_operations import SignInOperations
 from qc_adapter.simulator.timetable import Timetable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.simulator.agents import Agent
     from qc_adapter.simulator.replies import Reply
     from qc_adapter.simulator.requests import GatewayRequest
     from qc_adapter.simulator.settings import SimulatorSettings
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
 WITHOUT_GUID: Final = frozenset({"login", "forceLogin", "loginEx"})
 # These keep a sign-in alive and bring the new GUID.
 HEARTBEATS: Final = frozenset({"getAgentEvent", "handShake", "heartbeat"})
+# The only ones that count for an agent whose events are pushed.
+PUSH_HEARTBEATS: Final = HEARTBEATS - {"getAgentEvent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +55,33 @@ class Gateway:
         self.record = Record(settings.recorded_requests)
         self.faults = FaultBook(clocks.now)
         self.timetable = Timetable(clocks.now)
-        self.roster = Roster(settings, self.record, clocks.now, clocks.wall)
+        self.nodes = Nodes(settings)
+        self.roster = Roster(settings, self.record, self.nodes, clocks.now, clocks.wall)
         self.announcer = Announcer(settings, self.roster, self.timetable, self.faults, self.record)
         self.switchboard = Switchboard(settings, self.roster, self.announcer, self.timetable)
-        self.inspections = Inspections(settings, self.roster, self.switchboard, self.announcer, self.timetable)
-        signing = SignInOperations(settings, self.roster, self.switchboard, self.announcer, self.timetable)
+        self.monitors = Monitors(settings, self.roster, self.announcer)
+        self.pushing = Pushing(settings, self.roster, self.timetable, self.faults, self.record)
+        self.failover = Failover(self.nodes, self.roster, self.pushing, self.timetable)
+        self.inspections = Inspections(
+            settings=settings,
+            roster=self.roster,
+            switchboard=self.switchboard,
+            announcer=self.announcer,
+            monitors=self.monitors,
+            timetable=self.timetable,
+        )
+        self._signing = SignInOperations(
+            settings=settings,
+            roster=self.roster,
+            accounts=Accounts(settings, self.roster),
+            switchboard=self.switchboard,
+            announcer=self.announcer,
+            monitors=self.monitors,
+            pushing=self.pushing,
+            now=clocks.now,
+        )
+        postures = PostureOperations(self.roster, self.switchboard, self.announcer, self.timetable)
+        monitoring = MonitorOperations(settings, self.roster, self.monitors)
         inspecting = InspectionOperations(
             settings=settings,
             roster=self.roster,
@@ -59,8 +90,8 @@ class Gateway:
             announcer=self.announcer,
             timetable=self.timetable,
         )
-        self._signing = signing
-        self._operations = {**signing.table(), **inspecting.table()}
+        tables = (self._signing, postures, monitoring, inspecting)
+        self._operations = {name: act for one in tables for name, act in one.table().items()}
 
     def begin(self) -> None:
         """Begin what runs by itself: the look-out for silent agents, and calls."""
@@ -74,9 +105,18 @@ class Gateway:
         self.inspections.clear()
         self.switchboard.clear()
         self.roster.clear()
-        self._signing.clear()
+        self.monitors.clear()
+        self.nodes.clear()
         self.record.clear()
         self.begin()
+
+    def restart(self) -> int:
+        """Lose all sign-ins without a word, as a gateway does; return how many. Calls and staff stay."""
+        lost = self.roster.signed_in_count()
+        self.inspections.clear()
+        self.monitors.clear()
+        self.roster.lose_all()
+        return lost
 
     def _sweep(self) -> None:
         self.roster.sweep()
@@ -84,19 +124,22 @@ class Gateway:
 
     def sign_in(self, agent: Agent) -> str:
         """Sign an agent in without a request; return the GUID."""
-        sign_in = self.roster.open(agent)
-        self._signing.announce_sign_in(agent)
-        return sign_in.ring.current
+        return self._signing.open(agent).ring.current
 
     def check(self, request: GatewayRequest) -> str:
         """Judge the caller; "0" lets the request pass."""
-        if request.operation in WITHOUT_GUID:
-            return "0"
         agent = self.roster.agent(request.agent_id)
+        if request.operation in WITHOUT_GUID:
+            return MOVING if agent.sign_in is not None and agent.sign_in.moving else "0"
         code, request.guid_age = self.roster.check(agent, request.guid)
-        if code == "0" and (request.operation in HEARTBEATS or not self.settings.only_polls_keep_alive):
+        if code == "0" and self._keeps_alive(request, agent):
             self.roster.seen(agent)
         return code
+
+    def _keeps_alive(self, request: GatewayRequest, agent: Agent) -> bool:
+        if agent.sign_in is not None and agent.sign_in.push is not None:
+            return request.operation in PUSH_HEARTBEATS
+        return request.operation in HEARTBEATS or not self.settings.only_polls_keep_alive
 
     def perform(self, request: GatewayRequest) -> Reply:
         """Run a checked operation, all of it but the poll."""

@@ -83,3 +83,9 @@ class GuidRing:
         self._born = now
         self.current = self._mint()
         return self.current
+
+    def move_to(self, mint: Callable[[], str], now: float) -> None:
+        """Go on with the GUIDs of another node; the old one lives for the grace, however old it is."""
+        self._mint = mint
+        self._born = now
+        self.rotate(now)

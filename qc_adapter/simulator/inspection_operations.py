@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.simulator.inspections import OK, Inspections, Mode
+from qc_adapter.simulator.posture_operations import rest, within
 from qc_adapter.simulator.replies import ACCEPTED, Reply, refused
-from qc_adapter.simulator.sign_in_operations import rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.simulator.agents import Agent
     from qc_adapter.simulator.announcer import Announcer
     from qc_adapter.simulator.calls import Switchboard
     from qc_adapter.simulator.requests import GatewayRequest
-    from qc_adapter.simulator.roster import Agent, Roster
+    from qc_adapter.simulator.roster import Roster
     from qc_adapter.simulator.settings import SimulatorSettings
     from qc_adapter.simulator.timetable import Timetable
 
@@ -109,7 +110,7 @@ class InspectionOperations:
 
     def _force_rest(self, _: Agent, target: str, request: GatewayRequest) -> str:
         time, reason = request.values["time"], request.values["reason"]
-        if not (time.isdecimal() and 1 <= int(time) <= 86399 and reason.isdecimal() and 1 <= int(reason) <= 255):
+        if not within(time, 1, 86399) or not within(reason, 1, 255):
             return "000-002"
         rest(self._roster.agent(target), request.values, self._switchboard, self._tell, self._timetable)
         return OK

@@ -10,10 +10,12 @@ from qc_adapter.simulator import contents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.simulator.agents import Agent
     from qc_adapter.simulator.announcer import Announcer
     from qc_adapter.simulator.calls import Switchboard
     from qc_adapter.simulator.contents import Call
-    from qc_adapter.simulator.roster import Agent, Roster
+    from qc_adapter.simulator.monitors import Monitors
+    from qc_adapter.simulator.roster import Roster
     from qc_adapter.simulator.settings import SimulatorSettings
     from qc_adapter.simulator.timetable import Timetable
 
@@ -49,10 +51,12 @@ class Inspections:
 
     def __init__(
         self,
+        *,
         settings: SimulatorSettings,
         roster: Roster,
         switchboard: Switchboard,
         announcer: Announcer,
+        monitors: Monitors,
         timetable: Timetable,
     ) -> None:
         self._settings = settings
@@ -60,6 +64,7 @@ class Inspections:
         self._roster = roster
         self._switchboard = switchboard
         self._tell = announcer
+        self._monitors = monitors
         self._timetable = timetable
         self._running: dict[str, Inspection] = {}
         switchboard.after_end.append(self._call_ended)
@@ -86,6 +91,8 @@ class Inspections:
 
     def begin(self, inspector: Agent, target_id: str, mode: Mode) -> str:
         """Seize the inspector's phone; the inspection runs once it is picked up."""
+        if mode == "whisper" and not inspector.whisper:
+            return self._codes.no_right
         if inspector.agent_id in self._running or inspector.call_id is not None or inspector.posture != "idle":
             return self._codes.inspector_not_idle
         call = self._switchboard.call_of(target_id)
@@ -113,6 +120,8 @@ class Inspections:
 
     def change(self, inspector: Agent, target_id: str, mode: Mode, modes: frozenset[Mode]) -> str:
         """Go over from one mode to another."""
+        if mode == "whisper" and not inspector.whisper:
+            return self._codes.no_right
         inspection = self._under_way(inspector, target_id, modes)
         if inspection is None:
             return self._codes.nothing_under_way
@@ -141,6 +150,7 @@ class Inspections:
             if event_type != "AgentMediaEvent_Record" or call.recorded:
                 self._tell.later(inspector.agent_id, event_type, self._switchboard.intercept_content(event_type, call))
         self._release_intercepted(inspection, former, call)
+        self._monitors.inspected(target_id, inspector.agent_id, begins=False)
         for other in self._inspections_of(target_id):
             self._leave(other, later=True)
         return OK
@@ -178,6 +188,7 @@ class Inspections:
         if self._current(inspection) and inspection.state == "seized":
             inspection.state = "under_way"
             self._announce_start(inspection, later=False)
+            self._monitors.inspected(inspection.target_id, inspection.inspector_id, begins=True)
 
     def _not_answered(self, inspection: Inspection) -> None:
         if self._current(inspection) and inspection.state == "seized":
@@ -197,6 +208,7 @@ class Inspections:
         if inspection.state == "under_way":
             content = contents.quality_control(inspection.inspector_id, QC_TYPES[inspection.mode])
             tell(inspection.target_id, "AgentOther_BeQcStop", content)
+            self._monitors.inspected(inspection.target_id, inspection.inspector_id, begins=False)
 
     def _call_ended(self, call: Call) -> None:
         for inspection in self.running():

@@ -41,7 +41,7 @@ class _HeldPoll:
 class Mailbox:
     """Destructive queue of one sign-in; an event goes to exactly one poll."""
 
-    __slots__ = ("_held", "_letters", "_limit", "_winner", "overflowed")
+    __slots__ = ("_held", "_letters", "_limit", "_winner", "on_letter", "overflowed")
 
     def __init__(self, limit: int, winner: Literal["newest", "oldest"]) -> None:
         self._letters: deque[Letter] = deque()
@@ -49,6 +49,8 @@ class Mailbox:
         self._limit = limit
         self._winner = winner
         self.overflowed = 0
+        #: Who fetches letters without a poll: the push of events.
+        self.on_letter: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -67,6 +69,8 @@ class Mailbox:
             self._letters.popleft()
             self.overflowed += 1
         self._letters.append(letter)
+        if self.on_letter is not None:
+            self.on_letter()
 
     def put_back(self, letter: Letter) -> None:
         """Return a letter whose poll could not carry it; it is the oldest again."""
@@ -77,6 +81,10 @@ class Mailbox:
     def take(self) -> Letter | None:
         """Take the oldest letter, if there is one."""
         return self._letters.popleft() if self._letters else None
+
+    def oldest(self) -> Letter | None:
+        """Look at the oldest letter without taking it."""
+        return self._letters[0] if self._letters else None
 
     async def hold(self, seconds: float, connected: Callable[[], bool]) -> Letter | Closed | None:
         """Wait for a letter; None when the time is over or the poll was let go."""

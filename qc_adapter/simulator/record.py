@@ -60,6 +60,11 @@ class Record:
         self.lost_on_wire: Counter[str] = Counter()
         self.lost_by_fault: Counter[str] = Counter()
         self.without_reader: Counter[str] = Counter()
+        # Requests to callbacks, failed ones among them; events confirmed, and events sent once more.
+        self.push_attempts: Counter[str] = Counter()
+        self.push_failures: Counter[str] = Counter()
+        self.push_delivered: Counter[str] = Counter()
+        self.push_repeated: Counter[str] = Counter()
 
     def arrived(self, entry: RequestRecord) -> None:
         """List a request before anything is done with it."""
@@ -84,6 +89,15 @@ class Record:
         """Return how many polls began while another poll of the same agent was held."""
         return self.overlaps.total()
 
+    def pushes_of(self, agent_id: str) -> dict[str, int]:
+        """Return the counters of an agent's pushes."""
+        return {
+            "attempts": self.push_attempts[agent_id],
+            "failures": self.push_failures[agent_id],
+            "delivered": self.push_delivered[agent_id],
+            "repeated": self.push_repeated[agent_id],
+        }
+
     def as_json(self, last: int = 200) -> dict[str, Any]:
         """Return counters and the newest requests."""
         operations: dict[str, dict[str, int]] = {}
@@ -100,6 +114,7 @@ class Record:
                 "lost_by_fault": dict(self.lost_by_fault),
                 "without_reader": dict(self.without_reader),
             },
+            "pushes": {agent_id: self.pushes_of(agent_id) for agent_id in self.push_attempts},
             "sign_outs": [asdict(entry) for entry in list(self.sign_outs)[-last:]],
             "requests": [asdict(entry) for entry in list(self.commands)[-last:]],
             "polls": [asdict(entry) for entry in list(self.polls)[-last:]],

@@ -19,6 +19,7 @@ class GatewayRequest:
     guid: str | None = field(default=None, repr=False)
     body: bytes = field(default=b"", repr=False)
     guid_age: str = "unchecked"
+    service_token: str | None = field(default=None, repr=False)
 
     @property
     def agent_id(self) -> str:

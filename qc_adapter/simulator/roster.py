@@ -1,74 +1,42 @@
-"""Who there is: agents, their sign-ins, and what a presented GUID is worth."""
+"""Who there is: all agents, who of them is signed in, and what a presented GUID is worth."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from qc_adapter.simulator.guids import GuidAge, GuidRing, Mint, Rotation
+from qc_adapter.simulator.agents import Agent, SignIn, SignOutReason
+from qc_adapter.simulator.guids import GuidAge, GuidRing, Rotation
 from qc_adapter.simulator.mailbox import Closed, Letter, Mailbox
 from qc_adapter.simulator.record import Record, SignOutRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.simulator.nodes import Nodes
     from qc_adapter.simulator.settings import SimulatorSettings
 
-Posture = Literal["idle", "busy", "work", "rest"]
-SignOutReason = Literal["own", "forced_own", "by_inspector", "taken_over", "silence", "control"]
+#: What everyone hears whose node is being changed.
+MOVING: Final = "000-004"
 _KICKED = frozenset({"by_inspector", "control"})
-
-
-@dataclass(slots=True)
-class SignIn:
-    """One signed-in client of an agent."""
-
-    ring: GuidRing
-    mailbox: Mailbox
-    login_ms: int
-    last_seen: float
-    auto_enter_idle: bool = True
-    listen_status: bool = False
-    push: bool = False
-
-
-@dataclass(slots=True)
-class Agent:
-    """Everything the gateway knows of one agent id."""
-
-    agent_id: str
-    exists: bool = True
-    inspector: bool = True
-    password: str | None = None
-    on_duty: bool = False
-    phone_connected: bool = False
-    phone_answered: bool = True
-    posture: Posture = "idle"
-    # A posture asked for during a call: it is taken when the call ends.
-    next_posture: Posture | None = None
-    posture_reason: str = "0"
-    skills: tuple[int, ...] = ()
-    call_id: str | None = None
-    sign_in: SignIn | None = field(default=None, repr=False)
-
-    @property
-    def reachable(self) -> bool:
-        """Whether the call floor has data on this agent."""
-        return self.exists and (self.sign_in is not None or self.on_duty)
 
 
 class Roster:
     """All agents; every id in range exists unless it was told otherwise."""
 
     def __init__(
-        self, settings: SimulatorSettings, record: Record, now: Callable[[], float], wall: Callable[[], float]
+        self,
+        settings: SimulatorSettings,
+        record: Record,
+        nodes: Nodes,
+        now: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._record = record
         self._now = now
         self._wall = wall
-        self._mint = Mint(settings.node_number, settings.random_seed)
+        self._nodes = nodes
         self._rotation = Rotation(
             settings.auth_mode == "dynamic",
             settings.guid_interval_seconds,
@@ -105,14 +73,23 @@ class Roster:
         """Return the ids of all signed-in agents."""
         return tuple(self._signed_in)
 
+    def signed_in_count(self) -> int:
+        """Return how many agents are signed in."""
+        return len(self._signed_in)
+
+    def on_node(self, number: int) -> tuple[Agent, ...]:
+        """Return the agents whose sign-in lives on a node."""
+        return tuple(self._agents[agent_id] for agent_id, one in self._signed_in.items() if one.node == number)
+
     def open(self, agent: Agent) -> SignIn:
         """Begin a sign-in; the one before it has been taken over."""
         former = agent.sign_in
-        ring = GuidRing(self._mint.guid, self._rotation, self._now(), former.ring if former else None)
+        node = self._nodes.place(agent.agent_id)
+        ring = GuidRing(self._nodes.mint(node), self._rotation, self._now(), former.ring if former else None)
         if former is not None:
             self.close(agent, "taken_over")
         mailbox = Mailbox(self._settings.queue_limit, self._settings.concurrent_poll_winner)
-        agent.sign_in = SignIn(ring, mailbox, self.wall_ms(), self._now())
+        agent.sign_in = SignIn(ring, mailbox, self.wall_ms(), self._now(), node)
         self._signed_in[agent.agent_id] = agent.sign_in
         self._signed_in.move_to_end(agent.agent_id)
         return agent.sign_in
@@ -126,11 +103,14 @@ class Roster:
         self._signed_in.pop(agent.agent_id, None)
         self._record.sign_outs.append(SignOutRecord(self._now(), agent.agent_id, reason))
         mailbox = sign_in.mailbox
-        if reason in _KICKED and self._settings.shutdown_event_to_held_poll and mailbox.held_polls():
+        reads = sign_in.push is not None or mailbox.held_polls()
+        if reason in _KICKED and self._settings.shutdown_event_to_held_poll and reads:
             content = {"loginTime": str(sign_in.login_ms)}
             event = {"eventType": "AgentOther_ShutdownService", "workNo": agent.agent_id, "content": content}
             self._record.queued[agent.agent_id] += 1
             mailbox.put(Letter(event))
+        if sign_in.push is not None:
+            sign_in.push.close(last_words=reason in _KICKED)
         mailbox.release(Closed(self._settings.takeover_code if reason == "taken_over" else "100-006"))
         if reason != "taken_over":
             agent.posture, agent.next_posture, agent.skills = "idle", None, ()
@@ -144,6 +124,8 @@ class Roster:
         sign_in = agent.sign_in
         if sign_in is None:
             return "100-006", "unchecked"
+        if sign_in.moving:
+            return MOVING, "unchecked"
         if self._settings.auth_mode == "off":
             return "0", "unchecked"
         age = sign_in.ring.age_of(guid, self._now())
@@ -157,11 +139,23 @@ class Roster:
             agent.sign_in.last_seen = self._now()
             self._signed_in.move_to_end(agent.agent_id)
 
+    def lose_all(self) -> None:
+        """End all sign-ins and tell nobody; who talks goes on talking."""
+        observers, self.after_sign_out = self.after_sign_out, []
+        try:
+            for agent in map(self.agent, self.signed_in()):
+                agent.on_duty = agent.on_duty or agent.call_id is not None
+                self.close(agent, "restart")
+        finally:
+            self.after_sign_out = observers
+
     def clear(self) -> None:
         """Forget everyone; held polls end without an event."""
         for agent in self._agents.values():
             if agent.sign_in is not None:
                 agent.sign_in.mailbox.release()
+                if agent.sign_in.push is not None:
+                    agent.sign_in.push.close(last_words=False)
         self._agents.clear()
         self._signed_in.clear()
 
@@ -181,6 +175,6 @@ class Roster:
         sign_in = agent.sign_in
         if sign_in is None or self._now() - sign_in.last_seen <= self._settings.max_silence_seconds:
             return
-        # A poll that is held is no silence.
-        if not sign_in.mailbox.held_polls():
+        # A poll that is held is no silence, and nobody can speak while his node changes.
+        if not sign_in.mailbox.held_polls() and not sign_in.moving:
             self.close(agent, "silence")

@@ -48,6 +48,7 @@ class SimulatorSettings:
     max_silence_seconds: float = 120.0
     only_polls_keep_alive: bool = False
     node_number: int = 0
+    nodes: int = 1
     set_guid_on_every_put: bool = False
     session_cookie: bool = True
     balancer_cookie: Literal["none", "huaweielbsession", "loadbalance"] = "none"
@@ -55,6 +56,10 @@ class SimulatorSettings:
     wrong_guid_code: LostCode = "000-003"
     forbid_takeover: bool = False
     phone_number_required: bool = False
+    wrong_passwords_until_lock: int | None = 5
+    sign_in_limit: int | None = None
+    # The reference gives the message of a reached limit, not its code; a provider without resources comes closest.
+    sign_in_limit_code: str = "100-003"
 
     # Bytes.
     empty_poll: Literal["missing", "null"] = "missing"
@@ -85,7 +90,19 @@ class SimulatorSettings:
         "AgentState_Ready",
     )
 
+    # Push: the events of those who sign in with callBackUri and serviceToken.
+    push_shape: Literal["new", "old"] = "new"
+    push_event_work_no: bool = True
+    push_before_reply: bool = False
+    push_retry_seconds: float = 10.0
+    push_fail_seconds: float = 120.0
+    push_timeout_seconds: float = 5.0
+    push_batch_limit: int = 100
+    push_trust_all: bool = False
+    push_ca_file: str | None = None
+
     # Inspection and calls.
+    monitored_agent_as_number: bool = False
     mistake_codes: MistakeCodes = field(default_factory=MistakeCodes)
     recording: bool = True
     phone_connected: bool = False
@@ -132,8 +149,11 @@ def problems(settings: SimulatorSettings) -> list[str]:
         for name in ("event_delay_seconds", "poll_hold_seconds", "calls_per_minute", "answer_timeout_seconds")
         if getattr(settings, name) < 0
     ]
-    if settings.max_silence_seconds <= 0:
-        found.append("max_silence_seconds must be positive")
+    found += [
+        f"{name} must be positive"
+        for name in ("max_silence_seconds", "push_retry_seconds", "push_timeout_seconds", "push_batch_limit", "nodes")
+        if getattr(settings, name) <= 0
+    ]
     if not 0 <= settings.call_seconds[0] <= settings.call_seconds[1]:
         found.append("call_seconds must be two rising numbers")
     return found

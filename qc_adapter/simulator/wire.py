@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from qc_adapter.simulator.damage import Damage
-from qc_adapter.simulator.gateway import HEARTBEATS, Gateway
+from qc_adapter.simulator.gateway import HEARTBEATS, WITHOUT_GUID, Gateway
 from qc_adapter.simulator.mailbox import Closed
 from qc_adapter.simulator.record import KEPT_PARAMETERS, RequestRecord
 from qc_adapter.simulator.replies import Encoder, Reply, refused
@@ -41,6 +43,9 @@ class WireHandler:
         self._encoder = Encoder(settings)
         self._damage = Damage(self._encoder)
         self._active: set[asyncio.Task[object]] = set()
+        self._down = False
+        # Connections that carried a request for the gateway.
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -52,12 +57,27 @@ class WireHandler:
             path = http.rel_url.raw_path
             if self._control is not None and path.startswith("/simulator"):
                 return await self._control(http)
+            if self._down:
+                return self._damage.cut(http)
+            if http.transport is not None:
+                self._connections.add(http.transport)
             match = self._router.find(http.method, path)
             if not match.operation:
                 return self._nowhere(http, match)
             return await self._serve(http, match, path)
         finally:
             self._active.discard(task)
+
+    def go_down(self) -> None:
+        """Drop everyone's connection, and answer nobody until `come_back`."""
+        self._down = True
+        for transport in tuple(self._connections):
+            transport.abort()
+        self._connections.clear()
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self._down = False
 
     async def stop(self, seconds: float) -> None:
         """Let held polls and damaged replies end, and wait for them."""
@@ -68,7 +88,14 @@ class WireHandler:
 
     async def _serve(self, http: web.BaseRequest, match: Match, path: str) -> web.StreamResponse:
         parameters = query(http.rel_url.raw_query_string) if http.rel_url.raw_query_string else {}
-        call = GatewayRequest(match.operation, http.method, match.values, parameters, http.headers.get("guid"))
+        call = GatewayRequest(
+            match.operation,
+            http.method,
+            match.values,
+            parameters,
+            http.headers.get("guid"),
+            service_token=http.headers.get("service_token"),
+        )
         kept = {name: value for name, value in parameters.items() if name in KEPT_PARAMETERS}
         entry = RequestRecord(
             self._record.received + 1,
@@ -82,10 +109,18 @@ class WireHandler:
         )
         self._record.arrived(entry)
         faults = self._gateway.faults.for_request(call.operation, call.agent_id, call.target)
-        if faults:
-            return await self._serve_with_faults(http, call, entry, faults)
-        await _read_body(http, call)
-        return self._respond(http, call, entry, await self._process(http, call, entry))
+        try:
+            if faults:
+                return await self._serve_with_faults(http, call, entry, faults)
+            await _read_body(http, call)
+            response = self._respond(http, call, entry, await self._process(http, call, entry))
+            if call.operation in WITHOUT_GUID:
+                await _write(http, response)
+            return response
+        finally:
+            if call.operation in WITHOUT_GUID:
+                # A sign-in's events are pushed once its reply is out.
+                self._gateway.pushing.hold(self._gateway.roster.agent(call.agent_id), held=False)
 
     async def _process(self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord) -> Reply:
         code = self._gateway.check(call)
@@ -94,6 +129,8 @@ class WireHandler:
             return refused(code)
         reply = await self._poll(http, call) if call.operation == "getAgentEvent" else self._gateway.perform(call)
         entry.executed = reply.retcode == "0"
+        if entry.executed and call.operation in WITHOUT_GUID and self._settings.push_before_reply:
+            await self._gateway.pushing.first_push(self._gateway.roster.agent(call.agent_id))
         if not entry.executed:
             return reply  # whoever was taken over learns nothing of the new GUID
         guid = self._gateway.fresh_guid(call)
@@ -217,6 +254,12 @@ class WireHandler:
 def _connected(http: web.BaseRequest) -> bool:
     transport = http.transport
     return transport is not None and not transport.is_closing()
+
+
+async def _write(http: web.BaseRequest, response: web.StreamResponse) -> None:
+    with suppress(ConnectionError):
+        await response.prepare(http)
+        await response.write_eof()
 
 
 async def _read_body(http: web.BaseRequest, call: GatewayRequest) -> None:
