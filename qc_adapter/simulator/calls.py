@@ -115,11 +115,12 @@ class Switchboard:
             return
         agent = self._roster.agent(call.agent_id)
         agent.call_id = None
+        self._take_posture(agent)
         told = agent.agent_id
         self._tell.now(told, "AgentEvent_Call_Release", call.call_id)
         self._tell.now(told, "AgentEvent_Customer_Release", contents.customer_release(call))
         self._tell.now(told, "AgentOther_PhoneRelease", {"phoneState": 3})
-        self.settle(agent, later=False)
+        self.tell_posture(agent, later=False)
         if call.recorded:
             self._tell.now(told, "AgentMediaEvent_StopRecordDone", contents.record_done(call, self._roster.wall_ms()))
         for observer in self.after_end:
@@ -129,6 +130,7 @@ class Switchboard:
         """Give a call to the inspector who intercepts it; the agent before is let go."""
         former = self._roster.agent(call.agent_id)
         former.call_id = None
+        self._take_posture(former)
         inspector.call_id = call.call_id
         call.agent_id = inspector.agent_id
         call.record_begin_ms = self._roster.wall_ms()
@@ -150,14 +152,21 @@ class Switchboard:
                 return None
 
     def settle(self, agent: Agent, *, later: bool) -> None:
-        """Tell what the agent is after a call: what was asked for meanwhile, else wrap-up or idle."""
-        tell = self._tell.later if later else self._tell.now
+        """Take and tell the posture that was asked for, else wrap-up or idle."""
+        self._take_posture(agent)
+        self.tell_posture(agent, later=later)
+
+    def _take_posture(self, agent: Agent) -> None:
         posture, agent.next_posture = agent.next_posture, None
         if posture is None:
             wrap_up = agent.sign_in is not None and not agent.sign_in.auto_enter_idle
             posture = "work" if wrap_up else "idle"
         agent.posture = posture
-        told = agent.agent_id
+
+    def tell_posture(self, agent: Agent, *, later: bool) -> None:
+        """Tell what the agent is when he does not talk."""
+        tell = self._tell.later if later else self._tell.now
+        told, posture = agent.agent_id, agent.posture
         if posture == "busy":
             self.tell_busy(agent, later=later)
         elif posture == "rest":

@@ -11,12 +11,13 @@ from aiohttp import web
 from qc_adapter.simulator.calls import CallRefused
 from qc_adapter.simulator.controls import ATTRIBUTES, Controls
 from qc_adapter.simulator.faults import parse_fault
+from qc_adapter.simulator.scenario_steps import fits
 
 BODY_TIMEOUT_SECONDS: Final = 30.0
 DOORS: Final = {
     "GET /simulator": "this list",
-    "GET /simulator/state": "agents, calls, inspections, armed faults",
-    "GET /simulator/record": "requests received, events sent, polls that overlapped, sign-outs",
+    "GET /simulator/state": "agents, calls, inspections, nodes, armed faults",
+    "GET /simulator/record": "requests received, events sent, polls that overlapped, pushes, sign-outs",
     "POST /simulator/calls": '{"agent_id": "292", "customer": "13800000000"} begins a call',
     "DELETE /simulator/calls/{call_id}": "the customer hangs up",
     "POST /simulator/calls/{call_id}/hold": "puts the call on hold; /resume takes it back",
@@ -26,6 +27,8 @@ DOORS: Final = {
     "POST /simulator/events": '{"agent_id": "101", "event": {...}} or {"agent_id": "101", "raw_body": "..."}',
     "POST /simulator/faults": '{"match": {"operation": "intercept"}, "action": "reset_after", "times": 1}',
     "DELETE /simulator/faults": "disarms all faults",
+    "POST /simulator/nodes/{number}/fail": '{"keep_sign_ins": true, "switch_seconds": 20}; /recover ends it',
+    "POST /simulator/restart": '{"down_seconds": 6} loses all sign-ins and refuses connections for a while',
     "POST /simulator/reset": "forgets everything",
 }
 
@@ -54,6 +57,8 @@ class ControlApi:
             return _json({"problems": wrong.found}, 400)
         except CallRefused as refused:
             return _json({"problems": [str(refused)]}, 409)
+        except ValueError as error:
+            return _json({"problems": [str(error)]}, 400)
         if answer is None:
             return _json({"problems": [f"{http.method} {http.rel_url.path} is not offered"]}, 404)
         return _json(answer, 200)
@@ -79,6 +84,17 @@ class ControlApi:
                 controls.end_call(call_id)
             case ("POST", "calls", call_id, "hold" | "resume" as act):
                 controls.hold_call(call_id, held=act == "hold")
+            case (_, "agents", *_):
+                return self._act_on_agent(verb, parts, body)
+            case (_, "nodes" | "restart" | "reset", *_):
+                return self._act_on_site(verb, parts, body)
+            case _:
+                return self._act_on_events(verb, parts, body)
+        return {"done": True}
+
+    def _act_on_agent(self, verb: str, parts: tuple[str, ...], body: Any) -> Any:
+        controls = self._controls
+        match (verb, *parts):
             case ("POST", "agents", agent_id):
                 controls.set_agent(agent_id, **attributes(body))
             case ("DELETE", "agents", agent_id):
@@ -86,7 +102,26 @@ class ControlApi:
             case ("POST", "agents", agent_id, "rotate"):
                 controls.rotate(agent_id)
             case _:
-                return self._act_on_events(verb, parts, body)
+                return None
+        return {"done": True}
+
+    def _act_on_site(self, verb: str, parts: tuple[str, ...], body: Any) -> Any:
+        controls = self._controls
+        match (verb, *parts):
+            case ("POST", "nodes", number, "fail") if number.isdecimal():
+                body = {} if body is None else body
+                _want(body, set(), {"keep_sign_ins", "switch_seconds"})
+                return {"sign_ins": controls.fail_node(int(number), **_typed(body))}
+            case ("POST", "nodes", number, "recover") if number.isdecimal():
+                controls.recover_node(int(number))
+            case ("POST", "restart"):
+                body = {} if body is None else body
+                _want(body, set(), {"down_seconds"})
+                return {"sign_ins_lost": controls.restart(**_typed(body))}
+            case ("POST", "reset"):
+                controls.reset()
+            case _:
+                return None
         return {"done": True}
 
     def _act_on_events(self, verb: str, parts: tuple[str, ...], body: Any) -> Any:
@@ -107,8 +142,6 @@ class ControlApi:
                 return controls.gateway.faults.armed()
             case ("DELETE", "faults"):
                 controls.clear_faults()
-            case ("POST", "reset"):
-                controls.reset()
             case _:
                 return None
         return {"done": True}
@@ -122,7 +155,7 @@ def attributes(value: Any) -> dict[str, Any]:
     found += [
         f"{name} must be of type {kind.__name__}"
         for name, kind in ATTRIBUTES.items()
-        if name in value and not isinstance(value[name], kind)
+        if name in value and not fits(value[name], (kind,))
     ]
     if found:
         raise _Wrong(found)
@@ -136,6 +169,20 @@ def _want(body: Any, needed: set[str], optional: set[str]) -> None:
     found += [f"{name} is not known" for name in body if name not in needed | optional]
     if found:
         raise _Wrong(found)
+
+
+def _typed(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the members if each has its type; seconds are from 0 on."""
+    found = []
+    for name, value in body.items():
+        if name.endswith("_seconds"):
+            if not fits(value, (int, float)) or value < 0:
+                found.append(f"{name} must be a number from 0 on")
+        elif not isinstance(value, bool):
+            found.append(f"{name} must be of type bool")
+    if found:
+        raise _Wrong(found)
+    return body
 
 
 async def _body(http: web.BaseRequest) -> Any:

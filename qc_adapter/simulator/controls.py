@@ -69,6 +69,8 @@ class Controls:
             if name not in ATTRIBUTES:
                 raise ValueError(f"{name} is no attribute of an agent")
             setattr(agent, name, value)
+            if name == "locked":
+                agent.wrong_passwords = 0
 
     def sign_in(self, agent_id: str) -> str:
         """Sign an agent in without a request (one who is signed in is taken over); return the GUID."""

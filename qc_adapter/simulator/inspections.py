@@ -158,7 +158,7 @@ class Inspections:
     def _release_intercepted(self, inspection: Inspection, former: Agent, call: Call) -> None:
         for event_type in self._settings.intercept_agent_events:
             if event_type == "AgentState_Ready":
-                self._switchboard.settle(former, later=True)
+                self._switchboard.tell_posture(former, later=True)
                 continue
             content = self._switchboard.intercept_content(event_type, call)
             if event_type == "AgentOther_BeQcStop":

@@ -31,6 +31,11 @@ class Listeners:
         self.tls_port = settings.tls_port
         self.certificate_pem: bytes | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the ports take connections."""
+        return bool(self._sites)
+
     async def start(self, server: web.Server) -> None:
         """Open the ports; a port of 0 is a free one from now on, and kept."""
         if self._settings.tls_port is not None:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qc_adapter.simulator.calls import CallRefused
 from qc_adapter.simulator.controls import ATTRIBUTES, Controls
-from qc_adapter.simulator.faults import Fault, parse_fault
+from qc_adapter.simulator.scenario_steps import Step, action, members, read_fault, read_step, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-# What a timed step can do, and the members that it needs and may have.
-STEPS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
-    "start_call": (frozenset({"agent_id"}), frozenset({"customer"})),
-    "end_call": (frozenset({"agent_id"}), frozenset()),
-    "hold_call": (frozenset({"agent_id"}), frozenset()),
-    "resume_call": (frozenset({"agent_id"}), frozenset()),
-    "sign_out": (frozenset({"agent_id"}), frozenset()),
-    "rotate": (frozenset({"agent_id"}), frozenset()),
-    "event": (frozenset({"agent_id", "event"}), frozenset()),
-    "fault": (frozenset({"fault"}), frozenset()),
-    "clear_faults": (frozenset(), frozenset()),
-}
+    from qc_adapter.simulator.faults import Fault
 
 
 class ScenarioInvalid(ValueError):
@@ -35,15 +23,6 @@ class ScenarioInvalid(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("the scenario cannot be used: " + "; ".join(problems))
         self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that happens some seconds after the start."""
-
-    at_seconds: float
-    act: str
-    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +39,11 @@ class Scenario:
         for agent_id, attributes in self.agents.items():
             controls.set_agent(agent_id, **attributes)
         for call in self.calls:
-            controls.start_call(str(call["agent_id"]), _text(call.get("customer")))
+            controls.start_call(str(call["agent_id"]), text(call.get("customer")))
         for fault in self.faults:
             controls.add_fault(fault)
         for step in self.steps:
-            controls.gateway.timetable.after(step.at_seconds, _action(controls, step))
+            controls.gateway.timetable.after(step.at_seconds, action(controls, step))
 
 
 def read(path: Path) -> Scenario:
@@ -92,14 +71,14 @@ def parse(value: Any) -> Scenario:
         agents |= _agent(place, item, found)
     calls = []
     for place, item in _items(value, "calls", found):
-        found += _members(place, item, frozenset({"agent_id"}), frozenset({"customer"}))
+        found += members(place, item, frozenset({"agent_id"}), frozenset({"customer"}))
         calls.append(item)
     faults = []
     for place, item in _items(value, "faults", found):
-        fault = _fault(place, item, found)
+        fault = read_fault(place, item, found)
         if fault is not None:
             faults.append(fault)
-    steps = [_step(place, item, found) for place, item in _items(value, "steps", found)]
+    steps = [read_step(place, item, found) for place, item in _items(value, "steps", found)]
     if found:
         raise ScenarioInvalid(found)
     return Scenario(agents, tuple(calls), tuple(faults), tuple(step for step in steps if step is not None))
@@ -114,71 +93,7 @@ def _items(value: dict[str, Any], name: str, found: list[str]) -> list[tuple[str
     return [(f"{name}[{i}]", item) for i, item in enumerate(items) if isinstance(item, dict)]
 
 
-def _members(place: str, item: Mapping[str, Any], needed: frozenset[str], optional: frozenset[str]) -> list[str]:
-    found = [f"{place}: {name} is missing" for name in sorted(needed - set(item))]
-    found += [f"{place}: {name} is not known" for name in item if name not in needed | optional]
-    agent_id = item.get("agent_id", "101")
-    if not str(agent_id).isdecimal():
-        found.append(f"{place}: agent_id must be digits, not {agent_id!r}")
-    return found
-
-
 def _agent(place: str, item: dict[str, Any], found: list[str]) -> dict[str, dict[str, Any]]:
-    found += _members(place, item, frozenset({"agent_id"}), frozenset(ATTRIBUTES))
+    found += members(place, item, frozenset({"agent_id"}), frozenset(ATTRIBUTES))
     attributes = {name: item[name] for name in ATTRIBUTES if name in item}
-    found += [
-        f"{place}: {name} must be of type {ATTRIBUTES[name].__name__}"
-        for name, attribute in attributes.items()
-        if not isinstance(attribute, ATTRIBUTES[name])
-    ]
     return {str(item.get("agent_id")): attributes}
-
-
-def _fault(place: str, item: Any, found: list[str]) -> Fault | None:
-    fault, wrong = parse_fault(item)
-    found += [f"{place}: {text}" for text in wrong]
-    return fault
-
-
-def _step(place: str, item: dict[str, Any], found: list[str]) -> Step | None:
-    act, at_seconds = str(item.get("do")), item.get("at_seconds")
-    if isinstance(at_seconds, bool) or not isinstance(at_seconds, int | float) or at_seconds < 0:
-        found.append(f"{place}: at_seconds must be a number from 0 on")
-        return None
-    if act not in STEPS:
-        found.append(f"{place}: do must be one of {', '.join(STEPS)}")
-        return None
-    needed, optional = STEPS[act]
-    values = {name: entry for name, entry in item.items() if name not in ("do", "at_seconds")}
-    found += _members(place, values, needed, optional)
-    if act == "fault" and "fault" in values:
-        values["fault"] = _fault(f"{place}.fault", values["fault"], found)
-    return Step(float(at_seconds), act, values)
-
-
-def _action(controls: Controls, step: Step) -> Callable[[], object]:
-    values = step.values
-    agent_id = str(values.get("agent_id", ""))
-
-    def call_id() -> str:
-        call = controls.gateway.switchboard.call_of(agent_id)
-        if call is None:
-            raise CallRefused(f"agent {agent_id} has no call")
-        return call.call_id
-
-    acts: dict[str, Callable[[], object]] = {
-        "start_call": lambda: controls.start_call(agent_id, _text(values.get("customer"))),
-        "end_call": lambda: controls.end_call(call_id()),
-        "hold_call": lambda: controls.hold_call(call_id(), held=True),
-        "resume_call": lambda: controls.hold_call(call_id(), held=False),
-        "sign_out": lambda: controls.sign_out(agent_id),
-        "rotate": lambda: controls.rotate(agent_id),
-        "event": lambda: controls.inject(agent_id, values["event"]),
-        "fault": lambda: controls.add_fault(values["fault"]),
-        "clear_faults": controls.clear_faults,
-    }
-    return acts[step.act]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qc_adapter.simulator.accounts import Accounts
-    from qc_adapter.simulator.agents import Agent, Posture, SignIn, SignOutReason
+    from qc_adapter.simulator.agents import Agent, SignIn, SignOutReason
     from qc_adapter.simulator.announcer import Announcer
     from qc_adapter.simulator.calls import Switchboard
     from qc_adapter.simulator.monitors import Monitors
@@ -96,13 +96,13 @@ class SignInOperations:
             sign_in.auto_enter_idle = form.auto_enter_idle
             if form.pushes:
                 self._pushing.open(agent, form.callback, form.token)
-        self._announce(agent, form.posture if form else "idle")
+        agent.posture, agent.posture_reason = form.posture if form else "idle", "0"
         self._monitors.signed_in(agent, listens=form is not None and form.listen_status)
+        self._announce(agent)
         return sign_in
 
-    def _announce(self, agent: Agent, posture: Posture) -> None:
-        told = agent.agent_id
-        agent.posture, agent.posture_reason = posture, "0"
+    def _announce(self, agent: Agent) -> None:
+        told, posture = agent.agent_id, agent.posture
         self._tell.now(told, "AgentOther_InService")
         self._tell.now(told, "AgentState_Ready")
         if posture == "busy":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -17,6 +18,8 @@ from qc_adapter.simulator.wire import WireHandler
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+_log = logging.getLogger(__name__)
 
 
 class Simulator(Controls):
@@ -48,6 +51,11 @@ class Simulator(Controls):
         """The certificate of the TLS port."""
         return self._listeners.certificate_pem
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes connections."""
+        return self._listeners.is_open
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -73,19 +81,21 @@ class Simulator(Controls):
 
     def restart(self, down_seconds: float = 0.0) -> int:
         """Lose all sign-ins, and refuse connections for some seconds."""
-        lost = super().restart(down_seconds)
         if down_seconds > 0 and self._wire is not None and (self._outage is None or self._outage.done()):
+            self._wire.go_down()
             self._outage = asyncio.create_task(self._be_down(self._wire, down_seconds), name="simulator-outage")
-        return lost
+        return super().restart(down_seconds)
 
     async def _be_down(self, wire: WireHandler, seconds: float) -> None:
-        wire.go_down()
         await self._listeners.close()
         try:
             await asyncio.sleep(seconds)
         finally:
             wire.come_back()
-        await self._listeners.open()
+        try:
+            await self._listeners.open()
+        except OSError:
+            _log.exception("the simulator cannot listen again")
 
     async def stop(self) -> None:
         """Close the ports; held polls get their answer first."""
