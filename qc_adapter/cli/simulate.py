@@ -1,6 +1,7 @@
 """The simulate command: options become the switches of the simulated gateway, which runs until Ctrl-C."""
 
 import asyncio
+import sys
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from qc_adapter.simulator.certificates import self_signed
 from qc_adapter.simulator.scenario import read as read_scenario
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8043"
+DEFAULT_WATCH_SECONDS: Final = 5.0
 
 
 class Auth(StrEnum):
@@ -56,10 +58,31 @@ class Behaviour:
     poll_hold: Annotated[float, typer.Option(metavar="SECONDS", help="How long a poll without event is held.")] = 10.0
     no_recording: Annotated[bool, typer.Option("--no-recording", help="Calls are not recorded.")] = False
     phone_connected: Annotated[bool, typer.Option("--phone-connected", help="Phones are never hung up.")] = False
-    calls_per_minute: Annotated[float, typer.Option(help="Calls that begin by themselves.")] = 0.0
-    call_agents: Annotated[str, typer.Option(metavar="IDS", help="Who gets them, as 292,293; else anyone.")] = ""
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the gateway, over which agents are spread.")] = 1
     agent_id_max: Annotated[int, typer.Option(help="59999, or 999999 as newer gateways have it.")] = 59999
     seed: Annotated[int | None, typer.Option(help="Makes chance repeatable.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """A call centre that runs by itself."""
+
+    agents: Annotated[int, typer.Option(min=0, help="Agents who work by themselves, without a client.")] = 0
+    first_agent: Annotated[int, typer.Option(help="The first of them; the ids follow each other.")] = 20001
+    calls_per_minute: Annotated[float, typer.Option(help="Calls that begin by themselves.")] = 0.0
+    call_agents: Annotated[
+        str, typer.Option(metavar="IDS", help="Who gets them, as 292,293; else those of --agents.")
+    ] = ""
+    watch_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Say what is going on that often; on a terminal 5, else 0: never."),
+    ] = None
+
+    def report_seconds(self, *, terminal: bool) -> float:
+        """Return how often to say what is going on; 0 is never."""
+        if self.watch_seconds is not None:
+            return self.watch_seconds
+        return DEFAULT_WATCH_SECONDS if terminal else 0.0
 
 
 @with_options
@@ -72,6 +95,7 @@ def simulate(
     *,
     sockets: Sockets,
     behaviour: Behaviour,
+    staff: Staff,
 ) -> None:
     """Run a CC-Gateway to try and test against, until Ctrl-C. It says what it offers, with curl lines."""
     output = Output()
@@ -79,7 +103,7 @@ def simulate(
         output.line(switches_text())
         return
     with tempfile.TemporaryDirectory(prefix="qc-simulator-") as folder:
-        settings = _settings(sockets, behaviour, switches or [], Path(folder))
+        settings = _settings(sockets, behaviour, staff, switches or [], Path(folder))
         begins_with = _scenario(scenario)
 
         def announce(text: str) -> None:
@@ -87,7 +111,15 @@ def simulate(
             output.note("Ctrl-C ends it.")
 
         try:
-            asyncio.run(run(settings, scenario=begins_with, announce=announce))
+            asyncio.run(
+                run(
+                    settings,
+                    scenario=begins_with,
+                    announce=announce,
+                    watch_seconds=staff.report_seconds(terminal=sys.stdout.isatty()),
+                    report=output.line,
+                )
+            )
         except OSError as error:
             what = f"the simulator cannot listen: {error.strerror or error}"
             raise CommandFailed(Exit.UNEXPECTED, what, advice="choose another address with --listen") from error
@@ -95,7 +127,9 @@ def simulate(
             raise CommandFailed(Exit.USAGE, f"the scenario cannot begin: {error}") from error
 
 
-def _settings(sockets: Sockets, behaviour: Behaviour, switches: list[str], folder: Path) -> SimulatorSettings:
+def _settings(
+    sockets: Sockets, behaviour: Behaviour, staff: Staff, switches: list[str], folder: Path
+) -> SimulatorSettings:
     where = _listen(sockets.address)
     values: dict[str, Any] = {
         "host": where.host,
@@ -108,8 +142,11 @@ def _settings(sockets: Sockets, behaviour: Behaviour, switches: list[str], folde
         "poll_hold_seconds": behaviour.poll_hold,
         "recording": not behaviour.no_recording,
         "phone_connected": behaviour.phone_connected,
-        "calls_per_minute": behaviour.calls_per_minute,
-        "call_agents": tuple(one.strip() for one in behaviour.call_agents.split(",") if one.strip()),
+        "nodes": behaviour.nodes,
+        "agents": staff.agents,
+        "first_agent": staff.first_agent,
+        "calls_per_minute": staff.calls_per_minute,
+        "call_agents": tuple(one.strip() for one in staff.call_agents.split(",") if one.strip()),
         "agent_id_max": behaviour.agent_id_max,
         "random_seed": behaviour.seed,
     }

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from qc_adapter.simulator.announcer import Announcer
     from qc_adapter.simulator.roster import Roster
     from qc_adapter.simulator.settings import SimulatorSettings
-    from qc_adapter.simulator.timetable import Timetable
 
 
 class CallRefused(ValueError):
@@ -30,19 +29,23 @@ class Switchboard:
         settings: SimulatorSettings,
         roster: Roster,
         announcer: Announcer,
-        timetable: Timetable,
     ) -> None:
         self._settings = settings
         self._roster = roster
         self._tell = announcer
-        self._timetable = timetable
         self._shapes = Shapes(settings.feature_as_number, settings.nul_padded_call_data)
         self._calls: dict[str, Call] = {}
         self._sequence = 0
-        # Chance makes numbers and pauses of self-running calls, nothing secret.
+        # Chance makes numbers of customers, nothing secret.
         self._random = random.Random(settings.random_seed)  # noqa: S311
+        self.ended = 0
         self.after_end: list[Callable[[Call], None]] = []
         roster.after_sign_out.append(self._agent_left)
+
+    @property
+    def begun(self) -> int:
+        """How many calls there were up to now."""
+        return self._sequence
 
     def call(self, call_id: str) -> Call | None:
         """Return a running call."""
@@ -109,17 +112,18 @@ class Switchboard:
         call.held = False
         self._tell.now(call.agent_id, "AgentEvent_Talking", self._shapes.talking(call))
 
-    def end(self, call: Call) -> None:
-        """End a call for everyone."""
+    def end(self, call: Call, *, by_agent: bool = False) -> None:
+        """End a call for everyone; the customer hung up, or the agent."""
         if self._calls.pop(call.call_id, None) is None:
             return
+        self.ended += 1
         agent = self._roster.agent(call.agent_id)
         agent.call_id = None
         self._take_posture(agent)
         told = agent.agent_id
         self._tell.now(told, "AgentEvent_Call_Release", call.call_id)
         self._tell.now(told, "AgentEvent_Customer_Release", contents.customer_release(call))
-        self._tell.now(told, "AgentOther_PhoneRelease", {"phoneState": 3})
+        self._tell.now(told, "AgentOther_PhoneRelease", {"phoneState": 2 if by_agent else 3})
         self.tell_posture(agent, later=False)
         if call.recorded:
             self._tell.now(told, "AgentMediaEvent_StopRecordDone", contents.record_done(call, self._roster.wall_ms()))
@@ -181,23 +185,6 @@ class Switchboard:
             tell(agent.agent_id, "AgentState_Force_SetNotReady")
         else:
             tell(agent.agent_id, "AgentState_SetNotReady_Success", {"reason": agent.posture_reason})
-
-    def run_by_itself(self) -> None:
-        """Begin the self-running calls, if the settings ask for them."""
-        if self._settings.calls_per_minute > 0 and self._settings.call_agents:
-            self._timetable.after(self._random.expovariate(self._settings.calls_per_minute / 60), self._next_call)
-
-    def _next_call(self) -> None:
-        self.run_by_itself()
-        free = [agent for agent in map(self._roster.agent, self._settings.call_agents) if self._gets_calls(agent)]
-        if free:
-            call = self.begin(self._random.choice(free).agent_id)
-            self._timetable.after(self._random.uniform(*self._settings.call_seconds), lambda: self.end(call))
-
-    def _gets_calls(self, agent: Agent) -> bool:
-        # A client that signed in has no skills before resetskill; staff without a client needs none.
-        unskilled = self._settings.calls_need_skills and agent.sign_in is not None and not agent.skills
-        return agent.exists and agent.call_id is None and agent.posture == "idle" and not unskilled
 
     def _agent_left(self, agent: Agent) -> None:
         call = self.call_of(agent.agent_id)

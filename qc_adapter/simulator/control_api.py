@@ -17,6 +17,7 @@ BODY_TIMEOUT_SECONDS: Final = 30.0
 DOORS: Final = {
     "GET /simulator": "this list",
     "GET /simulator/state": "agents, calls, inspections, nodes, armed faults",
+    "GET /simulator/floor": "figures: agents by state, calls, inspections, requests a second, events, pushes",
     "GET /simulator/record": "requests received, events sent, polls that overlapped, pushes, sign-outs",
     "POST /simulator/calls": '{"agent_id": "292", "customer": "13800000000"} begins a call',
     "DELETE /simulator/calls/{call_id}": "the customer hangs up",
@@ -70,6 +71,8 @@ class ControlApi:
                 return DOORS
             case ("GET", "state"):
                 return controls.state()
+            case ("GET", "floor"):
+                return controls.floor()
             case ("GET", "record"):
                 return controls.record.as_json()
             case ("POST", "calls"):

@@ -139,6 +139,10 @@ class Controls:
         """Return an inspector's state: SIGNED_OUT, IDLE, SEIZED, LISTENING, INSERTED, WHISPERING, INTERCEPTED."""
         return self.gateway.inspections.state_of(agent_id)
 
+    def floor(self) -> dict[str, Any]:
+        """Return what is going on in figures."""
+        return self.gateway.activity.figures()
+
     def state(self) -> dict[str, Any]:
         """Return what is going on; no GUIDs, no passwords."""
         floor = self.gateway

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.simulator.accounts import Accounts
+from qc_adapter.simulator.activity import Activity
 from qc_adapter.simulator.announcer import Announcer
 from qc_adapter.simulator.calls import Switchboard
 from qc_adapter.simulator.faults import FaultBook
+from qc_adapter.simulator.floor import Floor
 from qc_adapter.simulator.inspection_operations import InspectionOperations
 from qc_adapter.simulator.inspections import Inspections
 from qc_adapter.simulator.monitor_operations import MonitorOperations
@@ -58,10 +60,12 @@ class Gateway:
         self.nodes = Nodes(settings)
         self.roster = Roster(settings, self.record, self.nodes, clocks.now, clocks.wall)
         self.announcer = Announcer(settings, self.roster, self.timetable, self.faults, self.record)
-        self.switchboard = Switchboard(settings, self.roster, self.announcer, self.timetable)
+        self.switchboard = Switchboard(settings, self.roster, self.announcer)
         self.monitors = Monitors(settings, self.roster, self.announcer)
         self.pushing = Pushing(settings, self.roster, self.timetable, self.faults, self.record)
         self.failover = Failover(self.nodes, self.roster, self.pushing, self.timetable)
+        self.floor = Floor(settings, self.roster, self.switchboard, self.monitors, self.timetable)
+        self.activity = Activity(self)
         self.inspections = Inspections(
             settings=settings,
             roster=self.roster,
@@ -88,6 +92,7 @@ class Gateway:
             switchboard=self.switchboard,
             inspections=self.inspections,
             announcer=self.announcer,
+            monitors=self.monitors,
             timetable=self.timetable,
         )
         tables = (self._signing, postures, monitoring, inspecting)
@@ -96,7 +101,7 @@ class Gateway:
     def begin(self) -> None:
         """Begin what runs by itself: the look-out for silent agents, and calls."""
         self._sweep()
-        self.switchboard.run_by_itself()
+        self.floor.begin()
 
     def reset(self) -> None:
         """Forget everything that happened."""
@@ -120,6 +125,7 @@ class Gateway:
 
     def _sweep(self) -> None:
         self.roster.sweep()
+        self.activity.sample()
         self.timetable.after(min(1.0, self.settings.max_silence_seconds / 4), self._sweep)
 
     def sign_in(self, agent: Agent) -> str:

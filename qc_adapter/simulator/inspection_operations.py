@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qc_adapter.simulator.agents import Agent
     from qc_adapter.simulator.announcer import Announcer
     from qc_adapter.simulator.calls import Switchboard
+    from qc_adapter.simulator.monitors import Monitors
     from qc_adapter.simulator.requests import GatewayRequest
     from qc_adapter.simulator.roster import Roster
     from qc_adapter.simulator.settings import SimulatorSettings
@@ -36,6 +37,7 @@ class InspectionOperations:
         switchboard: Switchboard,
         inspections: Inspections,
         announcer: Announcer,
+        monitors: Monitors,
         timetable: Timetable,
     ) -> None:
         self._settings = settings
@@ -44,6 +46,7 @@ class InspectionOperations:
         self._switchboard = switchboard
         self._inspections = inspections
         self._tell = announcer
+        self._monitors = monitors
         self._timetable = timetable
 
     def table(self) -> dict[str, Callable[[GatewayRequest], Reply]]:
@@ -118,7 +121,8 @@ class InspectionOperations:
     def _force_sign_out(self, _: Agent, target: str, __: GatewayRequest) -> str:
         agent = self._roster.agent(target)
         agent.on_duty = False
-        self._roster.close(agent, "by_inspector")
+        if not self._roster.close(agent, "by_inspector"):
+            self._monitors.left(agent)
         call = self._switchboard.call_of(target)
         if call is not None:
             self._switchboard.end(call)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from qc_adapter.simulator.activity import line
 from qc_adapter.simulator.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -21,14 +22,33 @@ async def run(
     *,
     scenario: Scenario | None = None,
     announce: Callable[[str], object] = print,
+    watch_seconds: float = 0.0,
+    report: Callable[[str], object] = print,
 ) -> None:
-    """Run the simulator until it is cancelled or the process gets SIGINT or SIGTERM."""
+    """Run the simulator until it is cancelled or the process gets SIGINT or SIGTERM; report what is going on."""
     async with Simulator(settings) as simulator:
         if scenario is not None:
             scenario.apply(simulator)
         announce(offer(simulator))
         with _asked_to_stop() as asked:
+            if watch_seconds > 0:
+                await _report(simulator, asked, watch_seconds, report)
             await asked.wait()
+
+
+async def _report(simulator: Simulator, asked: asyncio.Event, seconds: float, report: Callable[[str], object]) -> None:
+    """Say what is going on every few seconds, when it is not what was said before."""
+    said = ""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asked.wait()
+        if asked.is_set():
+            return
+        text = line(simulator.floor())
+        if text != said:
+            report(text)
+        said = text
 
 
 @contextmanager
@@ -50,6 +70,14 @@ def _asked_to_stop() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+def _staff(settings: SimulatorSettings) -> list[str]:
+    if not settings.agents:
+        return []
+    last = settings.first_agent + settings.agents - 1
+    calls = f"{settings.calls_per_minute:g} calls a minute"
+    return [f"Agents {settings.first_agent} to {last} work by themselves, with {calls}."]
+
+
 def offer(simulator: Simulator) -> str:
     """Return what the simulator offers, with commands to copy."""
     base = f"{simulator.url}/agentgateway/resource"
@@ -59,6 +87,7 @@ def offer(simulator: Simulator) -> str:
         f"CC-Gateway simulator on {simulator.url}{secure}",
         f"GUIDs: {settings.auth_mode}. Agents: 101 to {settings.agent_id_max}, any password.",
         f"Silence of {settings.max_silence_seconds:g} s signs out.",
+        *_staff(settings),
         "",
         "# Sign inspector 101 in and keep the GUID",
         f"GUID=$(curl -si -X PUT {base}/onlineagent/101/forcelogin -H 'Content-Type: application/json' \\",
@@ -75,15 +104,21 @@ def offer(simulator: Simulator) -> str:
         "# Listen to 292; once the phone is picked up, take the call over",
         f'curl -s -X PUT {base}/qualitycontrol/101/addsupervise/292 -H "Guid: $GUID"; sleep 1',
         f'curl -s -X PUT {base}/qualitycontrol/101/intercept/292 -H "Guid: $GUID"',
+        "# Be told of the states of 292 and 293 from now on",
+        f'curl -s -X POST "{base}/qualitycontrol/101/beginmonitor?agents=292;293" -H "Guid: $GUID"',
     ]
     if settings.control_enabled:
         fault = '{"match": {"operation": "intercept"}, "action": "reset_after"}'
         lines += [
             "# The next intercept is done, but its reply never arrives",
             f"curl -s -X POST {simulator.url}/simulator/faults -d '{fault}'",
-            "# What the gateway saw; what is going on; everything else on offer",
+            "# The gateway starts again, and is away for 6 s; a node fails, and its sign-ins move",
+            f"""curl -s -X POST {simulator.url}/simulator/restart -d '{{"down_seconds": 6}}'""",
+            f"curl -s -X POST {simulator.url}/simulator/nodes/{settings.node_number}/fail",
+            "# What the gateway saw; what is going on, in full and in figures; everything else on offer",
             f"curl -s {simulator.url}/simulator/record",
             f"curl -s {simulator.url}/simulator/state",
+            f"curl -s {simulator.url}/simulator/floor",
             f"curl -s {simulator.url}/simulator",
         ]
     return "\n".join(lines)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 AuthMode = Literal["static", "dynamic", "off"]
 LostCode = Literal["100-006", "000-003"]
+
+
+_NOT_NEGATIVE: Final = (
+    "event_delay_seconds",
+    "poll_hold_seconds",
+    "calls_per_minute",
+    "answer_timeout_seconds",
+    "agents",
+)
+_POSITIVE: Final = (
+    "max_silence_seconds",
+    "push_retry_seconds",
+    "push_timeout_seconds",
+    "push_batch_limit",
+    "nodes",
+    "floor_look_seconds",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +129,14 @@ class SimulatorSettings:
     call_agents: tuple[str, ...] = ()
     call_seconds: tuple[float, float] = (20.0, 60.0)
     calls_need_skills: bool = True
+
+    # Staff that works by itself, and its habits; each of them looks up once in `floor_look_seconds` on average.
+    agents: int = 0
+    first_agent: int = 20001
+    floor_look_seconds: float = 30.0
+    floor_hold_chance: float = 0.15
+    floor_wrap_up_chance: float = 0.3
+    floor_wrap_up_seconds: tuple[float, float] = (5.0, 20.0)
     random_seed: int | None = None
 
     # The record.
@@ -144,16 +169,13 @@ def problems(settings: SimulatorSettings) -> list[str]:
         found.append("tls_cert_file and tls_key_file belong together")
     if settings.tls_port is not None and not (settings.tls_cert_file or settings.self_signed):
         found.append("tls_port needs tls_cert_file and tls_key_file, or self_signed")
-    found += [
-        f"{name} must not be negative"
-        for name in ("event_delay_seconds", "poll_hold_seconds", "calls_per_minute", "answer_timeout_seconds")
-        if getattr(settings, name) < 0
-    ]
-    found += [
-        f"{name} must be positive"
-        for name in ("max_silence_seconds", "push_retry_seconds", "push_timeout_seconds", "push_batch_limit", "nodes")
-        if getattr(settings, name) <= 0
-    ]
-    if not 0 <= settings.call_seconds[0] <= settings.call_seconds[1]:
-        found.append("call_seconds must be two rising numbers")
+    found += [f"{name} must not be negative" for name in _NOT_NEGATIVE if getattr(settings, name) < 0]
+    found += [f"{name} must be positive" for name in _POSITIVE if getattr(settings, name) <= 0]
+    for name in ("call_seconds", "floor_wrap_up_seconds"):
+        spans = getattr(settings, name)
+        if len(spans) != 2 or not 0 <= spans[0] <= spans[1]:
+            found.append(f"{name} must be two rising numbers")
+    last_agent = settings.first_agent + settings.agents - 1
+    if settings.agents and not 101 <= settings.first_agent <= last_agent <= settings.agent_id_max:
+        found.append(f"agents {settings.first_agent} to {last_agent} are not within 101 to {settings.agent_id_max}")
     return found

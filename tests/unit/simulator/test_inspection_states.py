@@ -272,7 +272,7 @@ def test_calls_run_by_themselves_only_for_agents_with_skills(new_floor):
     """Self-running calls reach a signed-in agent only after resetskill."""
     floor = new_floor(calls_per_minute=60, call_agents=("292",), call_seconds=(1000.0, 1000.0), random_seed=1)
     floor.sign_in("292")
-    floor.gateway.switchboard.run_by_itself()
+    floor.gateway.floor.begin()
     floor.move(100)
     assert floor.agent("292").call_id is None
     assert floor.do("resetSkill", "292", autoflag="true", query={"skillid": "1;2;3"}) == "0"
