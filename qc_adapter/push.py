@@ -177,7 +177,8 @@ class PushServer:
         if not is_inspector_id(agent_id):
             raise _Refused(400, "unreadable", "an event names no agent")
         try:
-            logged = await self._inlet.take(agent_id, EventSource.PUSH, batch_of(agent_id, events, unread=unread))
+            batch = batch_of(agent_id, events, unread=unread, repeats_after_seconds=self._settings.retry_seconds / 2)
+            logged = await self._inlet.take(agent_id, EventSource.PUSH, batch)
         except StoreUnavailable as failure:
             raise _Refused(503, "store_unavailable", failure.message) from None
         except AdapterError as failure:

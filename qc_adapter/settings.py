@@ -47,12 +47,14 @@ class PushSettings:
     Where gateways push events to.
 
     `url` is the address as they reach it; one with a name pushes to `url/name`. `token` is what they have to show.
+    After `retry_seconds` they push again what failed.
     """
 
     listen: Listen
     url: str
     token: Secret
     tls: ServerTls | None
+    retry_seconds: float = 10.0
 
     def callback_of(self, gateway: str) -> str:
         """Return the address that a gateway is told at sign-in."""
@@ -194,7 +196,8 @@ def _push(reading: Reading) -> PushSettings | None:
     check_pair(reading, at.PUSH_TLS_CERT_FILE, at.PUSH_TLS_KEY_FILE)
     if where is None or not url or not token:
         return None
-    return PushSettings(where, url, token, ServerTls(cert_file, key_file) if cert_file and key_file else None)
+    tls = ServerTls(cert_file, key_file) if cert_file and key_file else None
+    return PushSettings(where, url, token, tls, reading.value(at.PUSH_RETRY))
 
 
 def _warnings(environment: Mapping[str, str], reading: Reading) -> list[str]:

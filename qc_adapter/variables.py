@@ -145,6 +145,7 @@ PUSH_URL = Variable("QC_PUSH_URL", "", "that address as gateways reach it, as ht
 PUSH_TOKEN = Variable("QC_PUSH_TOKEN", "", "what gateways show: 16 to 50 letters and digits", _push_token, secret=True)
 PUSH_TLS_CERT_FILE = Variable("QC_PUSH_TLS_CERT_FILE", "", "certificate of that port", readable_file)
 PUSH_TLS_KEY_FILE = Variable("QC_PUSH_TLS_KEY_FILE", "", "key of that certificate", readable_file)
+PUSH_RETRY = Variable("QC_PUSH_RETRY_SECONDS", "10", "after that gateways push again what failed", seconds)
 HEARTBEAT = Variable("QC_HEARTBEAT_SECONDS", "30", "between heartbeats of pushed sessions", seconds)
 POLICY_FILE = Variable("QC_POLICY_FILE", "", "who may call what; not supported yet, refused when set", str)
 ALLOW_INSECURE = Variable("QC_ALLOW_INSECURE", "0", "1: let anyone who reaches QC_LISTEN call", flag)
@@ -160,7 +161,7 @@ LOG_LEVEL = Variable("QC_LOG_LEVEL", "info", "debug, info, warning or error", _l
 
 VARIABLES: tuple[Variable[Any], ...] = (
     *GATEWAY.all(), GATEWAYS, GATEWAY_TIMEOUT, STORE_URL, SEAL_KEYS, LISTEN, OPS_LISTEN, TLS_CERT_FILE, TLS_KEY_FILE,
-    TLS_CLIENT_CA_FILE, PUSH_LISTEN, PUSH_URL, PUSH_TOKEN, PUSH_TLS_CERT_FILE, PUSH_TLS_KEY_FILE, HEARTBEAT,
+    TLS_CLIENT_CA_FILE, PUSH_LISTEN, PUSH_URL, PUSH_TOKEN, PUSH_TLS_CERT_FILE, PUSH_TLS_KEY_FILE, PUSH_RETRY, HEARTBEAT,
     POLICY_FILE, ALLOW_INSECURE, POLL_PAUSE, POLL_HOLD, LEASE, CONFIRM_WITHIN, BOOKMARK, STREAMS_MAX, DRAIN, GRACE,
     LOG_LEVEL,
 )  # fmt: skip

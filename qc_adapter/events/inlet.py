@@ -2,14 +2,16 @@
 The way into a log for events that no poll of ours brought: pushed by the gateway, or fed in by another system.
 
 A batch whose answer got lost comes again, and events have no numbers: what a batch repeats is known by comparing it
-with the one before.
+with the one before. What comes again sooner than whoever sends it would repeat anything is new: the same may happen
+twice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
@@ -36,10 +38,16 @@ _MARK_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What came in at once, oldest first, and a mark of each item by which it is known again."""
+    """
+    What came in at once, oldest first, and a mark of each item by which it is known again.
+
+    It repeats nothing that came in less than `repeats_after_seconds` before. `nonce` names this very arrival.
+    """
 
     items: tuple[Item, ...]
     marks: tuple[str, ...]
+    repeats_after_seconds: float = 0.0
+    nonce: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +72,27 @@ class Inlet(Protocol):
         ...
 
 
-def batch_of(agent_id: str, events: Sequence[RawEvent], *, unread: int = 0) -> Batch:
-    """Return events of one inspector as a batch; `unread` entries that are no events leave a gap at its end."""
+def batch_of(
+    agent_id: str,
+    events: Sequence[RawEvent],
+    *,
+    unread: int = 0,
+    batch_id: str = "",
+    repeats_after_seconds: float = 0.0,
+) -> Batch:
+    """
+    Return events of one inspector as a batch; `unread` entries that are no events leave a gap at its end.
+
+    With a `batch_id` the batch is known again by that.
+    """
     received_at = time.time()
     number = number_of(agent_id)
     items: list[Item] = [translate(replace(raw, work_no=number), received_at) for raw in events]
-    marks = [_mark(raw) for raw in events]
+    marks = [_mark(batch_id and (batch_id, place), raw) for place, raw in enumerate(events)]
     if unread:
         items.append(GapReason.POLL_REPLY_LOST)
         marks.append("gap")
-    return Batch(tuple(items), tuple(marks))
+    return Batch(tuple(items), tuple(marks), repeats_after_seconds)
 
 
 def repeated(before: Sequence[str], marks: Sequence[str]) -> int:
@@ -86,8 +105,8 @@ def repeated(before: Sequence[str], marks: Sequence[str]) -> int:
     return same if same in (len(before), len(marks)) else 0
 
 
-def _mark(raw: RawEvent) -> str:
-    told = (raw.event_type, raw.work_no, raw.content, raw.gateway_time_ms)
+def _mark(name: object, raw: RawEvent) -> str:
+    told = name or (raw.event_type, raw.work_no, raw.content, raw.gateway_time_ms)
     try:
         text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError):  # a number of more than 64 bits
@@ -113,7 +132,8 @@ class MemoryInlet:
         feed = self._hub.feed(agent_id)
         now = time.monotonic()
         came_at, before = feed.last_batch
-        known = repeated(before, batch.marks) if now - came_at < REPEATED_WITHIN_SECONDS else 0
+        again = batch.repeats_after_seconds <= now - came_at < REPEATED_WITHIN_SECONDS
+        known = repeated(before, batch.marks) if again else 0
         for item in batch.items[known:]:
             feed.append(item)
         # A part of the batch before leaves its rest to come again.

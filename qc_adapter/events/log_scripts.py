@@ -66,13 +66,13 @@ if flags ~= '' then tell(id, flags, epoch, whole(n), items) end
 return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost}
 """)
 
-# Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms within which the
-# batch before may be repeated, epoch and position known, how many items repeat it as known, talking or '=', marks,
-# items.
+# Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms after which and
+# within which the batch before may be repeated, name of this arrival, epoch and position known, how many items repeat
+# the batch before as known, talking or '=', marks, items.
 # Returns what became of them, epoch, position before them, how many of them repeat the batch before; or 'again' with
 # the same and the calls that are talked on, when others added something meanwhile: talking is to be found out anew.
 APPEND = script("""
-local id, retention, window = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
+local id, retention = ARGV[1], tonumber(ARGV[5])
 local found = record(id)
 -- Events may come before the reply to the sign-in.
 if call('EXISTS', BUSY .. id) == 0 then
@@ -82,29 +82,32 @@ if call('EXISTS', BUSY .. id) == 0 then
 end
 local epoch, n = head(id, ARGV[3])
 local log = LOG .. id
-local last = call('HMGET', log, 'talking', 'batch', 'batch_at')
+local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce')
 local before, marks = {}, {}
-if last[2] and now - tonumber(last[3]) < window then
+local ago = last[2] and now - tonumber(last[3])
+-- The reply of this script got lost, and it is run again.
+local again = last[4] == ARGV[8]
+if ago and (again or ago >= tonumber(ARGV[6]) and ago < tonumber(ARGV[7])) then
   for mark in string.gmatch(last[2], '%S+') do before[#before + 1] = mark end
 end
-for mark in string.gmatch(ARGV[11], '%S+') do marks[#marks + 1] = mark end
+for mark in string.gmatch(ARGV[13], '%S+') do marks[#marks + 1] = mark end
 local same = 0
 while same < #before and same < #marks and before[same + 1] == marks[same + 1] do same = same + 1 end
 if same < #before and same < #marks then same = 0 end
-if same < #marks and (epoch ~= ARGV[7] or whole(n) ~= ARGV[8] or same ~= tonumber(ARGV[9])) then
+if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumber(ARGV[11])) then
   return {'again', epoch, n, last[1] or '', same}
 end
-local items = {unpack(ARGV, 12 + same)}
+local items = {unpack(ARGV, 14 + same)}
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)
 if same < #marks then
-  call('HSET', log, 'batch', ARGV[11])
-  if ARGV[10] ~= '=' then call('HSET', log, 'talking', ARGV[10]) end
+  call('HSET', log, 'batch', ARGV[13])
+  if ARGV[12] ~= '=' then call('HSET', log, 'talking', ARGV[12]) end
   tell(id, 'e', epoch, whole(n), items)
 elseif same < #before then
   call('HSET', log, 'batch', table.concat(before, ' ', same + 1))
 end
-call('HSET', log, 'batch_at', whole(now))
+call('HSET', log, 'batch_at', whole(now), 'batch_nonce', ARGV[8])
 if found and #found > 0 then call('PERSIST', log) else call('PEXPIRE', log, 2 * retention) end
 return {'kept', epoch, n, same}
 """)

@@ -60,7 +60,8 @@ class RedisInlet:
         terms = self._book.terms
         return await self._book.link.script(
             "append", log_scripts.APPEND, agent_id, source.value, fresh_epoch(), terms.capacity, terms.retention_ms,
-            int(REPEATED_WITHIN_SECONDS * 1000), end.epoch, end.position, end.repeated,
+            int(batch.repeats_after_seconds * 1000), int(REPEATED_WITHIN_SECONDS * 1000), batch.nonce,
+            end.epoch, end.position, end.repeated,
             "=" if calls.talking == end.talking else to_call_ids(calls.talking), " ".join(batch.marks),
             *map(to_line, batch.items),
         )  # fmt: skip

@@ -51,6 +51,7 @@ class Counts(Protocol):
 
 #: Beside the envelope's own limits: what fits into a message with room for the rest.
 _LARGEST_BODY: Final = 200_000
+_LONGEST_BATCH_ID: Final = 128
 
 
 class InspectorEvents(pb_grpc.InspectorEventsServicer):
@@ -95,7 +96,9 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         call.about(request.agent_id)
         agent_id = self._parser.agent_id(request.agent_id)
         envelope = _read(request.body, number_of(agent_id))
-        batch = batch_of(agent_id, envelope.events)
+        if len(request.batch_id) > _LONGEST_BATCH_ID:
+            raise InvalidRequest([("batch_id", f"must be at most {_LONGEST_BATCH_ID} characters")])
+        batch = batch_of(agent_id, envelope.events, batch_id=request.batch_id)
         if not batch.items:
             feed = await self._follows.follow(agent_id)
             return pb.FeedResponse(cursor=feed.cursor(feed.tail))

@@ -745,19 +745,25 @@ class FeedRequest(_message.Message):
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The inspector: decimal, 101 to 59999 (the upper end is a setting), no leading zero; "north/101" at another gateway."""
     body: _builtins.bytes
-    """What the gateway answered to a poll or pushed, byte for byte: JSON with `event` or `eventList`, at most 200 kB. UTF-8."""
+    """What the gateway answered to a poll or pushed, byte for byte: JSON with `event` or `eventList`, at most 200 kB."""
+    batch_id: _builtins.str
+    """Names this body, at most 128 characters: the same name right after it is not logged twice. Without one a body that
+    equals the one before is taken for its repetition.
+    """
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         body: _builtins.bytes = ...,
+        batch_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "body", b"body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "batch_id", b"batch_id", "body", b"body"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

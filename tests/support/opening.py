@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import grpc
 
 from qc_adapter.app import Adapter
@@ -31,3 +33,26 @@ async def opened(stack, environment):
     options = [("grpc.use_local_subchannel_pool", 1)]
     channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{adapter.port}", options=options))
     return adapter, channel
+
+
+def free_port():
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+PUSH_TOKEN = "pushtokencanary4711"
+
+
+def pushing(port, **more):
+    """The environment of an adapter whose default gateway pushes to it at that port."""
+    return {
+        "QC_EVENT_SOURCE": "push",
+        "QC_PUSH_LISTEN": f"127.0.0.1:{port}",
+        "QC_PUSH_URL": f"http://127.0.0.1:{port}/events",
+        "QC_PUSH_TOKEN": PUSH_TOKEN,
+        "QC_PUSH_RETRY_SECONDS": "0.1",
+        "QC_HEARTBEAT_SECONDS": "0.2",
+        **more,
+    }

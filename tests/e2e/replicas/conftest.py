@@ -133,11 +133,13 @@ async def open_cluster(own_redis_server):
     async with leaving_nothing():
         with recorded() as tape:
             async with contextlib.AsyncExitStack() as stack:
-                yield lambda replicas=2, **environment: _open(stack, tape, own_redis_server, replicas, environment)
+                yield lambda replicas=2, *, gateway=None, **environment: _open(
+                    stack, tape, own_redis_server, replicas, gateway or {}, environment
+                )
 
 
-async def _open(stack, tape, redis, replicas, environment):
-    simulator = await stack.enter_async_context(simulated())
+async def _open(stack, tape, redis, replicas, gateway, environment):  # noqa: PLR0917 - a fixture's own function
+    simulator = await stack.enter_async_context(simulated(**gateway))
     wire = Wire()
     await wire.start(int(simulator.url.rsplit(":", 1)[1]))
     stack.push_async_callback(wire.refuse)
