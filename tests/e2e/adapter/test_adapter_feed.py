@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from qc_adapter.v1 import events_pb2, sessions_pb2
 from qc_adapter.v1 import quality_control_pb2 as qc
 from tests.support.watches import hold, read, told
 
-AT_ONCE = qc.CommandOptions(follow=qc.FOLLOW_NONE)
+AT_ONCE = qc.CommandOptions(follow=qc.FOLLOW_NONE, confirm_within=Duration(nanos=50_000_000))
 TALKING = {"eventType": "AgentEvent_Talking", "workNo": "101", "content": {"callid": "1-7"}}
 
 
