@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm test-chaos
+.PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ storm: $(STAMP) ## 1,000 intercepts at once, storms of 20,000 calls, half cancel
 
 soak: $(STAMP) ## Inspectors kept signed in over GUID rotations at real speed; 6 minutes
 	$(BIN)/python -m bench.soak
+
+busy: $(STAMP) ## A call centre of 500 agents, 50 inspectors at work, with polls and with pushes; 11 minutes
+	$(BIN)/python -m bench.centre
 
 test-chaos: $(STAMP) ## Kill, freeze, cut off and starve replicas, Redis and gateway; writes docs/reliability.md
 	$(BIN)/python -m bench.chaos --write docs/reliability.md

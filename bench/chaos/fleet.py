@@ -37,6 +37,8 @@ class Replica:
         self.proxy = proxy
         self._log = log
         self.frozen = False
+        #: Where it listens; known once it has started.
+        self.listen = ""
         self.channel: grpc.aio.Channel | None = None
 
     async def started(self) -> None:
@@ -50,7 +52,8 @@ class Replica:
                 if self.process.returncode is not None:
                     raise RuntimeError(f"{self.name} does not start: {self.last_words()}")
                 await asyncio.sleep(_LOOK_SECONDS)
-        self.channel = grpc.aio.insecure_channel(str(found["listen"]), options=_CHANNEL)
+        self.listen = str(found["listen"])
+        self.channel = grpc.aio.insecure_channel(self.listen, options=_CHANNEL)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what it has logged; the last line may not be whole yet."""
@@ -85,7 +88,7 @@ class Fleet:
         self, folder: Path, environment: Mapping[str, str], *, redis_port: int | None, chance: random.Random
     ) -> None:
         self._folder = folder
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._redis_port = redis_port
         self._chance = chance
         self._born = 0
@@ -105,7 +108,7 @@ class Fleet:
     async def _start_one(self) -> Replica:
         self._born += 1
         name = f"replica-{self._born}"
-        proxy, environment = None, dict(self._environment)
+        proxy, environment = None, dict(self.environment)
         if self._redis_port is not None:
             proxy = Proxy(self._redis_port)
             await proxy.start()
