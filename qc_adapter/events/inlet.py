@@ -22,7 +22,7 @@ from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn
 from qc_adapter.model.inspector import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qc_adapter.events.hub import Hub
     from qc_adapter.gateway.envelope import RawEvent
@@ -117,9 +117,10 @@ def _mark(name: object, raw: RawEvent) -> str:
 class MemoryInlet:
     """The way into the logs of the only replica there is."""
 
-    def __init__(self, store: SessionStore, hub: Hub) -> None:
+    def __init__(self, store: SessionStore, hub: Hub, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._hub = hub
+        self._clock = clock
 
     async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
         """Log what is new of a batch."""
@@ -130,7 +131,7 @@ class MemoryInlet:
             if session.event_source is not source:
                 raise EventsReadElsewhere(agent_id, session.event_source)
         feed = self._hub.feed(agent_id)
-        now = time.monotonic()
+        now = self._clock()
         came_at, before = feed.last_batch
         again = batch.repeats_after_seconds <= now - came_at < REPEATED_WITHIN_SECONDS
         known = repeated(before, batch.marks) if again else 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.redis_lease import Book
 
 #: Each try reads anew what another replica added meanwhile.
-_TRIES: Final = 8
+_TRIES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

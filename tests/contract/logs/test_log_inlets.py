@@ -1,0 +1,121 @@
+"""The way into a log in Redis for events that no poll brought, from any replica."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qc_adapter.events.inlet import Logged, batch_of
+from qc_adapter.events.redis_inlet import RedisInlet
+from qc_adapter.events.redis_lease import Book
+from qc_adapter.gateway.envelope import RawEvent
+from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable
+from qc_adapter.model.session import EventSource
+
+
+def batch(*texts, **more):
+    """Events that are told apart by their content."""
+    return batch_of("101", [RawEvent("AgentEvent_Hold", "101", text) for text in texts], **more)
+
+
+def contents(shelf):
+    """The log in short."""
+    return [getattr(item, "content", str(item)) for _, item in shelf.entries()]
+
+
+@pytest.fixture
+def inlet(replica):
+    """Makes the inlet of a replica."""
+
+    def make(name):
+        one = replica(name)
+        return RedisInlet(Book(one.link, one.terms, one.mirror), one.hub)
+
+    return make
+
+
+async def test_two_replicas_take_batches_of_one_inspector_in_turn(inlet, shelf):
+    """Each batch is logged whole, wherever it comes in, and the positions have no hole."""
+    shelf.sign_in(event_source="push")
+    first, second = inlet("A"), inlet("B")
+    taken = []
+    for number in range(6):
+        one = (first, second)[number % 2]
+        taken.append(await one.take("101", EventSource.PUSH, batch(f"{number}a", f"{number}b")))
+    assert [position for position, _ in shelf.entries()] == list(range(1, 13))
+    assert contents(shelf) == [f"{number}{place}" for number in range(6) for place in "ab"]
+    assert [int(one.cursor.rpartition("-")[2]) for one in taken] == [2, 4, 6, 8, 10, 12]
+
+
+async def test_batches_at_the_same_time_are_all_logged(inlet, shelf):
+    """A dozen at once from two replicas: none is lost, none comes between the events of another."""
+    shelf.sign_in(event_source="push")
+    inlets = [inlet("A"), inlet("B")]
+    work = [inlets[n % 2].take("101", EventSource.PUSH, batch(f"{n}a", f"{n}b")) for n in range(12)]
+    await asyncio.gather(*work)
+    told = contents(shelf)
+    assert sorted(told) == sorted(f"{n}{place}" for n in range(12) for place in "ab")
+    assert all(told[place][:-1] == told[place + 1][:-1] for place in range(0, 24, 2))
+
+
+async def test_a_batch_that_comes_again_elsewhere_is_not_logged_again(inlet, shelf):
+    """Its answer got lost and it comes to another replica, with newer events behind: only those are logged."""
+    shelf.sign_in(event_source="push")
+    await inlet("A").take("101", EventSource.PUSH, batch("1", "2"))
+    again = await inlet("B").take("101", EventSource.PUSH, batch("1", "2", "3"))
+    assert (again.new, again.repeated) == (1, 2)
+    part = await inlet("C").take("101", EventSource.PUSH, batch("1"))
+    rest = await inlet("C").take("101", EventSource.PUSH, batch("2", "3", "4"))
+    assert [(one.new, one.repeated) for one in (part, rest)] == [(0, 1), (1, 2)]
+    assert contents(shelf) == ["1", "2", "3", "4"]
+
+
+async def test_what_comes_too_soon_for_a_repetition_is_logged(inlet, shelf):
+    """The gateway repeats nothing so soon: it happened twice. The very same arrival is logged once all the same."""
+    shelf.sign_in(event_source="push")
+    one = inlet("A")
+    for _ in range(2):
+        await one.take("101", EventSource.PUSH, batch("1", repeats_after_seconds=60.0))
+    assert contents(shelf) == ["1", "1"]
+    same = batch("2", repeats_after_seconds=60.0)
+    first, again = [await one.take("101", EventSource.PUSH, same) for _ in range(2)]
+    assert (first.new, again) == (1, Logged(0, 1, first.cursor))
+    assert contents(shelf) == ["1", "1", "2"]
+
+
+async def test_the_calls_of_a_pushed_inspector_are_kept(inlet, shelf):
+    """Whoever looks later knows on which calls the inspector talks."""
+    shelf.sign_in(event_source="push")
+    talking = batch_of("101", [RawEvent("AgentEvent_Talking", "101", {"callid": "1-7"})])
+    await inlet("A").take("101", EventSource.PUSH, talking)
+    assert "1-7" in shelf.head()["talking"]
+    await inlet("B").take("101", EventSource.PUSH, batch_of("101", [RawEvent("AgentEvent_Call_Release", "101", "1-7")]))
+    assert "1-7" not in shelf.head()["talking"]
+
+
+async def test_a_batch_needs_a_session_that_takes_it(inlet, shelf):
+    """None, one of another source, one that is no hash: each says so, and nothing is logged; a sign-in takes it."""
+    one = inlet("A")
+    with pytest.raises(NotSignedIn):
+        await one.take("101", EventSource.PUSH, batch("1"))
+    shelf.sign_in()
+    with pytest.raises(EventsReadElsewhere):
+        await one.take("101", EventSource.NONE, batch("1"))
+    shelf.sign_out()
+    shelf.client.set("qc:session:101", "no hash")
+    with pytest.raises(SessionUnreadable):
+        await one.take("101", EventSource.PUSH, batch("1"))
+    assert shelf.entries() == []
+    shelf.sign_out()
+    shelf.client.set("qc:busy:101", "mark")
+    assert (await one.take("101", EventSource.PUSH, batch("1"))).new == 1
+
+
+async def test_a_gap_in_a_batch_is_logged_in_its_place(inlet, shelf):
+    """Entries that are no events leave a gap behind those that are, and are known again like them."""
+    shelf.sign_in(event_source="push")
+    torn = batch("1", unread=2)
+    for expected in (2, 0):
+        assert (await inlet("A").take("101", EventSource.PUSH, batch("1", unread=2))).new == expected
+    assert [type(item) for item in torn.items] == [type(item) for _, item in shelf.entries()]
