@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -14,7 +15,18 @@ from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import NO_SECRET, Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qc_adapter.gateway.operations import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What an event of that type has to say to be an effect of a request; "" stands for a field that is not there."""
+
+    event_type: str
+    field: str
+    values: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +34,8 @@ class GatewayRequest:
     """
     A request below the base address; `path` and `query` are quoted.
 
-    Body and headers of its own are hidden: they may hold a password or token.
+    Body and headers of its own are hidden: they may hold a password or token. Of the events that prove its operation
+    only those count that fulfil its `conditions`. `releases` is the call that it ends, if it ends one by its id.
     """
 
     operation: Operation
@@ -30,6 +43,24 @@ class GatewayRequest:
     query: str = ""
     body: bytes | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    conditions: tuple[Condition, ...] = ()
+    releases: str = ""
+
+
+class Mode(IntEnum):
+    """How an inspector takes part in a call; the numbers are the gateway's (cec_07_2414)."""
+
+    LISTEN = 0
+    INSERT = 1
+    WHISPER = 2
+
+
+#: What the inspected agent is told, by mode (cec_07_0542).
+_QC_TYPES: Final = {
+    Mode.LISTEN: frozenset({"8"}),
+    Mode.INSERT: frozenset({"9"}),
+    Mode.WHISPER: frozenset({"20172", "20173"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +173,87 @@ def stop_whispering(agent_id: str, work_no: str) -> GatewayRequest:
     """End whispering."""
     query = f"whisperagentid={_part('work_no', work_no)}"
     return GatewayRequest(operations.STOP_WHISPERING, f"{_qc(agent_id)}/requeststopwhisperagent", query)
+
+
+def switch_mode(agent_id: str, work_no: str, mode: Mode) -> GatewayRequest:
+    """Go over to another way of taking part, by its name."""
+    query = f"whisperagentid={_part('work_no', work_no)}&switchtype={int(mode)}"
+    path = f"{_qc(agent_id)}/requestswitchinsertwhisperagent"
+    conditions = _begun_by(agent_id, work_no, _QC_TYPES[mode])
+    return GatewayRequest(operations.SWITCH_MODE, path, query, conditions=conditions)
+
+
+def toggle_listen_insert(agent_id: str, work_no: str) -> GatewayRequest:
+    """Go from listening to inserting or back."""
+    path = f"{_qc(agent_id)}/switch/{_part('work_no', work_no)}"
+    conditions = _begun_by(agent_id, work_no, _QC_TYPES[Mode.LISTEN] | _QC_TYPES[Mode.INSERT])
+    return GatewayRequest(operations.TOGGLE_LISTEN_INSERT, path, conditions=conditions)
+
+
+def force_busy(agent_id: str, work_no: str) -> GatewayRequest:
+    """Make the agent busy."""
+    by_inspector = Condition(operations.SET_NOT_READY, "reason", frozenset({"3"}))
+    path = f"{_qc(agent_id)}/forcebusy/{_part('work_no', work_no)}"
+    return GatewayRequest(operations.FORCE_BUSY, path, conditions=(by_inspector,))
+
+
+def force_idle(agent_id: str, work_no: str) -> GatewayRequest:
+    """Make the agent idle."""
+    return GatewayRequest(operations.FORCE_IDLE, f"{_qc(agent_id)}/forceidle/{_part('work_no', work_no)}")
+
+
+def force_rest(agent_id: str, work_no: str, seconds: int, cause: int) -> GatewayRequest:
+    """Send the agent to rest."""
+    path = f"{_qc(agent_id)}/forcerest/{_part('work_no', work_no)}/{seconds}/{cause}"
+    return GatewayRequest(operations.FORCE_REST, path)
+
+
+def force_sign_out(agent_id: str, work_no: str) -> GatewayRequest:
+    """Sign another agent out."""
+    return GatewayRequest(operations.FORCE_SIGN_OUT_AGENT, f"{_qc(agent_id)}/forcelogout/{_part('work_no', work_no)}")
+
+
+def force_drop_call(agent_id: str, call_id: str) -> GatewayRequest:
+    """Release a call, whoever has it."""
+    that_call = frozenset({call_id})
+    return GatewayRequest(
+        operations.FORCE_DROP_CALL,
+        f"{_qc(agent_id)}/forcedropcall/{_part('call_id', call_id)}",
+        conditions=tuple(
+            Condition(event_type, "call_id", that_call)
+            for event_type in (operations.CALL_RELEASE, operations.CUSTOMER_RELEASE)
+        ),
+        releases=call_id,
+    )
+
+
+def adjust_skills(agent_id: str, work_no: str, skill_ids: Sequence[int]) -> GatewayRequest:
+    """Set the agent's skill queues; the only inspection with a body."""
+    body = orjson.dumps({"workNo": work_no, "skills": list(skill_ids)})
+    return GatewayRequest(operations.ADJUST_SKILLS, f"{_qc(agent_id)}/adjustskill", body=body)
+
+
+def monitor(agent_id: str, work_nos: Sequence[str]) -> GatewayRequest:
+    """Begin to be told of these agents."""
+    return GatewayRequest(operations.MONITOR, f"{_qc(agent_id)}/beginmonitor", _agents(work_nos))
+
+
+def stop_monitoring(agent_id: str, work_nos: Sequence[str]) -> GatewayRequest:
+    """Be told of these agents no more."""
+    return GatewayRequest(operations.STOP_MONITORING, f"{_qc(agent_id)}/endmonitor", _agents(work_nos))
+
+
+def _begun_by(agent_id: str, work_no: str, qc_types: frozenset[str]) -> tuple[Condition, ...]:
+    """Return what tells our inspection from another inspector's; the pages differ on whose id the event carries."""
+    return (
+        Condition(operations.BE_QC_START, "qc_type", qc_types),
+        Condition(operations.BE_QC_START, "qc_agent_id", frozenset({number_of(agent_id), work_no, ""})),
+    )
+
+
+def _agents(work_nos: Sequence[str]) -> str:
+    # The semicolon is data here, not a separator of parameters (WIRE S9).
+    return "agents=" + ";".join(quote(work_no, safe="") for work_no in work_nos)
 
 
 def sign_in(agent_id: str, form: SignInForm, *, force: bool) -> GatewayRequest:
