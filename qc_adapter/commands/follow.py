@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qc_adapter.commands.confirm import brings_release, releases
+from qc_adapter.commands.confirm import nothing_to_release, releases
 from qc_adapter.commands.model import Follow, Missed, Outcome, Told, Update
 from qc_adapter.events.hub import Subscription
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
-from qc_adapter.model.errors import DeadlineExceeded, Draining
+from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, Draining, SlowConsumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from qc_adapter.commands.run import CommandRun
+    from qc_adapter.events.feed import Feed
     from qc_adapter.events.hub import Hub
     from qc_adapter.events.model import Entry
     from qc_adapter.model.deadline import Deadline
@@ -33,6 +34,15 @@ def missed_before(run: CommandRun, subscription: Subscription) -> Missed | None:
     return Missed(subscription.cursor, Gap(GapReason.CURSOR_EXPIRED, run.feed.cursor(run.start), subscription.cursor))
 
 
+def told_between(feed: Feed, after: str, until: str) -> list[Update]:
+    """Return what stands between two cursors of a log, or the gap that is left of it."""
+    try:
+        start = feed.locate(after)
+        return [_update(entry) for entry in feed.read(start, feed.locate(until) - start)]
+    except (CursorExpired, SlowConsumer):
+        return [Missed(until, Gap(GapReason.CURSOR_EXPIRED, after, until))]
+
+
 async def follow(
     run: CommandRun, mode: Follow, subscription: Subscription, deadline: Deadline
 ) -> AsyncGenerator[Update]:
@@ -42,7 +52,7 @@ async def follow(
     Raises the run's failure, `DeadlineExceeded`, `Draining`, `SlowConsumer`, or what the inspector's log ended with.
     """
     told = False
-    released = brings_release(run.command.effects)
+    released = nothing_to_release(run.command.effects)
     while True:
         entries = subscription.take(_room(run, subscription, told=told))
         for entry in entries:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.commands.ledger import Ledger
     from qc_adapter.commands.run import CommandRun
+    from qc_adapter.events.hub import Follows
 
 _LOOK_SECONDS: Final = 0.05
 #: The replica that sent the command has written its result down by then, or is gone.
@@ -27,8 +28,9 @@ _RETRY_SECONDS: Final = 0.2
 class Joining:
     """What a replica tells the others of its commands, and learns of theirs. Commands without a request id pass."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, follows: Follows) -> None:
         self._ledger = ledger
+        self._follows = follows
         self._last_words: set[asyncio.Task[None]] = set()
 
     async def enter(self, run: CommandRun, deadline: Deadline) -> bool:
@@ -99,7 +101,7 @@ class Joining:
         if found is None:
             run.sent = run.foreign = False
             return False
-        run.resume(run.feed.sequence_of(found.epoch, found.position), found.talking, found.received_at)
+        await self._resume(run, found)
         patience = max(0.0, run.command.confirm_within_seconds - found.age_seconds)
         method = run.command.method
         if found.state is State.ACCEPTED:
@@ -112,6 +114,17 @@ class Joining:
             why = f"{method} may have been sent by another replica, which is gone without a word"
             run.doubt(OutcomeUnknown(method, why))
         return True
+
+    async def _resume(self, run: CommandRun, found: Record) -> None:
+        """Let the run see what its sender saw; events of the inspected agent count for both or for neither."""
+        start, witness_start = run.feed.sequence_of(found.epoch, found.position), None
+        if run.command.effects.at_target:
+            run.witness = None
+            if found.witness:
+                run.witness = await self._follows.follow(run.command.target_id, fresh=True)
+                epoch, _, position = found.witness.partition("-")
+                witness_start = run.witness.sequence_of(epoch, int(position))
+        run.resume(start, found.talking, found.received_at, witness_start)
 
     async def _result(self, run: CommandRun, record: Record) -> Record | None:
         """Wait until the other replica has written the result down, or does not any more; None: nothing was sent."""

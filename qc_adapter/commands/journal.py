@@ -30,7 +30,7 @@ class Journal:
         found = self._runs.get(_key(command))
         if found is None:
             return None
-        if found[1].command.request != command.request:
+        if not found[1].command.repeats(command):
             raise RequestIdReused(command.request_id)
         return found[1]
 

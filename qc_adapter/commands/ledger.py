@@ -46,18 +46,19 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function whole(number) return string.format('%.0f', number) end
 local function told()
   local found = call('HMGET', key, 'fingerprint', 'state', 'epoch', 'position', 'talking', 'retcode', 'text',
-    'received_at', 'owner', 'until', 'settled_at')
+    'received_at', 'owner', 'until', 'settled_at', 'witness')
   if not found[1] then return {{}} end
   local seen = tonumber(call('ZSCORE', '{keys.REPLICAS}', found[9]) or
     call('ZSCORE', '{keys.DEPARTING}', found[9]) or '0')
   local waiting = seen > now and tonumber(found[10]) > now
   return {{found[1], found[2], found[3], found[4], found[5], found[6], found[7], found[8], waiting and 1 or 0,
-    whole(now - tonumber(found[11] or whole(now)))}}
+    whole(now - tonumber(found[11] or whole(now))), found[12]}}
 end
 """
 
 # ARGV: agent and request id, nonce, fingerprint, owner, epoch, position, talking, ms for sending, ms to keep, name of
-# the store as known or nothing. Returns nothing when the entry is ours, else what stands there, or "relearning".
+# the store as known or nothing, cursor in the log of the inspected agent or nothing. Returns nothing when the entry is
+# ours, else what stands there, or "relearning".
 _TAKE: Final = Script.of(
     _PRELUDE
     + """
@@ -68,7 +69,7 @@ local nonce, state = unpack(call('HMGET', key, 'nonce', 'state'))
 if nonce == ARGV[2] then return false end
 if nonce and state ~= 'void' then return told() end
 call('HSET', key, 'nonce', ARGV[2], 'fingerprint', ARGV[3], 'owner', ARGV[4], 'epoch', ARGV[5], 'position', ARGV[6],
-  'talking', ARGV[7], 'until', whole(now + ARGV[8]), 'state', 'sent')
+  'talking', ARGV[7], 'until', whole(now + ARGV[8]), 'state', 'sent', 'witness', ARGV[11])
 call('PEXPIRE', key, ARGV[9])
 return false
 """
@@ -109,7 +110,8 @@ class Record:
     A command that another call entered.
 
     `epoch` and `position` are where it began in the inspector's log, `talking` the calls before it. `waiting` says
-    that the replica that sent it lives and still has time. `age_seconds` runs from the gateway's reply.
+    that the replica that sent it lives and still has time. `age_seconds` runs from the gateway's reply. `witness` is a
+    cursor of the inspected agent's log, from which on events there count, and empty when they do not.
     """
 
     fingerprint: str
@@ -122,6 +124,7 @@ class Record:
     received_at: float
     waiting: bool
     age_seconds: float
+    witness: str = ""
 
 
 class Ledger(Protocol):
@@ -216,7 +219,7 @@ class RedisLedger:
         talking = run.talking if run.sent else run.feed.talking
         return await self._link.script(
             "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, epoch, position,
-            to_call_ids(talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store,
+            to_call_ids(talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store, run.witness_cursor,
         )  # fmt: skip
 
     async def _persist(self, run: CommandRun, write: Callable[[], Awaitable[Any]]) -> None:
@@ -236,7 +239,9 @@ class RedisLedger:
 def fingerprint(command: Command) -> str:
     """Return what tells commands apart, without telling what they are."""
     request = command.request
-    parts = (command.method.encode(), request.path.encode(), request.query.encode(), request.body or b"")
+    parts = [command.method.encode(), request.path.encode(), request.query.encode(), request.body or b""]
+    if command.part_of:
+        parts.append(command.part_of.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -245,7 +250,7 @@ def _name(command: Command) -> str:
 
 
 def _record(reply: Any) -> Record:
-    mark, state, epoch, position, talking, retcode, text, received_at, waiting, age_ms = reply
+    mark, state, epoch, position, talking, retcode, text, received_at, waiting, age_ms, witness = reply
     return Record(
         mark.decode(),
         State(state.decode()),
@@ -257,4 +262,5 @@ def _record(reply: Any) -> Record:
         float(received_at or 0),
         bool(waiting),
         int(age_ms) / 1000,
+        (witness or b"").decode(),
     )

@@ -7,9 +7,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from qc_adapter.gateway.operations import Effects
+from qc_adapter.model.inspector import gateway_of, inspector_id
 
 if TYPE_CHECKING:
-    from qc_adapter.events.model import AgentEvent, Gap
+    from qc_adapter.events.model import AgentEvent, Entry, Gap
     from qc_adapter.gateway.requests import GatewayRequest
 
 
@@ -29,8 +30,8 @@ class Command:
     """
     One inspection command of an inspector.
 
-    `work_no` is the inspected agent, empty where the operation names none. `request_id` is empty for a command that
-    cannot be joined.
+    `work_no` is the inspected agent, empty where the operation names none or, in `work_nos`, several. `request_id` is
+    empty for a command that cannot be joined. `part_of` tells commands apart that are parts of different wholes.
     """
 
     agent_id: str
@@ -39,11 +40,22 @@ class Command:
     request_id: str = ""
     follow: Follow = Follow.UNTIL_CONFIRMED
     confirm_within_seconds: float = 10.0
+    work_nos: tuple[str, ...] = ()
+    part_of: str = ""
 
     @property
     def effects(self) -> Effects:
-        """The events that the operation brings to the inspector; none for some."""
+        """The events that the operation brings about; none for some."""
         return self.request.operation.effects or _NO_EFFECTS
+
+    @property
+    def target_id(self) -> str:
+        """The inspected agent as sessions and logs name it: at the gateway of the inspector."""
+        return inspector_id(gateway_of(self.agent_id), self.work_no)
+
+    def repeats(self, other: Command) -> bool:
+        """Whether both are the same command, however they are followed."""
+        return (self.request, self.part_of) == (other.request, other.part_of)
 
     @property
     def method(self) -> str:
@@ -76,7 +88,7 @@ class Verdict:
     What became of a command that the gateway took.
 
     `confirmed` is None when the operation triggers nothing that could prove it. `sequence` is where in the inspector's
-    log this was decided, `confirmed_at` where the proof stands.
+    log this was decided, `confirmed_at` where the proof stands. `proof` is the proving event of the inspected agent.
     """
 
     sequence: int
@@ -84,6 +96,7 @@ class Verdict:
     missing: tuple[str, ...]
     call_id: str
     confirmed_at: int = 0
+    proof: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from qc_adapter.commands.follow import follow, missed_before, open_at, too_late
+from qc_adapter.commands.follow import follow, missed_before, open_at, told_between, too_late
 from qc_adapter.commands.joining import Joining
 from qc_adapter.commands.ledger import MemoryLedger, State
 from qc_adapter.commands.model import Accepted, Follow, Update
+from qc_adapter.commands.monitoring import Forgotten, note
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
+from qc_adapter.commands.witnesses import Witnesses
 from qc_adapter.model.errors import (
     AdapterError,
-    DeadlineExceeded,
     Draining,
     GatewayRefused,
     GatewayUnavailable,
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
     from qc_adapter.commands.journal import Journal
     from qc_adapter.commands.ledger import Ledger
     from qc_adapter.commands.model import Command
-    from qc_adapter.events.feed import Feed
+    from qc_adapter.commands.monitoring import Monitored
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.model.deadline import Deadline
 
 #: Of what is left of the caller's deadline, the part that the gateway's reply may take; the rest is for the events.
 SENDING_SHARE: Final = 0.8
-_LONGEST_SECONDS: Final = 86_400.0
 
 
 class CountsOutcomes(Protocol):
@@ -63,12 +63,15 @@ class CommandRunner:
         counts: CountsOutcomes,
         follows: Follows | None = None,
         ledger: Ledger | None = None,
+        monitored: Monitored | None = None,
     ) -> None:
-        """Without `follows` and `ledger` there is no other replica."""
+        """Without `follows` and `ledger` there is no other replica; without `monitored` nothing is begun anew."""
         self._sender = Sender(gateway, sessions, keeper)
-        self._joining = Joining(ledger or MemoryLedger())
         self._hub = hub
         self._follows: Follows = follows or hub
+        self._witnesses = Witnesses(sessions, self._follows)
+        self._joining = Joining(ledger or MemoryLedger(), self._follows)
+        self._monitored: Monitored = monitored or Forgotten()
         self._journal = journal
         self._counts = counts
         self._tasks: dict[CommandRun, asyncio.Task[None]] = {}
@@ -103,6 +106,10 @@ class CommandRunner:
             run.followers -= 1
             self._give_up_unsent(run)
 
+    def between(self, agent_id: str, after: str, until: str) -> list[Update]:
+        """Return what came into the inspector's log between two cursors."""
+        return told_between(self._hub.feed(agent_id), after, until)
+
     async def stop(self, timeout_seconds: float) -> None:
         """Wait until the gateway answered what was sent; cancel what did not end in time."""
         if self._tasks:
@@ -127,7 +134,7 @@ class CommandRunner:
     async def _begin(self, command: Command, deadline: Deadline) -> CommandRun:
         if self._hub.draining:
             raise Draining
-        feed = await self._follow(command, deadline)
+        feed = await self._witnesses.follow(command, command.agent_id, deadline)
         # The same request may have come a second time while the log was looked at.
         if (run := self._join(command)) is not None:
             return run
@@ -138,16 +145,6 @@ class CommandRunner:
         self._tasks[run] = task
         task.add_done_callback(lambda _: self._tasks.pop(run, None))
         return run
-
-    async def _follow(self, command: Command, deadline: Deadline) -> Feed:
-        """Have the inspector's log at hand before anything is sent, so that no event can slip by."""
-        try:
-            async with asyncio.timeout(min(deadline.remaining_seconds, _LONGEST_SECONDS)):
-                return await self._follows.follow(command.agent_id)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"the deadline came before {command.method} was sent: nothing was done", "not_sent"
-            ) from None
 
     def _give_up_unsent(self, run: CommandRun) -> None:
         if run.followers == 0 and not run.sent and (task := self._tasks.get(run)) is not None:
@@ -162,8 +159,10 @@ class CommandRunner:
     async def _dispatch(self, run: CommandRun, deadline: Deadline) -> None:
         try:
             in_time = deadline.share(SENDING_SHARE)
+            run.witness = await self._witnesses.of(run, in_time)
             if await self._joining.enter(run, in_time):
                 await self._joining.settle(run, *await self._send(run, in_time))
+                await note(self._monitored, run)
         except AdapterError as failure:
             self._journal.drop(run)
             run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")

@@ -54,7 +54,11 @@ class Sender:
         self._keeper = keeper
 
     async def send(self, run: CommandRun, deadline: Deadline) -> Receipt:
-        """Send the command; a second time only when it was refused with a GUID that the store has replaced since."""
+        """
+        Send the command; a second time only when it was refused with a GUID that the store has replaced since.
+
+        What must not be repeated is not even sent then.
+        """
         agent_id = run.command.agent_id
         session = await self._sessions.get(agent_id)
         if session is None:
@@ -62,6 +66,8 @@ class Sender:
         try:
             return await self._send_once(run, session, deadline)
         except GatewayRefused as refusal:
+            if not run.command.request.operation.repeatable:
+                raise
             newer = await self._newer(session, refusal, deadline)
             if newer is None:
                 raise

@@ -62,6 +62,7 @@ class Feed:
         "_next",
         "_retention_seconds",
         "_waiting",
+        "endings",
         "last_batch",
         "listeners",
         "pins",
@@ -81,6 +82,8 @@ class Feed:
         self._calls = Calls()
         #: Called with each new entry, before readers are woken.
         self.listeners: set[Callable[[Entry], None]] = set()
+        #: Called with the reason when there will be no more entries, before readers are woken.
+        self.endings: set[Callable[[AdapterError], None]] = set()
         #: How many streams read the feed, also while they write and do not wait.
         self.readers = 0
         #: How many commands that can be repeated began here: who repeats one follows this feed again.
@@ -266,6 +269,8 @@ class Feed:
     def end(self, error: AdapterError) -> None:
         """Let every reader, present or future, end with this error once it has read all; see `reopen`."""
         self._ended = error
+        for ending in tuple(self.endings):
+            ending(error)
         self.wake()
 
     def reopen(self) -> None:

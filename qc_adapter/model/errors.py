@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from qc_adapter.model.session import EventSource, Renewal
 
+InvalidReason = Literal["INVALID_AGENT_ID", "SELF_INSPECTION", "INVALID_ARGUMENT"]
+
 
 class AdapterError(Exception):
     """What a caller is told. The message never holds a GUID, password or cookie."""
@@ -48,6 +50,14 @@ class AdapterError(Exception):
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 
+    def adding(self, more: str) -> Self:
+        """Return the error with more to say; this one, which others may be told too, stays as it is."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.message = f"{self.message}; {more}"
+        other.args = (other.message,)
+        return other
+
 
 class InvalidRequest(AdapterError):
     """The request cannot be carried out as it is; says which fields to change."""
@@ -55,11 +65,11 @@ class InvalidRequest(AdapterError):
     def __init__(
         self,
         violations: Sequence[tuple[str, str]],
-        reason: Literal["INVALID_AGENT_ID", "SELF_INSPECTION", "INVALID_ARGUMENT"] = "INVALID_ARGUMENT",
+        reason: InvalidReason = "INVALID_ARGUMENT",
     ) -> None:
         super().__init__("; ".join(f"{field}: {what}" for field, what in violations))
         self.violations = tuple(violations)
-        self.reason = reason
+        self.reason: InvalidReason = reason
 
 
 class NotSignedIn(AdapterError):

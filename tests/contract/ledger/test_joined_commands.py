@@ -63,7 +63,12 @@ class Office:
         self.trips = trips
         self.outcomes = []
         self.callers = []
-        self.runner = CommandRunner(
+        self.runner = self.new_runner()
+
+    def new_runner(self):
+        """A runner that remembers nothing."""
+        replica = self.replica
+        return CommandRunner(
             gateway=self,
             sessions=replica.store,
             keeper=GuidKeeper(replica.store),
@@ -84,10 +89,8 @@ class Office:
     def command_outcome(self, _gateway, _method, outcome):
         self.outcomes.append(outcome)
 
-    def call(self, work_no="292", request_id="once", seconds=300.0):
-        command = Command(
-            "101", work_no, requests.intercept("101", work_no), request_id, confirm_within_seconds=seconds
-        )
+    def call(self, work_no="292", request_id="once", seconds=300.0, build=requests.intercept):
+        command = Command("101", work_no, build("101", work_no), request_id, confirm_within_seconds=seconds)
         made = Caller(self.runner.run(command, Deadline.never()))
         self.callers.append(made)
         return made
@@ -263,4 +266,66 @@ async def test_of_many_repetitions_at_once_one_is_sent(offices, trips, take):
     await offices[0].lease.keep(talking(take))
     for caller in callers:
         assert (await caller.end())[-1] == "outcome"
+    assert trips.empty()
+
+
+FORCED = "AgentState_Force_SetNotReady"
+
+
+def forced(take):
+    """The inspected agent is told that an inspector made it busy."""
+    return take.step(take.event(FORCED, "292"), agent_id="292")
+
+
+async def test_the_proof_of_an_agent_is_the_same_on_all_replicas(shelf, offices, trips, take):
+    """Who joins sees what the inspected agent was told since the sending, also when that agent has left since."""
+    one, two = offices
+    shelf.sign_in("292")
+    agent = await two.replica.win("292")
+    await agent.keep(forced(take))  # by somebody else, before
+    first = one.call(build=requests.force_busy)
+    trip = await arrived(trips)
+    second = two.call(build=requests.force_busy)
+    trip.reply.set_result(Receipt("fine", None, None, 1_700_000_000.5))
+    await take.until(lambda: first.updates and second.updates)
+    await agent.keep(forced(take))
+    assert [await first.end(), await second.end()] == [["accepted", "outcome"]] * 2
+    verdicts = [caller.updates[-1].verdict for caller in (first, second)]
+    assert [verdict.confirmed for verdict in verdicts] == [True, True]
+    cursors = {verdict.proof.cursor for verdict in verdicts}
+    assert len(cursors) == 1
+    shelf.sign_out("292")
+    two.runner = two.new_runner()
+    late = two.call(build=requests.force_busy)
+    await late.end()
+    assert late.updates[-1].verdict.proof.cursor in cursors
+    assert trips.empty()
+
+
+async def test_an_agent_that_signs_in_later_proves_nothing_to_who_joins(shelf, offices, trips, take):
+    """Where the first replica saw no session of the agent, the outcome is open on every replica."""
+    one, two = offices
+    first = one.call(build=requests.force_busy)
+    (await arrived(trips)).reply.set_result(Receipt("fine", None, None, 1_700_000_000.5))
+    await first.end()
+    shelf.sign_in("292")
+    agent = await two.replica.win("292")
+    await agent.keep(forced(take))
+    second = two.call(build=requests.force_busy)
+    await second.end()
+    assert [caller.updates[-1].verdict.confirmed for caller in (first, second)] == [None, None]
+
+
+async def test_an_agent_settles_what_a_dead_replica_has_sent(shelf, offices, trips, take):
+    """The replica that sent is gone without a word; the agent's own event says that it was done."""
+    one, two = offices
+    shelf.sign_in("292")
+    agent = await two.replica.win("292")
+    one.call(build=requests.force_busy)
+    await arrived(trips)
+    shelf.silence("one")
+    second = two.call(build=requests.force_busy)
+    await agent.keep(forced(take))
+    assert await second.end() == ["outcome"]
+    assert second.updates[-1].verdict.confirmed is True
     assert trips.empty()

@@ -11,11 +11,11 @@ from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.model import Accepted, Command, Follow, Missed, Outcome, Told
 from qc_adapter.commands.runner import CommandRunner
 from qc_adapter.events.hub import Hub
-from qc_adapter.events.model import AgentEvent
+from qc_adapter.events.model import AgentEvent, Details
 from qc_adapter.gateway import requests
 from qc_adapter.gateway.client import Receipt
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import GatewayRefused, OutcomeUnknown
+from qc_adapter.model.errors import GatewayRefused, OutcomeUnknown, SessionUnreadable
 from qc_adapter.model.session import Renewal, Secret, Session
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.memory import MemorySessionStore
@@ -119,20 +119,37 @@ class Desk:
         self.store = MemorySessionStore()
         self.keeper = GuidKeeper(self.store)
         self.outcomes = []
+        self.monitored = []
+        self.unreadable = set()
+        self.forgetful = None
         self.followers = []
         self.runner = CommandRunner(
             gateway=self.gate,
-            sessions=self.store,
+            sessions=self,
             keeper=self.keeper,
             hub=self.hub,
             journal=Journal(),
             counts=self,
+            monitored=self,
         )
 
-    # The port that only takes note.
+    # The ports that only take note.
 
     def command_outcome(self, _gateway, method, outcome):
         self.outcomes.append((method, outcome))
+
+    async def begin(self, inspector, work_nos):
+        if self.forgetful:
+            raise self.forgetful
+        self.monitored.append(("begin", inspector, len(work_nos)))
+
+    async def end(self, inspector, work_nos):
+        self.monitored.append(("end", inspector, len(work_nos)))
+
+    async def get(self, agent_id):
+        if agent_id in self.unreadable:
+            raise SessionUnreadable(agent_id, "somebody wrote nonsense")
+        return await self.store.get(agent_id)
 
     # What tests do.
 
@@ -150,13 +167,22 @@ class Desk:
     def follow(self, command=None, seconds=None, **changes):
         """Run a command as a caller would."""
         deadline = Deadline.never() if seconds is None else Deadline.after(seconds)
-        made = Follower(self.runner.run(command or self.command(**changes), deadline))
+        return self.read(self.runner.run(command or self.command(**changes), deadline))
+
+    def read(self, updates):
+        """Read a stream as a caller would."""
+        made = Follower(updates)
         self.followers.append(made)
         return made
 
     def tell(self, *event_types, call_id=""):
         """Let the inspector's events come in."""
         return [self.feed.append(AgentEvent(name, "101", None, None, 0.0, call_id)) for name in event_types]
+
+    def release(self, call_id):
+        """Let the inspector leave a call."""
+        details = Details("call_release", {"call_id": call_id, "by_customer": False})
+        self.feed.append(AgentEvent("AgentEvent_Call_Release", "101", call_id, None, 0.0, call_id, details))
 
     async def close(self):
         for follower in self.followers:
