@@ -91,7 +91,14 @@ def _outcome(update: Outcome) -> qc.CommandOutcome:
         state=qc.CommandOutcome.CONFIRMED if verdict.confirmed else qc.CommandOutcome.UNCONFIRMED,
         missing_event_types=verdict.missing,
         call_id=verdict.call_id,
+        proof=_proof(verdict.proof),
     )
+
+
+def _proof(entry: Entry | None) -> events.AgentEvent | None:
+    if entry is None or not isinstance(entry.item, AgentEvent):
+        return None
+    return event_message(entry.cursor, entry.item)
 
 
 def watch_message(entry: Entry) -> events.WatchResponse:

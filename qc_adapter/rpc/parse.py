@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from qc_adapter.commands.model import Command, Follow
 from qc_adapter.model.errors import InvalidRequest
 from qc_adapter.model.inspector import gateway_of, inspector_id, number_of
+from qc_adapter.rpc.values import Problems, first_of
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.duration_pb2 import Duration
 
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 
 AGENT_ID_MIN: Final = 101
 LONGEST_CONFIRMATION_SECONDS: Final = 300
+MOST_MONITORED: Final = 10_000
 _ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-# A path segment that no proxy on the way can take for anything else.
-_CALL_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _FOLLOW = {
     pb.FOLLOW_UNTIL_CONFIRMED: Follow.UNTIL_CONFIRMED,
     pb.FOLLOW_NONE: Follow.NONE,
@@ -30,17 +30,28 @@ _FOLLOW = {
 }
 
 
-class Inspection(Protocol):
-    """What the requests of all inspection commands have in common."""
+class HasInspector(Protocol):
+    """What the requests of all commands have in common."""
 
     @property
     def agent_id(self) -> str: ...
 
     @property
-    def work_no(self) -> str: ...
+    def options(self) -> pb.CommandOptions: ...
+
+
+class HasTarget(HasInspector, Protocol):
+    """The request of a command about another agent."""
 
     @property
-    def options(self) -> pb.CommandOptions: ...
+    def work_no(self) -> str: ...
+
+
+class HasGroup(HasInspector, Protocol):
+    """The request of a command about several agents."""
+
+    @property
+    def work_nos(self) -> Sequence[str]: ...
 
 
 class Parser:
@@ -58,7 +69,7 @@ class Parser:
             raise InvalidRequest([("agent_id", problem)], "INVALID_AGENT_ID")
         return inspector_id(gateway_of(text), number_of(text))
 
-    def pair(self, request: Inspection) -> str:
+    def pair(self, request: HasTarget) -> str:
         """Check inspector and target, and return the inspector's id; raises `InvalidRequest`."""
         gateway, number = gateway_of(request.agent_id), number_of(request.agent_id)
         problems = [
@@ -71,15 +82,62 @@ class Parser:
             raise InvalidRequest([("work_no", "must be another agent than the inspector")], "SELF_INSPECTION")
         return inspector_id(gateway, number)
 
-    def call_id(self, call_id: str) -> str:
-        """Return the id of a call, or nothing; raises `InvalidRequest`."""
-        if call_id and not _CALL_ID.fullmatch(call_id):
-            raise InvalidRequest([("call_id", "must be 1 to 64 letters, digits, - or _, like 1456401416-3")])
-        return call_id
+    def inspector(self, request: HasInspector) -> str:
+        """Return the inspector's id of a request that names nobody else; raises `InvalidRequest`."""
+        return self.agent_id(request.agent_id)
 
-    def command(self, request: Inspection, agent_id: str, gateway_request: GatewayRequest) -> Command:
-        """Return the command of a checked request; raises `InvalidRequest` for its options."""
-        options = request.options
+    def group(self, request: HasGroup) -> str:
+        """Check inspector and agents, and return the inspector's id; raises `InvalidRequest`."""
+        gateway, number = gateway_of(request.agent_id), number_of(request.agent_id)
+        problem = self._inspector_problem(request.agent_id)
+        found = [("agent_id", problem)] if problem else []
+        if not 1 <= len(request.work_nos) <= MOST_MONITORED:
+            found.append(("work_nos", f"must be 1 to {MOST_MONITORED} agents, got {len(request.work_nos)}"))
+            raise InvalidRequest(found, "INVALID_AGENT_ID" if problem else "INVALID_ARGUMENT")
+        known: set[str] = set()
+        ids, others = [], []
+        for place, work_no in enumerate(request.work_nos):
+            field = f"work_nos[{place}]"
+            if problem := self._number_problem(work_no, gateway):
+                ids.append((field, problem))
+            elif work_no == number:
+                others.append((field, "must be another agent than the inspector"))
+            elif work_no in known:
+                others.append((field, f"repeats {work_no}"))
+            known.add(work_no)
+        found += first_of("work_nos", ids + others)
+        if not found:
+            return inspector_id(gateway, number)
+        if len(found) > len(others):
+            raise InvalidRequest(found, "INVALID_AGENT_ID")
+        raise InvalidRequest(found, "SELF_INSPECTION" if number in known else "INVALID_ARGUMENT")
+
+    def command(
+        self, request: HasInspector, check: Callable[[], str], build: Callable[[str], GatewayRequest]
+    ) -> Command:
+        """
+        Return the command of a request; raises `InvalidRequest`, which names everything that is wrong with it.
+
+        `check` looks at the ids and returns the inspector's, `build` looks at the rest.
+        """
+        problems = Problems()
+        agent_id = problems.of(check)
+        gateway_request = problems.of(lambda: build(agent_id or request.agent_id))
+        how = problems.of(lambda: self._how(request.options))
+        if agent_id is None or gateway_request is None or how is None:
+            raise problems.error()
+        follow, seconds = how
+        return Command(
+            agent_id=agent_id,
+            work_no=getattr(request, "work_no", ""),
+            request=gateway_request,
+            request_id=request.options.request_id,
+            follow=follow,
+            confirm_within_seconds=seconds,
+        )
+
+    def _how(self, options: pb.CommandOptions) -> tuple[Follow, float]:
+        """Return how a command is followed, and for how many seconds."""
         problems = []
         if options.request_id and not _REQUEST_ID.fullmatch(options.request_id):
             problems.append(("options.request_id", "must be 1 to 128 printable ASCII characters without spaces"))
@@ -95,14 +153,7 @@ class Parser:
                 )
         if problems or follow is None:
             raise InvalidRequest(problems)
-        return Command(
-            agent_id=agent_id,
-            work_no=request.work_no,
-            request=gateway_request,
-            request_id=options.request_id,
-            follow=follow,
-            confirm_within_seconds=seconds,
-        )
+        return follow, seconds
 
     def _inspector_problem(self, text: str) -> str:
         gateway = gateway_of(text)

@@ -1,12 +1,14 @@
 """Which texts are ids: decimal, in the range of the gateway's edition, and nothing that only looks like it."""
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qc_adapter.commands.model import Follow
 from qc_adapter.gateway import requests
 from qc_adapter.model.errors import InvalidRequest
+from qc_adapter.rpc import values
 from qc_adapter.rpc.parse import AGENT_ID_MIN, LONGEST_CONFIRMATION_SECONDS, Parser
 from qc_adapter.v1 import quality_control_pb2 as pb
 
@@ -26,6 +28,10 @@ def fields_refused(check):
     except InvalidRequest as refused:
         return [field for field, _ in refused.violations]
     return []
+
+
+def command_of(request):
+    return PARSER.command(request, lambda: PARSER.pair(request), lambda _: requests.intercept("101", "292"))
 
 
 def is_id(text, longest):
@@ -81,7 +87,7 @@ def test_a_request_id_is_short_printable_ascii(request_id):
     """A request id goes into logs and keys: 1 to 128 printable ASCII characters, or empty for none."""
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(request_id=request_id))
     good = len(request_id) <= 128 and all("!" <= char <= "~" for char in request_id)
-    refused = fields_refused(lambda: PARSER.command(request, "101", requests.intercept("101", "292")))
+    refused = fields_refused(lambda: command_of(request))
     assert refused == ([] if good else ["options.request_id"])
 
 
@@ -93,7 +99,7 @@ def test_confirm_within_is_positive_and_bounded(seconds, nanos):
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=options)
     wanted = seconds + nanos / 1e9
     try:
-        command = PARSER.command(request, "101", requests.intercept("101", "292"))
+        command = command_of(request)
     except InvalidRequest:
         assert not 0 < wanted <= LONGEST_CONFIRMATION_SECONDS
     else:
@@ -105,19 +111,58 @@ def test_follow_takes_the_values_of_the_contract_only(number):
     """Every value of the proto enum has its meaning, and a number beyond it is refused by name."""
     request = pb.InterceptRequest(agent_id="101", work_no="292", options=pb.CommandOptions(follow=number))
     if number in pb.Follow.values():
-        command = PARSER.command(request, "101", requests.intercept("101", "292"))
+        command = command_of(request)
         assert command.follow is Follow[pb.Follow.Name(number).removeprefix("FOLLOW_")]
     else:
         with pytest.raises(InvalidRequest, match=f"options.follow: has no value {number}"):
-            PARSER.command(request, "101", requests.intercept("101", "292"))
+            command_of(request)
 
 
 @given(st.text(max_size=70) | st.sampled_from(["1456401416-3", ".", "..", "a/b", "a?b=c", "a%2fb"]))
 def test_a_call_id_never_leaves_its_place_in_the_path(call_id):
     """What is accepted as a call id is one quoted part of the path; dots that would climb out are refused."""
     made = []
-    refused = fields_refused(lambda: made.append(requests.intercept("101", "292", PARSER.call_id(call_id))))
+    refused = fields_refused(lambda: made.append(requests.force_drop_call("101", values.call_id(call_id))))
     assert refused == ([] if made else ["call_id"])
     for request in made:
-        assert request.path.count("/") == (5 if call_id else 4)
+        assert request.path.count("/") == 4
         assert not set(request.path) & set("?#; \\")
+
+
+@given(
+    st.integers(-2, 86_402) | st.integers(-(10**9), 10**9), st.sampled_from([0, 0, 1, -1, 10**8]), st.integers(0, 300)
+)
+def test_a_rest_is_whole_seconds_of_less_than_a_day_with_a_cause(seconds, nanos, cause):
+    """Length and cause are taken in their ranges only, and both are named when both are wrong."""
+    duration = Duration(seconds=seconds, nanos=nanos)
+    bad = [
+        *([] if 1 <= seconds <= 86_399 and not nanos else ["duration"]),
+        *([] if 1 <= cause <= 255 else ["cause"]),
+    ]
+    assert fields_refused(lambda: values.rest(duration, cause)) == bad
+
+
+@given(st.lists(st.integers(0, 12) | st.integers(2**31 - 3, 2**32 - 1), max_size=30))
+def test_skills_are_positive_and_named_once(ids):
+    """Each id that is out of range or comes again is named by its place; of many bad ones the first ten."""
+    bad = [place for place, skill in enumerate(ids) if not 1 <= skill < 2**31 or skill in ids[:place]]
+    refused = fields_refused(lambda: values.skill_ids(ids))
+    if not ids or len(bad) > 10:
+        assert refused[len(bad[:10]) :] == ["skill_ids"]
+    assert refused[: len(bad[:10])] == [f"skill_ids[{place}]" for place in bad[:10]]
+
+
+@given(st.lists(st.integers(99, 112).map(str) | odd, min_size=1, max_size=30))
+def test_a_group_names_bad_ids_repetitions_and_the_inspector(work_nos):
+    """Monitored agents are other agents in range, each once; what is not is named by its place."""
+    request = pb.MonitorRequest(agent_id="101", work_nos=work_nos)
+    bad = {
+        place
+        for place, work_no in enumerate(work_nos)
+        if not is_id(work_no, 59999) or work_no == "101" or work_no in work_nos[:place]
+    }
+    refused = fields_refused(lambda: PARSER.group(request))
+    named = [field for field in refused if field != "work_nos"]
+    assert len(named) == min(10, len(bad))
+    assert set(named) <= {f"work_nos[{place}]" for place in bad}
+    assert (refused != named) == (len(bad) > 10)

@@ -146,28 +146,6 @@ async def test_an_expired_cursor_fails_unless_a_gap_is_asked_for(site):
     assert 'qc_event_gaps_total{gateway="default",reason="cursor_expired"} 1.0' in await site.page("/metrics")
 
 
-UNBUILT = {
-    "SwitchMode": "requestSwitchInsertWhisperAgent",
-    "ToggleListenInsert": "switchSuperviseOrInsert",
-    "ForceBusy": "forceBusy",
-    "ForceIdle": "forceIdle",
-    "ForceSignOut": "forceLogOutAgent",
-    "ForceRest": "forceRest",
-    "ForceDropCall": "forceDropCall",
-    "AdjustSkills": "adjustSkill",
-}
-
-
-@pytest.mark.parametrize(("rpc", "method"), UNBUILT.items())
-async def test_what_is_not_built_yet_says_so(site, rpc, method):
-    """A method of the contract that comes later is UNIMPLEMENTED, and says that it is this version's fault."""
-    ended = await site.ending(getattr(site.commands, rpc)(getattr(qc, f"{rpc}Request")(), timeout=20))
-    assert (ended.code, ended.reason, ended.domain) == (StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET", "qc-adapter")
-    assert ended.metadata == {"method": method}
-    assert rpc in ended.message
-    assert "not built yet" in ended.message
-
-
 async def test_an_adopted_push_session_is_not_built_yet(site):
     """Adopt for pushed events is UNIMPLEMENTED and stores nothing."""
     request = sessions_pb2.AdoptRequest(agent_id="105", guid="g", event_source=sessions_pb2.EVENT_SOURCE_PUSH)
