@@ -5,9 +5,10 @@ It knows the contract (`qc_adapter.v1`) and nothing of the adapter's inside: fil
 (`channel`) over one stream (`stream`) and how it ended (`failure`) to watches and commands that outlive it.
 """
 
-from qc_adapter.client.client import Following, QualityControlClient, options_message
-from qc_adapter.client.command import CommandResult, CommandUpdates, Follow
+from qc_adapter.client.client import QualityControlClient
+from qc_adapter.client.command import CommandResult, CommandUpdates, Follow, Mode
 from qc_adapter.client.failure import CallFailed, OutcomeUnknown, take_apart
+from qc_adapter.client.operations import Following, options_message
 from qc_adapter.client.timing import Timing
 from qc_adapter.client.watch import Broken, OnExpired, Watch
 
@@ -18,6 +19,7 @@ __all__ = [
     "CommandUpdates",
     "Follow",
     "Following",
+    "Mode",
     "OnExpired",
     "OutcomeUnknown",
     "QualityControlClient",

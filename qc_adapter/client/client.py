@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from qc_adapter.client.channel import open_channel, replicas_of
-from qc_adapter.client.command import FOLLOW, CommandResult, CommandUpdates, Follow, fitting_timeout_seconds
+from qc_adapter.client.command import CommandResult, CommandUpdates, fitting_timeout_seconds
+from qc_adapter.client.operations import Operations
 from qc_adapter.client.timing import Timing
 from qc_adapter.client.watch import OnExpired, Plan, Watch
 from qc_adapter.v1 import events_pb2_grpc, quality_control_pb2_grpc
@@ -17,7 +18,6 @@ from qc_adapter.v1 import quality_control_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
-    from typing import Unpack
 
     import grpc
 
@@ -26,17 +26,7 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS: Final = 5.0
 
 
-class Following(TypedDict, total=False):
-    """How a command is run and followed; everything has a default."""
-
-    request_id: str | None
-    follow: Follow
-    confirm_within_seconds: float | None
-    timeout_seconds: float | None
-    on_update: Callable[[pb.CommandUpdate], None] | None
-
-
-class QualityControlClient:
+class QualityControlClient(Operations):
     """
     Calls adapters; `async with QualityControlClient(target) as client`.
 
@@ -164,52 +154,6 @@ class QualityControlClient:
                 if on_update is not None:
                     on_update(update)
         return CommandResult(updates.request_id, updates.cursor, accepted, outcome, tuple(events), tuple(gaps))
-
-    async def intercept(
-        self, agent_id: str, work_no: str, *, call_id: str = "", **how: Unpack[Following]
-    ) -> CommandResult:
-        """Take the customer's call over from an agent; listen, insert or whisper first."""
-        return await self._command(
-            "Intercept", pb.InterceptRequest(agent_id=agent_id, work_no=work_no, call_id=call_id), how
-        )
-
-    async def listen(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
-        """Listen to an agent's call, unheard."""
-        return await self._command("Listen", pb.ListenRequest(agent_id=agent_id, work_no=work_no), how)
-
-    async def insert(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
-        """Join an agent's call; both hear the inspector."""
-        return await self._command("Insert", pb.InsertRequest(agent_id=agent_id, work_no=work_no), how)
-
-    async def stop_inspecting(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
-        """End listening or inserting."""
-        return await self._command("StopInspecting", pb.StopInspectingRequest(agent_id=agent_id, work_no=work_no), how)
-
-    async def whisper(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
-        """Speak to an agent; the customer does not hear it."""
-        return await self._command("Whisper", pb.WhisperRequest(agent_id=agent_id, work_no=work_no), how)
-
-    async def stop_whispering(self, agent_id: str, work_no: str, **how: Unpack[Following]) -> CommandResult:
-        """End whispering."""
-        return await self._command("StopWhispering", pb.StopWhisperingRequest(agent_id=agent_id, work_no=work_no), how)
-
-    async def _command(self, rpc: str, request: Any, how: Following) -> CommandResult:
-        request.options.CopyFrom(
-            options_message(
-                how.get("request_id") or "",
-                how.get("follow", Follow.CONFIRMED),
-                how.get("confirm_within_seconds"),
-            )
-        )
-        return await self.run(rpc, request, timeout_seconds=how.get("timeout_seconds"), on_update=how.get("on_update"))
-
-
-def options_message(request_id: str, follow: Follow, confirm_within_seconds: float | None) -> pb.CommandOptions:
-    """Return the options of a command as the contract has them."""
-    message = pb.CommandOptions(request_id=request_id, follow=FOLLOW[follow])
-    if confirm_within_seconds is not None:
-        message.confirm_within.FromMicroseconds(round(confirm_within_seconds * 1_000_000))
-    return message
 
 
 def _half_to_one() -> float:

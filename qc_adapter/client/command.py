@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qc_adapter.v1 import events_pb2
 
 CONFIRM_SECONDS: Final = 10.0
+#: The contract sends the agents of Monitor and StopMonitoring to the gateway in requests of so many.
+BATCH: Final = 500
 #: For everything around the confirmation: the gateway's reply, the way there and back.
 _MARGIN_SECONDS: Final = 20.0
 #: Answers about the request itself: whichever stream brings one, no stream has sent the command.
@@ -44,16 +46,33 @@ class Follow(StrEnum):
     RELEASED = "released"
 
 
+class Mode(StrEnum):
+    """How an inspector takes part in a call."""
+
+    LISTEN = "listen"
+    INSERT = "insert"
+    WHISPER = "whisper"
+
+
 FOLLOW: Final = {
     Follow.CONFIRMED: pb.FOLLOW_UNTIL_CONFIRMED,
     Follow.NONE: pb.FOLLOW_NONE,
     Follow.RELEASED: pb.FOLLOW_UNTIL_RELEASED,
 }
+MODE: Final = {
+    Mode.LISTEN: pb.MODE_LISTEN,
+    Mode.INSERT: pb.MODE_INSERT,
+    Mode.WHISPER: pb.MODE_WHISPER,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What became of a command. `cursor` is where the inspector's events go on."""
+    """
+    What became of a command. `cursor` is where the inspector's events go on.
+
+    `accepted` is the last receipt: one that went out in batches has one for each.
+    """
 
     request_id: str
     cursor: str
@@ -102,6 +121,7 @@ class CommandUpdates(Streams[pb.CommandUpdate]):
         self._timing = timing
         self._jitter = jitter
         self._told = Novelty()
+        self._batches = max(1, -(-len(getattr(request, "work_nos", ())) // BATCH))
         super().__init__()
         self._began_at: float | None = None
         self._failures = 0
@@ -169,7 +189,7 @@ class CommandUpdates(Streams[pb.CommandUpdate]):
         outcome = self._told.outcome
         match self._request.options.follow:
             case pb.FOLLOW_NONE:
-                return self._told.accepted or outcome is not None
+                return self._told.receipts >= self._batches or outcome is not None
             case pb.FOLLOW_UNTIL_RELEASED:
                 return outcome is not None and outcome.state == pb.CommandOutcome.UNCONFIRMED
             case _:

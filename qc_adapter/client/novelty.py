@@ -12,11 +12,16 @@ class Novelty:
     """Remembers what was told of one command."""
 
     def __init__(self) -> None:
-        self.accepted = False
+        self._receipts: set[int] = set()
         self.outcome: pb.CommandOutcome | None = None
         self.cursor = ""
         self._seen: set[str] = set()
         self._gaps: set[str] = set()
+
+    @property
+    def receipts(self) -> int:
+        """How many receipts of the gateway were told."""
+        return len(self._receipts)
 
     def admits(self, update: pb.CommandUpdate) -> bool:
         """Return whether the update is news, and remember it."""
@@ -28,7 +33,10 @@ class Novelty:
     def _is_new(self, update: pb.CommandUpdate) -> bool:
         match update.WhichOneof("update"):
             case "accepted":
-                new, self.accepted = not self.accepted, True
+                # A command that goes out in batches has a receipt for each, all with another time.
+                read_at = update.accepted.time.ToNanoseconds()
+                new = read_at not in self._receipts
+                self._receipts.add(read_at)
                 self._seen.add(update.cursor)
             case "event":
                 new = update.cursor not in self._seen
