@@ -1,75 +1,45 @@
-"""The inspection commands: sends one, shows its updates, and ends with a code that says what became of it."""
+"""The commands of an inspector about calls."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterable
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
-from qc_adapter.cli.client import ClientOptions, connect
-from qc_adapter.cli.exits import CommandFailed, Exit
+from qc_adapter.cli.client import ClientOptions
+from qc_adapter.cli.command import AgentId, Run, WorkNo, send
 from qc_adapter.cli.options import with_options
-from qc_adapter.cli.output import DIM, Output
-from qc_adapter.cli.refusals import to_failed
-from qc_adapter.cli.updates import update_parts
-from qc_adapter.client import CallFailed, Follow, options_message
+from qc_adapter.client import Mode
+from qc_adapter.client.command import MODE
 from qc_adapter.v1 import quality_control_pb2 as pb
 
-_LONGEST_CONFIRM_SECONDS: Final = 300
-
-AgentId = Annotated[str, typer.Argument(metavar="AGENT_ID", help="The inspector.", show_default=False)]
-WorkNo = Annotated[str, typer.Argument(metavar="WORK_NO", help="The inspected agent.", show_default=False)]
 CallId = Annotated[str, typer.Option(help="Intercept this call only.")]
 StopWhisper = Annotated[bool, typer.Option("--whisper", help="End whispering, not listening or inserting.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """How a command is run and followed."""
-
-    request_id: Annotated[
-        str, typer.Option(help="Name of this command: repeating it joins the first run instead of running it again.")
-    ] = ""
-    follow: Annotated[Follow, typer.Option(help="When to end: once confirmed, at once, or when the call is over.")] = (
-        Follow.CONFIRMED
-    )
-    confirm_within: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long events may take to confirm it.", show_default="10")
-    ] = None
-
-    def message(self) -> pb.CommandOptions:
-        """Return the options as the contract has them."""
-        if self.confirm_within is not None and not 0 < self.confirm_within <= _LONGEST_CONFIRM_SECONDS:
-            limit = f"at most {_LONGEST_CONFIRM_SECONDS} seconds"
-            raise CommandFailed(Exit.USAGE, f"--confirm-within must be above 0 and {limit}")
-        return options_message(self.request_id, self.follow, self.confirm_within)
+WantedMode = Annotated[Mode, typer.Option("--mode", help="How to go on.", show_default=False)]
+DroppedCall = Annotated[str, typer.Argument(metavar="CALL_ID", help="The call, whoever has it.", show_default=False)]
 
 
 @with_options
 def listen(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
     """Listen to an agent's call, unheard."""
-    _send("Listen", pb.ListenRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+    send("Listen", pb.ListenRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
 
 
 @with_options
 def insert(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
     """Join an agent's call; both hear the inspector."""
-    _send("Insert", pb.InsertRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+    send("Insert", pb.InsertRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
 
 
 @with_options
 def whisper(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
     """Speak to an agent; the customer does not hear it."""
-    _send("Whisper", pb.WhisperRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
+    send("Whisper", pb.WhisperRequest(agent_id=agent_id, work_no=work_no, options=run.message()), options)
 
 
 @with_options
 def intercept(agent_id: AgentId, work_no: WorkNo, call_id: CallId = "", *, run: Run, options: ClientOptions) -> None:
     """Take the customer's call over from an agent. Listen, insert or whisper first."""
     request = pb.InterceptRequest(agent_id=agent_id, work_no=work_no, call_id=call_id, options=run.message())
-    _send("Intercept", request, options)
+    send("Intercept", request, options)
 
 
 @with_options
@@ -77,59 +47,27 @@ def stop(agent_id: AgentId, work_no: WorkNo, whisper: StopWhisper = False, *, ru
     """End listening or inserting; with --whisper end whispering."""
     ids = {"agent_id": agent_id, "work_no": work_no}
     if whisper:
-        _send("StopWhispering", pb.StopWhisperingRequest(**ids, options=run.message()), options)
+        send("StopWhispering", pb.StopWhisperingRequest(**ids, options=run.message()), options)
     else:
-        _send("StopInspecting", pb.StopInspectingRequest(**ids, options=run.message()), options)
+        send("StopInspecting", pb.StopInspectingRequest(**ids, options=run.message()), options)
 
 
-def _send(rpc: str, request: Any, options: ClientOptions) -> None:
-    asyncio.run(_send_and_show(rpc, request, options))
+@with_options
+def switch(agent_id: AgentId, work_no: WorkNo, mode: WantedMode, *, run: Run, options: ClientOptions) -> None:
+    """Go over to listening, inserting or whispering."""
+    request = pb.SwitchModeRequest(agent_id=agent_id, work_no=work_no, mode=MODE[mode], options=run.message())
+    send("SwitchMode", request, options)
 
 
-async def _send_and_show(rpc: str, request: Any, options: ClientOptions) -> None:
-    shown = Shown(options.output())
-    try:
-        async with connect(options) as client:
-            # What did nothing is told at once; what may have been sent is joined again by its request id.
-            timeout_seconds = options.timeout_seconds
-            await shown.all(client.updates(rpc, request, timeout_seconds=timeout_seconds, retry_first_failure=False))
-    except CallFailed as failure:
-        failed = to_failed(failure, options.target, may_have_run=True)
-        if shown.cursor:
-            failed.advice += f"; the events go on at: qc-adapter watch {request.agent_id} --cursor {shown.cursor}"
-        raise failed from failure
-    except asyncio.CancelledError:
-        if shown.cursor:
-            again = f"qc-adapter watch {request.agent_id} --cursor {shown.cursor}"
-            shown.output.note(f"interrupted; what was sent is not undone, its events go on at: {again}")
-        raise
-    if shown.unconfirmed:
-        advice = "look at the agent's state; it was not sent again" + ("" if shown.heard else _UNHEARD)
-        raise CommandFailed(Exit.UNCONFIRMED, "the gateway took the command and no event proved it", advice=advice)
+@with_options
+def toggle(agent_id: AgentId, work_no: WorkNo, *, run: Run, options: ClientOptions) -> None:
+    """Go from listening to inserting or back; `switch` says where to."""
+    request = pb.ToggleListenInsertRequest(agent_id=agent_id, work_no=work_no, options=run.message())
+    send("ToggleListenInsert", request, options)
 
 
-_UNHEARD: Final = "; no event came at all: does another system read this inspector's events?"
-
-
-class Shown:
-    """Shows the updates of one command and remembers what matters at its end."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self.cursor = ""
-        self.heard = False
-        self.unconfirmed = False
-        self._started_at = time.monotonic()
-
-    async def all(self, updates: AsyncIterable[pb.CommandUpdate]) -> None:
-        """Show every update."""
-        async for update in updates:
-            self.cursor = update.cursor or self.cursor
-            self.heard = self.heard or update.HasField("event")
-            if update.HasField("outcome"):
-                self.unconfirmed = update.outcome.state == pb.CommandOutcome.UNCONFIRMED
-            if self.output.json:
-                self.output.message(update)
-            else:
-                elapsed_seconds = time.monotonic() - self._started_at
-                self.output.line((f"{elapsed_seconds:8.3f} s  ", DIM), *update_parts(update))
+@with_options
+def drop_call(agent_id: AgentId, call_id: DroppedCall, *, run: Run, options: ClientOptions) -> None:
+    """Release a call by its id."""
+    request = pb.ForceDropCallRequest(agent_id=agent_id, call_id=call_id, options=run.message())
+    send("ForceDropCall", request, options)

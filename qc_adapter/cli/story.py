@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import orjson
 
-from qc_adapter.cli.inspection import Shown
+from qc_adapter.cli.command import Shown
 from qc_adapter.cli.output import BAD, DIM, GOOD, HEAD, Output, printable
 from qc_adapter.cli.refusals import exit_code_of
 from qc_adapter.client import take_apart

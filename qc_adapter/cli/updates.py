@@ -32,6 +32,8 @@ def update_parts(update: qc.CommandUpdate) -> list[Part]:
             return event_parts(update.event)
         case "outcome":
             return _outcome_parts(update.outcome)
+        case "gap":
+            return _gap_parts(update.gap)
         case _:
             return _line("other", DIM, "an update that this version does not know", "")
 
@@ -46,11 +48,14 @@ def watch_parts(message: events.WatchResponse) -> list[Part]:
         case "bookmark":
             return _line("bookmark", DIM, "", f"cursor={message.cursor}")
         case "gap":
-            gap = message.gap
-            where = f"after {getattr(gap, 'from') or 'the begin'}, certain again at {gap.to}"
-            return [(f"GAP: EVENTS MAY BE MISSING HERE ({printable(gap.reason)})", BAD), f" {where}"]
+            return _gap_parts(message.gap)
         case _:
             return _line("other", DIM, "a message that this version does not know", "")
+
+
+def _gap_parts(gap: events.Gap) -> list[Part]:
+    where = f"after {getattr(gap, 'from') or 'the begin'}, certain again at {gap.to}"
+    return [(f"GAP: EVENTS MAY BE MISSING HERE ({printable(gap.reason)})", BAD), f" {where}"]
 
 
 def event_parts(event: events.AgentEvent) -> list[Part]:
@@ -83,8 +88,10 @@ def fields_text(message: Message) -> str:
 
 
 def _outcome_parts(outcome: qc.CommandOutcome) -> list[Part]:
-    name, style = _STATES.get(outcome.state, ("no event can confirm it", DIM))
+    name, style = _STATES.get(outcome.state, ("accepted, no event can confirm it here", DIM))
     texts = [f"call_id={printable(outcome.call_id)}"] if outcome.call_id else []
+    if outcome.HasField("proof"):
+        texts.append(f"by {printable(outcome.proof.event_type)} of agent {printable(outcome.proof.work_no)}")
     if outcome.missing_event_types:
         texts.append("missing: " + ", ".join(map(printable, outcome.missing_event_types)))
     return _line("outcome", style, name, "  ".join(texts))

@@ -237,3 +237,37 @@ async def test_tls_is_checked(simulator, make_adapter, qc, certificates):
     assert "--ca-file" in bad.err
     assert plain.code in (4, 5)
     assert len(bad.err.splitlines()) == 2
+
+
+async def test_commands_on_agents_show_what_proved_them(signed_in, simulator):
+    """Where the agent has a session too, the outcome names its event; what nothing can confirm ends with 0 as well."""
+    assert (await signed_in("sign-in", "292", "--phone", "40292", "--force", QC_PASSWORD="x")).code == 0
+    assert (await signed_in("listen", "101", "292")).code == 0
+    switched = await signed_in("switch", "101", "292", "--mode", "whisper")
+    assert (switched.code, switched.err) == (0, "")
+    assert "by AgentOther_BeQcStart of agent 292" in switched.out.splitlines()[-1]
+    assert simulator.state_of("101") == "WHISPERING"
+    for command in (
+        ["switch", "101", "292", "--mode", "listen"],
+        ["toggle", "101", "292"],
+        ["adjust-skills", "101", "292", "10", "25"],
+        ["drop-call", "101", simulator.state()["calls"][0]["call_id"]],
+        ["force-rest", "101", "292", "--seconds", "600", "--cause", "7"],
+        ["force-idle", "101", "292"],
+        ["force-busy", "101", "292"],
+        ["force-sign-out", "101", "292"],
+    ):
+        ended = await signed_in(*command, "--json")
+        assert ended.code == 0, (command, ended.err)
+        assert "outcome" in ended.objects[-1], command
+    sent = [entry.operation for entry in simulator.record.commands if entry.agent_id == "101"]
+    assert sent[-8:] == [
+        "requestSwitchInsertWhisperAgent",
+        "switchSuperviseOrInsert",
+        "adjustSkill",
+        "forceDropCall",
+        "forceRest",
+        "forceIdle",
+        "forceBusy",
+        "forceLogOutAgent",
+    ]
