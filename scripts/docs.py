@@ -12,6 +12,7 @@ from qc_adapter.cli.exits import exit_codes_markdown
 from qc_adapter.cli.explain import told
 from qc_adapter.events.catalogue import EVENT_TYPES, Category, ContentField, EventType
 from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES
+from qc_adapter.gateway import operations
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.model import errors
 from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, Answer
@@ -22,12 +23,17 @@ from qc_adapter.v1 import events_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from qc_adapter.gateway.operations import Effects
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 #: `<!-- generated NAME -->` to `<!-- end NAME -->`; what stands between is ours.
 _PART: Final = re.compile(r"(<!-- generated (?P<name>[\w-]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
 #: `InvalidRequest` carries its reason itself, and what became of a poll no caller hears.
 _ELSEWHERE: Final = (errors.InvalidRequest, errors.PollFailed)
+#: Tries each operation against the simulator, by a table of cases; one without a case fails.
+CASES: Final = ROOT / "tests/e2e/adapter/test_adapter_operations.py"
+_CASE: Final = re.compile(r"^    operations\.(\w+): Case\(", re.MULTILINE)
 _REQUEST_REASONS: Final = {
     "INVALID_AGENT_ID": "an agent id is missing, out of range, or not a plain decimal number",
     "SELF_INSPECTION": "inspector and inspected agent are the same",
@@ -91,6 +97,35 @@ def monitored_markdown() -> str:
     )
 
 
+def operations_markdown() -> str:
+    """Return what an inspector can do, by rpc, as a table with its sum."""
+    names = {one: name for name, one in vars(operations).items() if isinstance(one, operations.Operation)}
+    cases = set(_CASE.findall(CASES.read_text()))
+    tested = [one for one in operations.INSPECTIONS if names[one] in cases]
+    rows = [
+        _row(
+            f"`{one.rpc}`",
+            f"`{one.method}`",
+            f"`{one.verb} {one.path.removeprefix('/qualitycontrol/{agent_id}')}`",
+            one.page,
+            _confirmed_by(one.effects),
+            "✓" if one in tested else "",
+        )
+        for one in operations.INSPECTIONS
+    ]
+    heads = ("rpc", "method name", "request, below `/qualitycontrol/{agent_id}`", "source", "confirmed by", "tested")
+    return f"{_table(heads, rows)}\nOperations of the contract: {len(rows)}, working: {len(tested)}.\n"
+
+
+def _confirmed_by(effects: Effects | None) -> str:
+    if effects is None:
+        return "no event"
+    names = [*sorted(effects.confirming), *(["the end of its session"] if effects.session_end else [])]
+    whose = "the agent" if effects.at_target else "the inspector"
+    known = "documented" if effects.documented else "inferred"
+    return f"{whose}: {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} ({known})"
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": commands_markdown,
     "errors": errors_markdown,
@@ -98,6 +133,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "exit-codes": exit_codes_markdown,
     "metrics": catalogue_markdown,
     "monitored": monitored_markdown,
+    "operations": operations_markdown,
     "refusals": refusals_markdown,
     "retcodes": retcodes_markdown,
     "settings": settings_markdown,
