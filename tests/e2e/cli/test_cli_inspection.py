@@ -256,12 +256,14 @@ async def test_commands_on_agents_show_what_proved_them(signed_in, simulator):
         ["force-idle", "101", "292"],
         ["force-busy", "101", "292"],
         ["force-sign-out", "101", "292"],
+        ["monitor", "101", "292", "293"],
+        ["stop-monitoring", "101", "292"],
     ):
         ended = await signed_in(*command, "--json")
         assert ended.code == 0, (command, ended.err)
         assert "outcome" in ended.objects[-1], command
     sent = [entry.operation for entry in simulator.record.commands if entry.agent_id == "101"]
-    assert sent[-8:] == [
+    assert sent[-10:] == [
         "requestSwitchInsertWhisperAgent",
         "switchSuperviseOrInsert",
         "adjustSkill",
@@ -270,4 +272,6 @@ async def test_commands_on_agents_show_what_proved_them(signed_in, simulator):
         "forceIdle",
         "forceBusy",
         "forceLogOutAgent",
+        "beginMonitor",
+        "endMonitor",
     ]

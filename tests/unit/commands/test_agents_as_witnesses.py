@@ -126,6 +126,18 @@ async def test_a_log_that_nobody_fills_proves_nothing(desk, agent):
     assert desk.outcomes == [("forceBusy", "accepted")] * 4
 
 
+async def test_the_agent_is_one_of_the_inspectors_gateway(desk):
+    """Agent 292 of another gateway is somebody else; how the agent's events come makes no difference."""
+    made = Command("north/101", "292", requests.force_busy("north/101", "292"), confirm_within_seconds=300.0)
+    for agent_id in ("north/101", "292", "north/292"):
+        await desk.store.put(Session(agent_id, Secret(f"of-{agent_id}"), EventSource.PUSH))
+    caller = await accepted(desk, made)
+    for agent_id in ("292", "north/292"):
+        assert desk.outcomes == []
+        desk.hub.feed(agent_id).append(AgentEvent("AgentState_Force_SetNotReady", "292", None, None, 0.0))
+    assert (await caller.end())[-1].verdict.confirmed is True
+
+
 async def test_a_lost_reply_is_the_agents_to_settle(desk, agent):
     """With the agent's log it is waited for; without it the outcome is unknown at once."""
     caller = desk.follow(command(FORCE_BUSY))
