@@ -6,6 +6,7 @@ from grpc import StatusCode
 
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.model import errors
+from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, DOMAIN, answer_to, answer_to_retcode, to_status
 from qc_adapter.telemetry.metrics import GRPC_CODES
 
@@ -18,6 +19,7 @@ SAMPLES = (
     errors.SessionLost("101", "100-006"),
     errors.SessionUnreadable("101", "its version is not 1"),
     errors.SessionBusy("101"),
+    errors.EventsReadElsewhere("101", EventSource.POLL),
     errors.GatewayRefused("intercept", "900-003", "wrong state"),
     errors.GatewayUnavailable("intercept", "nothing was sent"),
     errors.GatewayMisconfigured("intercept", "HTTP 403"),
