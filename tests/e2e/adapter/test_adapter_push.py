@@ -8,6 +8,7 @@ import re
 
 import aiohttp
 import pytest
+import trustme
 from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
@@ -23,11 +24,12 @@ QUICK = {"push_retry_seconds": 0.1, "push_timeout_seconds": 2.0}
 def open_pushed(open_site):
     """Open a site whose gateway pushes, with inspector 101 signed in."""
 
-    async def opened(gateway=(), **environment):
+    async def opened(gateway=(), scheme="http", **environment):
         port = free_port()
-        site = await open_site(gateway=QUICK | dict(gateway), **pushing(port) | environment)
+        url = f"{scheme}://127.0.0.1:{port}/events"
+        site = await open_site(gateway=QUICK | dict(gateway), **pushing(port, QC_PUSH_URL=url) | environment)
         site.secrets.add(PUSH_TOKEN)
-        site.push_url = f"http://127.0.0.1:{port}/events"
+        site.push_url = url
         signed_in = await site.ending(site.sign_in())
         assert signed_in.code is StatusCode.OK, signed_in
         assert signed_in.updates[0].session.event_source == sessions_pb2.EVENT_SOURCE_PUSH
@@ -188,6 +190,21 @@ async def test_a_push_without_events_and_one_that_is_readable_in_part(open_pushe
     assert (await pushed(site, body))[0] == 200
     assert told(await read(watch, 2)) == ["9-1", "gap"]
     watch.cancel()
+
+
+async def test_a_callback_with_tls_is_trusted_by_its_ca(open_pushed, tmp_path):
+    """The port speaks TLS with its own certificate; a gateway that trusts the CA pushes, one that does not cannot."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = {"QC_PUSH_TLS_CERT_FILE": str(tmp_path / "cert.pem"), "QC_PUSH_TLS_KEY_FILE": str(tmp_path / "key.pem")}
+    site = await open_pushed({"push_ca_file": str(tmp_path / "ca.pem")}, scheme="https", **tls)
+    watch = site.watch(cursor="oldest")
+    await until_told(watch, "AgentState_Ready")
+    watch.cancel()
+    assert site.simulator.pushes_of("101")["failures"] == 0
 
 
 async def test_push_needs_all_that_it_needs(open_site):
