@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qc_adapter.simulator import recordings
 from qc_adapter.simulator.accounts import Accounts
 from qc_adapter.simulator.activity import Activity
 from qc_adapter.simulator.announcer import Announcer
@@ -19,7 +20,7 @@ from qc_adapter.simulator.monitors import Monitors
 from qc_adapter.simulator.nodes import Failover, Nodes
 from qc_adapter.simulator.posture_operations import PostureOperations
 from qc_adapter.simulator.push import Pushing
-from qc_adapter.simulator.record import Record
+from qc_adapter.simulator.record import POLLS, Record
 from qc_adapter.simulator.roster import MOVING, Roster
 from qc_adapter.simulator.sign_in_operations import SignInOperations
 from qc_adapter.simulator.timetable import Timetable
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 # These begin a session, so they cannot show a GUID; a stale one is ignored.
 WITHOUT_GUID: Final = frozenset({"login", "forceLogin", "loginEx"})
 # These keep a sign-in alive and bring the new GUID.
-HEARTBEATS: Final = frozenset({"getAgentEvent", "handShake", "heartbeat"})
+HEARTBEATS: Final = POLLS | {"handShake", "heartbeat"}
 # The only ones that count for an agent whose events are pushed.
-PUSH_HEARTBEATS: Final = HEARTBEATS - {"getAgentEvent"}
+PUSH_HEARTBEATS: Final = HEARTBEATS - POLLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,11 @@ class Gateway:
             timetable=self.timetable,
         )
         tables = (self._signing, postures, monitoring, inspecting)
-        self._operations = {name: act for one in tables for name, act in one.table().items()}
+        self._operations: dict[str, Callable[[GatewayRequest], Reply]] = {
+            "recordFile": lambda request: recordings.judge(self, request)
+        }
+        for one in tables:
+            self._operations |= one.table()
 
     def begin(self) -> None:
         """Begin what runs by itself: the look-out for silent agents, and calls."""
@@ -134,6 +139,8 @@ class Gateway:
 
     def check(self, request: GatewayRequest) -> str:
         """Judge the caller; "0" lets the request pass."""
+        if not request.agent_id:
+            return self.roster.unknown_guid_code()
         agent = self.roster.agent(request.agent_id)
         if request.operation in WITHOUT_GUID:
             return MOVING if agent.sign_in is not None and agent.sign_in.moving else "0"

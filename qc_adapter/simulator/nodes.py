@@ -85,7 +85,6 @@ class Failover:
         if agent.sign_in is not None:
             agent.sign_in.moving = True
             agent.sign_in.mailbox.release(Closed(MOVING))
-            self._pushing.hold(agent, held=True)
 
     def _end_of(self, agent: Agent) -> Callable[[], None]:
         moved = agent.sign_in
@@ -98,6 +97,6 @@ class Failover:
             sign_in.node = self._nodes.place(agent.agent_id)
             sign_in.ring.move_to(self._nodes.mint(sign_in.node), self._timetable.now())
             self._roster.seen(agent)
-            self._pushing.hold(agent, held=False)
+            self._pushing.release(agent)
 
         return end

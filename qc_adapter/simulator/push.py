@@ -29,7 +29,7 @@ class PushLine:
     sign_in: SignIn = field(repr=False)
     callback: str
     token: str = field(repr=False)
-    # Held until the sign-in reply is written, and while the agent moves to another node.
+    # Held until the sign-in reply is written.
     held: bool = True
     # Sent at least once, but not confirmed; a repetition begins with these.
     unconfirmed: list[Letter] = field(default_factory=list, repr=False)
@@ -80,11 +80,11 @@ class Pushing:
         line = sign_in.push = PushLine(agent.agent_id, sign_in, callback, token)
         sign_in.mailbox.on_letter = lambda: self._send(line)
 
-    def hold(self, agent: Agent, *, held: bool) -> None:
-        """Keep an agent's events back, or let them go."""
+    def release(self, agent: Agent) -> None:
+        """Let an agent's events go."""
         sign_in = agent.sign_in
         if sign_in is not None and sign_in.push is not None:
-            sign_in.push.held = held
+            sign_in.push.held = False
             self._send(sign_in.push)
 
     async def first_push(self, agent: Agent) -> None:
@@ -94,13 +94,13 @@ class Pushing:
             return
         answered = asyncio.Event()
         line.answered.append(answered.set)
-        self.hold(agent, held=False)
+        self.release(agent)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.push_timeout_seconds + 1):
                 await answered.wait()
 
     def _send(self, line: PushLine) -> None:
-        if self.carry is None or line.held or line.in_flight or line.waits_for_retry:
+        if self.carry is None or line.held or line.sign_in.moving or line.in_flight or line.waits_for_retry:
             return
         again = len(line.unconfirmed)
         self._fill(line)

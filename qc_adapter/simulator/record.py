@@ -9,6 +9,8 @@ from typing import Any
 # Only what the reference names is kept of a query: nothing else may hide a secret here.
 KEPT_PARAMETERS = frozenset({"whisperagentid", "switchtype", "skillid", "phonelinkage", "agents"})
 
+POLLS = frozenset({"getAgentEvent", "getAllAgentEvent"})
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -69,7 +71,7 @@ class Record:
     def arrived(self, entry: RequestRecord) -> None:
         """List a request before anything is done with it."""
         self.received += 1
-        (self.polls if entry.operation == "getAgentEvent" else self.commands).append(entry)
+        (self.polls if entry.operation in POLLS else self.commands).append(entry)
 
     def answered(self, entry: RequestRecord, retcode: str | None, status: int | None) -> None:
         """Note how a request ended; None is no reply at all."""
@@ -78,7 +80,7 @@ class Record:
 
     def requests(self, operation: str, agent_id: str | None = None) -> tuple[RequestRecord, ...]:
         """Return the listed requests of an operation, oldest first."""
-        source = self.polls if operation == "getAgentEvent" else self.commands
+        source = self.polls if operation in POLLS else self.commands
         return tuple(
             entry
             for entry in source

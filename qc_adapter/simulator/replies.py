@@ -30,6 +30,8 @@ MESSAGES: Final = {
     "100-011": "login parameter error",
     "100-015": "agent has logged in and can not be forced",
     "100-020": "password has expired",
+    "104-002": "no right to the recording",
+    "104-003": "record file name is wrong",
     "110-016": "account is locked",
     "200-025": "no call can be droped",
     "900-002": "no qc right",
@@ -47,6 +49,14 @@ CONTENT_TYPES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event on its way in a reply, and whose it is."""
+
+    agent_id: str
+    letter: Letter
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What the gateway answers to one request."""
 
@@ -57,7 +67,7 @@ class Reply:
     raw: bytes | None = None
     guid: str | None = None
     cookies: bool = False
-    letter: Letter | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
     def __repr__(self) -> str:
         return f"Reply(retcode={self.retcode!r})"

@@ -24,7 +24,7 @@ class GatewayRequest:
     @property
     def agent_id(self) -> str:
         """The agent who acts."""
-        return self.values["agentid"]
+        return self.values.get("agentid", "")
 
     @property
     def target(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -46,6 +47,8 @@ class Roster:
         self._agents: dict[str, Agent] = {}
         # Ordered by the last request, so that the sweep looks at the silent ones only.
         self._signed_in: OrderedDict[str, SignIn] = OrderedDict()
+        #: Set when anyone gets an event, for a poll of all agents.
+        self.letters = asyncio.Event()
         self.after_sign_out: list[Callable[[Agent], None]] = []
 
     def agent(self, agent_id: str) -> Agent:
@@ -77,6 +80,17 @@ class Roster:
         """Return how many agents are signed in."""
         return len(self._signed_in)
 
+    def owner(self, guid: str | None) -> str:
+        """Return whose GUID this is, or ""; without authentication anyone who is signed in will do."""
+        if self._settings.auth_mode == "off":
+            return next(iter(self._signed_in), "")
+        owners = (agent_id for agent_id, one in self._signed_in.items() if guid in one.ring.known())
+        return next(owners, "")
+
+    def unknown_guid_code(self) -> str:
+        """Return what a GUID gets that nobody has."""
+        return self._settings.wrong_guid_code if self._signed_in else "100-006"
+
     def on_node(self, number: int) -> tuple[Agent, ...]:
         """Return the agents whose sign-in lives on a node."""
         return tuple(self._agents[agent_id] for agent_id, one in self._signed_in.items() if one.node == number)
@@ -89,6 +103,7 @@ class Roster:
         if former is not None:
             self.close(agent, "taken_over")
         mailbox = Mailbox(self._settings.queue_limit, self._settings.concurrent_poll_winner)
+        mailbox.on_letter = self.letters.set
         agent.sign_in = SignIn(ring, mailbox, self.wall_ms(), self._now(), node)
         self._signed_in[agent.agent_id] = agent.sign_in
         self._signed_in.move_to_end(agent.agent_id)

@@ -86,6 +86,7 @@ class SimulatorSettings:
     agent_id_max: int = 59999
 
     # Events.
+    event_method: Literal["agent", "all"] = "agent"
     poll_hold_seconds: float = 10.0
     event_delay_seconds: float = 0.05
     event_delays: Mapping[str, float | None] = field(default_factory=dict)
@@ -122,6 +123,8 @@ class SimulatorSettings:
     monitored_agent_as_number: bool = False
     mistake_codes: MistakeCodes = field(default_factory=MistakeCodes)
     recording: bool = True
+    record_file_bytes: int = 1_000_000
+    record_file_cut_after: int | None = None
     phone_connected: bool = False
     phone_answered: bool = True
     answer_timeout_seconds: float = 20.0

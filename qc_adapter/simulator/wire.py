@@ -13,10 +13,11 @@ from weakref import WeakSet
 from aiohttp import web
 from multidict import CIMultiDict
 
+from qc_adapter.simulator import recordings
 from qc_adapter.simulator.damage import Damage
 from qc_adapter.simulator.gateway import HEARTBEATS, WITHOUT_GUID, Gateway
-from qc_adapter.simulator.mailbox import Closed
-from qc_adapter.simulator.record import KEPT_PARAMETERS, RequestRecord
+from qc_adapter.simulator.polls import Polls
+from qc_adapter.simulator.record import KEPT_PARAMETERS, POLLS, RequestRecord
 from qc_adapter.simulator.replies import Encoder, Reply, refused
 from qc_adapter.simulator.requests import GatewayRequest
 from qc_adapter.simulator.routes import Match, Router, query
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qc_adapter.simulator.faults import Fault
 
 BODY_TIMEOUT_SECONDS: Final = 30.0
+RECORDING: Final = "recordFile"
 _PAGE: Final = "<html><head><title>{0}</title></head><body><h1>{0}</h1><hr/>Servlet container</body></html>"
 
 ControlHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -42,6 +44,7 @@ class WireHandler:
         self._router = Router(settings.agent_id_max)
         self._encoder = Encoder(settings)
         self._damage = Damage(self._encoder)
+        self._polls = Polls(gateway)
         self._active: set[asyncio.Task[object]] = set()
         self._down = False
         # Connections that carried a request for the gateway.
@@ -82,16 +85,20 @@ class WireHandler:
     async def stop(self, seconds: float) -> None:
         """Let held polls and damaged replies end, and wait for them."""
         self._damage.stop()
-        self._gateway.roster.release_polls()
+        self._polls.stop()
         if self._active:
             await asyncio.wait(tuple(self._active), timeout=seconds)
 
     async def _serve(self, http: web.BaseRequest, match: Match, path: str) -> web.StreamResponse:
         parameters = query(http.rel_url.raw_query_string) if http.rel_url.raw_query_string else {}
+        values = match.values
+        if match.operation == "getAllAgentEvent":
+            # It names no agent: whoever owns the GUID asks.
+            values = {"agentid": self._gateway.roster.owner(http.headers.get("guid"))}
         call = GatewayRequest(
             match.operation,
             http.method,
-            match.values,
+            values,
             parameters,
             http.headers.get("guid"),
             service_token=http.headers.get("service_token"),
@@ -113,21 +120,24 @@ class WireHandler:
             if faults:
                 return await self._serve_with_faults(http, call, entry, faults)
             await _read_body(http, call)
-            response = self._respond(http, call, entry, await self._process(http, call, entry))
+            response = await self._respond(http, call, entry, await self._process(http, call, entry))
             if call.operation in WITHOUT_GUID:
                 await _write(http, response)
             return response
         finally:
             if call.operation in WITHOUT_GUID:
                 # A sign-in's events are pushed once its reply is out.
-                self._gateway.pushing.hold(self._gateway.roster.agent(call.agent_id), held=False)
+                self._gateway.pushing.release(self._gateway.roster.agent(call.agent_id))
 
     async def _process(self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord) -> Reply:
         code = self._gateway.check(call)
         entry.guid = call.guid_age
         if code != "0":
             return refused(code)
-        reply = await self._poll(http, call) if call.operation == "getAgentEvent" else self._gateway.perform(call)
+        if call.operation in POLLS:
+            reply = await self._polls.answer(call, lambda: _connected(http))
+        else:
+            reply = self._gateway.perform(call)
         entry.executed = reply.retcode == "0"
         if entry.executed and call.operation in WITHOUT_GUID and self._settings.push_before_reply:
             await self._gateway.pushing.first_push(self._gateway.roster.agent(call.agent_id))
@@ -136,45 +146,14 @@ class WireHandler:
         guid = self._gateway.fresh_guid(call)
         return reply if guid is None else replace(reply, guid=guid)
 
-    async def _poll(self, http: web.BaseRequest, call: GatewayRequest) -> Reply:
-        agent = self._gateway.roster.agent(call.agent_id)
-        sign_in = agent.sign_in
-        if sign_in is None:
-            return refused("100-006")
-        if sign_in.push:
-            return refused("000-001")
-        mailbox = sign_in.mailbox
-        letter = mailbox.take()
-        if letter is None:
-            if mailbox.held_polls():
-                self._record.overlaps[agent.agent_id] += 1
-            outcome = await mailbox.hold(self._settings.poll_hold_seconds, lambda: _connected(http))
-            if isinstance(outcome, Closed):
-                return refused(outcome.retcode)
-            letter = outcome
-            if agent.sign_in is sign_in and _connected(http):
-                self._gateway.roster.seen(agent)
-        if letter is None:
-            return Reply(event=None)
-        return Reply(event=letter.event, raw=letter.raw, letter=letter)
-
-    def _respond(
+    async def _respond(
         self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, reply: Reply
     ) -> web.StreamResponse:
-        if reply.letter is not None:
-            self._count_letter(call.agent_id, reply, carried=_connected(http))
+        self._polls.settle(reply, carried=_connected(http))
         self._record.answered(entry, reply.retcode, 200)
+        if call.operation == RECORDING and reply.retcode == "0":
+            return await recordings.send(http, self._gateway, call)
         return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
-
-    def _count_letter(self, agent_id: str, reply: Reply, *, carried: bool) -> None:
-        if carried:
-            self._record.delivered[agent_id] += 1
-            return
-        sign_in = self._gateway.roster.agent(agent_id).sign_in
-        if self._settings.cut_poll_takes_event or sign_in is None or reply.letter is None:
-            self._record.lost_on_wire[agent_id] += 1
-        else:
-            sign_in.mailbox.put_back(reply.letter)
 
     def _headers(self, reply: Reply) -> CIMultiDict[str]:
         headers: CIMultiDict[str] = CIMultiDict()
@@ -206,7 +185,7 @@ class WireHandler:
         if rotated and call.operation in HEARTBEATS:
             reply = replace(reply, guid=self._gateway.fresh_guid(call) or reply.guid)
         if ending is None:
-            return self._respond(http, call, entry, reply)
+            return await self._respond(http, call, entry, reply)
         return await self._end_badly(http, call, entry, ending, reply)
 
     async def _modify(self, call: GatewayRequest, faults: tuple[Fault, ...], *, after: bool) -> bool:
@@ -225,8 +204,7 @@ class WireHandler:
         self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, fault: Fault, reply: Reply
     ) -> web.StreamResponse:
         readable = fault.action in ("charset", "slow_drip")
-        if reply.letter is not None:
-            self._count_letter(call.agent_id, reply, carried=readable and _connected(http))
+        self._polls.settle(reply, carried=readable and _connected(http))
         if fault.action in ("retcode", "switch_over"):
             if fault.processes:
                 reply = refused(fault.code)
@@ -234,7 +212,10 @@ class WireHandler:
                 reply = replace(reply, message=fault.message)
             self._record.answered(entry, reply.retcode, 200)
             return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
-        response = await self._damage.reply(http, fault, reply, self._headers(reply))
+        if call.operation == RECORDING and fault.action == "cut_json" and reply.retcode == "0":
+            response = await recordings.send(http, self._gateway, call, cut=True)
+        else:
+            response = await self._damage.reply(http, fault, reply, self._headers(reply))
         status = None if fault.action in ("reset_after", "hang") else response.status
         self._record.answered(entry, reply.retcode if readable else None, status)
         return response

@@ -67,7 +67,7 @@ def test_pushes_wait_for_the_switch(new_floor):
     floor.gateway.pushing.carry = parcels.append
     floor.do("login", "101", body=b'{"password":"","callBackUri":"http://localhost/p","serviceToken":"t"}')
     Controls(floor.gateway).fail_node(1, switch_seconds=20)
-    floor.gateway.pushing.hold(floor.agent("101"), held=True)
+    floor.gateway.pushing.release(floor.agent("101"))
     floor.move(19)
     assert parcels == []
     floor.move(1)

@@ -20,7 +20,7 @@ def pushing(new_floor):
         floor.parcels = []
         floor.gateway.pushing.carry = floor.parcels.append
         assert floor.do("login", "101", body=SIGN_IN) == "0"
-        floor.gateway.pushing.hold(floor.agent("101"), held=False)
+        floor.gateway.pushing.release(floor.agent("101"))
         floor.back = lambda accepted: floor.gateway.pushing.came_back(floor.parcels[-1], accepted=accepted)
         floor.say = lambda *names: [floor.gateway.announcer.now("101", name) for name in names]
         return floor
