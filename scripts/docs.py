@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qc_adapter.cli.entry import commands_markdown
 from qc_adapter.cli.exits import exit_codes_markdown
 from qc_adapter.cli.explain import told
+from qc_adapter.cli.simulator_switches import switches_markdown
 from qc_adapter.events.catalogue import EVENT_TYPES, Category, ContentField, EventType
 from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES
 from qc_adapter.gateway import operations
@@ -17,6 +18,8 @@ from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.model import errors
 from qc_adapter.rpc.errors import BY_ERROR, BY_RETCODE, Answer
 from qc_adapter.settings import settings_markdown
+from qc_adapter.simulator.control_api import DOORS
+from qc_adapter.simulator.scenario_steps import STEPS
 from qc_adapter.telemetry.catalogue import catalogue_markdown
 from qc_adapter.v1 import events_pb2
 
@@ -126,6 +129,20 @@ def _confirmed_by(effects: Effects | None) -> str:
     return f"{whose}: {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} ({known})"
 
 
+def doors_markdown() -> str:
+    """Return what the simulator's control API offers, as a table."""
+    return _table(("request", "what it does"), [_row(f"`{door}`", what) for door, what in DOORS.items()])
+
+
+def steps_markdown() -> str:
+    """Return what a step of a scenario can do, as a table."""
+    rows = [
+        _row(f"`{name}`", ", ".join(f"`{one}`" for one in sorted(needed)), ", ".join(f"`{o}`" for o in sorted(may)))
+        for name, (needed, may) in STEPS.items()
+    ]
+    return _table(("do", "needs", "may have"), rows)
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": commands_markdown,
     "errors": errors_markdown,
@@ -137,6 +154,9 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "refusals": refusals_markdown,
     "retcodes": retcodes_markdown,
     "settings": settings_markdown,
+    "simulator-doors": doors_markdown,
+    "simulator-steps": steps_markdown,
+    "simulator-switches": switches_markdown,
 }
 
 

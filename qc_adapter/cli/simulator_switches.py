@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 
 from qc_adapter.cli.exits import CommandFailed, Exit
-from qc_adapter.simulator import SimulatorSettings
+from qc_adapter.simulator import MistakeCodes, SimulatorSettings
+from qc_adapter.simulator.switches import MEANINGS
 
 #: These have options of their own, or are no plain values.
 _ELSEWHERE: Final = frozenset({"host", "port", "tls_port", "tls_cert_file", "tls_key_file", "mistake_codes"})
 _SWITCHES: Final[Mapping[str, Field[Any]]] = {
     one.name: one for one in fields(SimulatorSettings) if one.name not in _ELSEWHERE
 }
+_HINTS: Final[Mapping[str, Any]] = get_type_hints(SimulatorSettings)
 
 
 def read_switches(texts: list[str]) -> dict[str, Any]:
@@ -30,12 +36,14 @@ def read_switches(texts: list[str]) -> dict[str, Any]:
             meant = f": did you mean {near[0]}?" if near else "; --switches lists what there is"
             problems.append(f"--set {text}: {'no such switch' if equals else 'must be NAME=VALUE'}{meant}")
             continue
-        default = _default(_SWITCHES[name])
-        read = _value(value, default)
-        if _fits(read, default):
+        hint = _HINTS[name]
+        read = _value(value, hint)
+        if _fits(read, hint):
             values[name] = read
         else:
-            problems.append(f"--set {text}: must be like {_shown(default)}")
+            choices = ", ".join(get_args(hint)) if get_origin(hint) is Literal else ""
+            like = f"one of {choices}" if choices else f"like {_shown(_default(_SWITCHES[name]))}"
+            problems.append(f"--set {text}: must be {like}")
     if problems:
         raise CommandFailed(Exit.USAGE, "\n  ".join(problems))
     return values
@@ -46,16 +54,36 @@ def switches_text() -> str:
     return "\n".join(f"{name}={_shown(_default(one))}" for name, one in _SWITCHES.items())
 
 
+def switches_markdown() -> str:
+    """Return every switch as a Markdown table, for the documentation."""
+    rows = [
+        f"| `{one.name}` | {_cell(_default(one))} | {MEANINGS[one.name]}{_choices(_HINTS[one.name])} |"
+        for one in fields(SimulatorSettings)
+    ]
+    return "\n".join(["| switch | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _cell(default: Any) -> str:
+    shown = "" if isinstance(default, MistakeCodes) else _shown(default)
+    return f"`{shown}`" if shown else ""
+
+
+def _choices(hint: Any) -> str:
+    return f" ({', '.join(f'`{one}`' for one in get_args(hint))})" if get_origin(hint) is Literal else ""
+
+
 def _default(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory()
 
 
-def _value(text: str, default: Any) -> Any:
-    if isinstance(default, tuple) and default and isinstance(default[0], float):
-        return tuple(_json(part) for part in text.split(","))
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text if isinstance(default, str) else _json(text)
+def _value(text: str, hint: Any) -> Any:
+    kinds, origin = get_args(hint), get_origin(hint)
+    if origin is tuple:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return tuple(parts if kinds[0] is str else map(_json, parts))
+    if hint is str or origin is Literal or (origin is types.UnionType and str in kinds):
+        return None if text == "null" and NoneType in kinds else text
+    return _json(text)
 
 
 def _json(text: str) -> Any:
@@ -65,16 +93,23 @@ def _json(text: str) -> Any:
         return text
 
 
-def _fits(value: Any, default: Any) -> bool:
-    if default is None:
-        return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    if isinstance(default, (int, float)):
-        return isinstance(value, (int, float) if isinstance(default, float) else int) and not isinstance(value, bool)
-    if isinstance(default, tuple):
-        return all(_fits(one, default[0] if default else "") for one in value)
-    return isinstance(value, Mapping if isinstance(default, Mapping) else type(default))
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = get_args(hint)
+    match get_origin(hint):
+        case None if hint in (int, float):
+            number = (int, float) if hint is float else int
+            return isinstance(value, number) and not isinstance(value, bool)
+        case None:
+            return isinstance(value, hint)
+        case typing.Literal:
+            return value in kinds
+        case builtins.tuple:
+            endless = kinds[-1] is Ellipsis
+            return (endless or len(value) == len(kinds)) and all(_fits(one, kinds[0]) for one in value)
+        case types.UnionType:
+            return any(_fits(value, one) for one in kinds)
+        case _:
+            return isinstance(value, Mapping)
 
 
 def _shown(default: Any) -> str:

@@ -27,6 +27,7 @@ DOORS: Final = {
     "POST /simulator/agents/{agent_id}/rotate": "changes the GUID now",
     "POST /simulator/events": '{"agent_id": "101", "event": {...}} or {"agent_id": "101", "raw_body": "..."}',
     "POST /simulator/faults": '{"match": {"operation": "intercept"}, "action": "reset_after", "times": 1}',
+    "GET /simulator/faults": "lists what is armed",
     "DELETE /simulator/faults": "disarms all faults",
     "POST /simulator/nodes/{number}/fail": '{"keep_sign_ins": true, "switch_seconds": 20}; /recover ends it',
     "POST /simulator/restart": '{"down_seconds": 6} loses all sign-ins and refuses connections for a while',

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - the types of the switches are read at run time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final, Literal
 
 AuthMode = Literal["static", "dynamic", "off"]
 LostCode = Literal["100-006", "000-003"]
-
 
 _NOT_NEGATIVE: Final = (
     "event_delay_seconds",

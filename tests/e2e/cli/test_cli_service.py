@@ -154,6 +154,18 @@ async def test_simulate_takes_a_scenario_and_switches(start, tmp_path):
     assert (await running.end()).code == 0
 
 
+async def test_simulate_runs_a_busy_call_centre(start):
+    """It says what is going on, line by line, when it is asked to."""
+    running = await start(
+        *("simulate", "--listen", "127.0.0.1:0", "--agents", "50", "--calls-per-minute", "6000", "--nodes", "2"),
+        *("--watch-seconds", "0.1", "--seed", "1"),
+    )
+    assert "20001 to 20050" in await running.line_with("work by themselves, with 6000 calls a minute")
+    assert "requests/s" in await running.line_with("talking | ")
+    running.send(signal.SIGINT)
+    assert (await running.end()).code == 0
+
+
 async def test_the_demo_tells_the_whole_story(qc):
     """From sign-in to metrics, with status 0."""
     ended = await qc("demo")

@@ -36,6 +36,10 @@ import pytest
         ("simulate --set event_tim=true", "did you mean event_time?"),
         ("simulate --set event_time=7", "must be like false"),
         ("simulate --set event_time", "must be NAME=VALUE"),
+        ("simulate --set push_shape=newest", "must be one of new, old"),
+        ("simulate --set call_seconds=1", "must be like 20.0,60.0"),
+        ("simulate --set sign_in_limit=many", "must be like null"),
+        ("simulate --agents 60000", "not within 101 to 59999"),
         ("simulate --guid-interval 200", "must exceed"),
         ("simulate --save-certificate x.pem", "--tls-port"),
         ("simulate --tls-port 0 --cert-file x.pem", "belong together"),
@@ -128,6 +132,25 @@ def test_simulate_lists_its_switches(qc):
     lines = qc("simulate", "--switches").out.splitlines()
     assert "event_time=false" in lines
     assert "call_seconds=20.0,60.0" in lines
+
+
+def test_every_kind_of_switch_can_be_set():
+    """Numbers, texts, lists, choices and null come as what the switch is."""
+    from qc_adapter.cli.simulator_switches import read_switches, switches_markdown
+
+    texts = ["push_ca_file=/a/ca.pem", "sign_in_limit=3", "wrong_passwords_until_lock=null", "bad_path=404"]
+    texts += ["call_agents=292, 293", "call_seconds=1,2.5", 'event_delays={"X": null}', "nodes=2"]
+    assert read_switches(texts) == {
+        "push_ca_file": "/a/ca.pem",
+        "sign_in_limit": 3,
+        "wrong_passwords_until_lock": None,
+        "bad_path": "404",
+        "call_agents": ("292", "293"),
+        "call_seconds": (1, 2.5),
+        "event_delays": {"X": None},
+        "nodes": 2,
+    }
+    assert "| `push_shape` | `new` | `eventList` with several events" in switches_markdown()
 
 
 def test_check_shows_settings_without_secrets(qc):
