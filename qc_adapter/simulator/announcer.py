@@ -46,6 +46,8 @@ class Announcer:
         self._tell_observers(agent_id)
         if self._settings.event_delays.get(event_type, 0.0) is None:
             return
+        if content is None and self._settings.empty_content == "object":
+            content = {}
         event: dict[str, Any] = {"eventType": event_type}
         if self._settings.event_time:
             event["eventGenTime"] = self._roster.wall_ms()

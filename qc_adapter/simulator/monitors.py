@@ -97,8 +97,10 @@ class Monitors:
 
     def inspected(self, agent_id: str, inspector_id: str, *, begins: bool) -> None:
         """Tell that a third party listens, inserts or whispers, or no longer does."""
-        others = [one for one in self.monitors_of(agent_id) if one != inspector_id]
-        self._notify(agent_id, "SuperviseInsert" if begins else "StopSuperviseInsert", others)
+        monitors = list(self.monitors_of(agent_id))
+        if not self._settings.acting_inspector_is_told:
+            monitors = [one for one in monitors if one != inspector_id]
+        self._notify(agent_id, "SuperviseInsert" if begins else "StopSuperviseInsert", monitors)
 
     def _left(self, agent: Agent) -> None:
         self._forget(agent.agent_id)

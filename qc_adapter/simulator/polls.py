@@ -66,6 +66,8 @@ class Polls:
     async def _all(self, connected: Callable[[], bool]) -> Reply:
         """Take the events of all agents as an array; whoever polls for all keeps all of them signed in."""
         roster = self._gateway.roster
+        for agent in self._polled():
+            roster.seen(agent)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.poll_hold_seconds):
                 while not (waiting := [agent for agent in self._polled() if self._has_letters(agent)]):

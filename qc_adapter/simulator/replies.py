@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from multidict import CIMultiDict
 
 if TYPE_CHECKING:
     from qc_adapter.simulator.mailbox import Letter
@@ -91,7 +93,8 @@ class Encoder:
         self._charset = "gbk" if settings.content_type == "gbk" else None
         empty = b'{"message":"","retcode":"0"}'
         self._empty_poll = empty if settings.empty_poll == "missing" else empty[:-1] + b',"event":null}'
-        self.headers = CONTENT_TYPES[settings.content_type]
+        self._settings = settings
+        self._content_type = CONTENT_TYPES[settings.content_type]
 
     def body(self, reply: Reply) -> bytes:
         """Return the body; its key order is the real gateway's."""
@@ -112,3 +115,16 @@ class Encoder:
             fields["retcode"] = reply.retcode
         body = orjson.dumps(fields)
         return body if self._charset is None else body.decode().encode(self._charset, "replace")
+
+    def headers(self, reply: Reply) -> CIMultiDict[str]:
+        """Return the headers; the cookies come first, as they do on the wire."""
+        headers: CIMultiDict[str] = CIMultiDict()
+        if reply.cookies:
+            if self._settings.session_cookie:
+                headers.add("Set-Cookie", f"JSESSIONID={secrets.token_hex(16).upper()}; Path=/agentgateway; HttpOnly")
+            if self._settings.balancer_cookie != "none":
+                headers.add("Set-Cookie", f"{self._settings.balancer_cookie}={secrets.token_hex(16)}; path=/; HttpOnly")
+        if reply.guid is not None:
+            headers.add("Set-GUID", f"JSESSIONID={reply.guid}")
+        headers.extend(self._content_type)
+        return headers

@@ -70,6 +70,13 @@ def _asked_to_stop() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+def _nodes(settings: SimulatorSettings) -> list[str]:
+    if settings.nodes == 1:
+        return []
+    last = settings.node_number + settings.nodes - 1
+    return [f"Nodes: AgentGateway{settings.node_number} to AgentGateway{last}."]
+
+
 def _staff(settings: SimulatorSettings) -> list[str]:
     if not settings.agents:
         return []
@@ -87,6 +94,7 @@ def offer(simulator: Simulator) -> str:
         f"CC-Gateway simulator on {simulator.url}{secure}",
         f"GUIDs: {settings.auth_mode}. Agents: 101 to {settings.agent_id_max}, any password.",
         f"Silence of {settings.max_silence_seconds:g} s signs out.",
+        *_nodes(settings),
         *_staff(settings),
         "",
         "# Sign inspector 101 in and keep the GUID",

@@ -92,6 +92,7 @@ class SimulatorSettings:
     cut_poll_takes_event: bool = True
     shutdown_event_to_held_poll: bool = True
     forced_state_events: Literal["force", "success"] = "force"
+    empty_content: Literal["null", "object"] = "null"
     event_time: bool = False
     feature_as_number: bool = False
     nul_padded_call_data: bool = False
@@ -118,6 +119,7 @@ class SimulatorSettings:
 
     # Inspection and calls.
     monitored_agent_as_number: bool = False
+    acting_inspector_is_told: bool = False
     mistake_codes: MistakeCodes = field(default_factory=MistakeCodes)
     recording: bool = True
     record_file_bytes: int = 1_000_000

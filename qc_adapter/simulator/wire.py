@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from qc_adapter.simulator import recordings
 from qc_adapter.simulator.damage import Damage
@@ -59,6 +57,9 @@ class WireHandler:
         try:
             path = http.rel_url.raw_path
             if self._control is not None and path.startswith("/simulator"):
+                # Whoever asks for an outage gets his answer.
+                if http.transport is not None:
+                    self._connections.discard(http.transport)
                 return await self._control(http)
             if self._down:
                 return self._damage.cut(http)
@@ -153,19 +154,7 @@ class WireHandler:
         self._record.answered(entry, reply.retcode, 200)
         if call.operation == RECORDING and reply.retcode == "0":
             return await recordings.send(http, self._gateway, call)
-        return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
-
-    def _headers(self, reply: Reply) -> CIMultiDict[str]:
-        headers: CIMultiDict[str] = CIMultiDict()
-        if reply.cookies:
-            if self._settings.session_cookie:
-                headers.add("Set-Cookie", f"JSESSIONID={secrets.token_hex(16).upper()}; Path=/agentgateway; HttpOnly")
-            if self._settings.balancer_cookie != "none":
-                headers.add("Set-Cookie", f"{self._settings.balancer_cookie}={secrets.token_hex(16)}; path=/; HttpOnly")
-        if reply.guid is not None:
-            headers.add("Set-GUID", f"JSESSIONID={reply.guid}")
-        headers.extend(self._encoder.headers)
-        return headers
+        return web.Response(body=self._encoder.body(reply), headers=self._encoder.headers(reply))
 
     async def _serve_with_faults(
         self, http: web.BaseRequest, call: GatewayRequest, entry: RequestRecord, faults: tuple[Fault, ...]
@@ -211,11 +200,11 @@ class WireHandler:
             if fault.message is not None:
                 reply = replace(reply, message=fault.message)
             self._record.answered(entry, reply.retcode, 200)
-            return web.Response(body=self._encoder.body(reply), headers=self._headers(reply))
+            return web.Response(body=self._encoder.body(reply), headers=self._encoder.headers(reply))
         if call.operation == RECORDING and fault.action == "cut_json" and reply.retcode == "0":
             response = await recordings.send(http, self._gateway, call, cut=True)
         else:
-            response = await self._damage.reply(http, fault, reply, self._headers(reply))
+            response = await self._damage.reply(http, fault, reply, self._encoder.headers(reply))
         status = None if fault.action in ("reset_after", "hang") else response.status
         self._record.answered(entry, reply.retcode if readable else None, status)
         return response
@@ -228,7 +217,7 @@ class WireHandler:
             )
         if self._settings.bad_path == "000-002" and http.rel_url.raw_path.startswith("/agentgateway/"):
             refusal = refused("000-002")
-            return web.Response(body=self._encoder.body(refusal), headers=self._headers(refusal))
+            return web.Response(body=self._encoder.body(refusal), headers=self._encoder.headers(refusal))
         return web.Response(status=404, text=_PAGE.format("404 Not Found"), content_type="text/html")
 
 

@@ -7,6 +7,8 @@ import pytest
 from qc_adapter.simulator import Fault, ScenarioInvalid, Simulator, SimulatorSettings
 from qc_adapter.simulator.faults import FaultBook, parse_fault
 from qc_adapter.simulator.mailbox import Closed, Letter, Mailbox
+from qc_adapter.simulator.polls import Polls
+from qc_adapter.simulator.requests import GatewayRequest
 from qc_adapter.simulator.scenario import parse
 from qc_adapter.simulator.wire import WireHandler
 
@@ -139,10 +141,22 @@ async def test_letter_that_was_not_carried_can_be_put_back():
     assert [letter.event["n"] for letter in iter(mailbox.take, None)] == [1, 2]
 
 
+async def test_poll_for_all_agents_keeps_all_of_them_signed_in(new_floor):
+    """S15, S21: where one poll is for all agents it is the sign of life of each."""
+    floor = new_floor(event_method="all", poll_hold_seconds=0, auth_mode="static")
+    for agent_id in ("101", "102"):
+        floor.sign_in(agent_id)
+    polls = Polls(floor.gateway)
+    ask = GatewayRequest("getAllAgentEvent", "GET", {"agentid": "101"}, {})
+    for expected in (4, 0, 0):
+        floor.move(100)
+        reply = await polls.answer(ask, lambda: True)
+        assert len(reply.event or ()) == len(reply.deliveries) == expected
+    assert floor.gateway.roster.signed_in_count() == 2
+
+
 def test_parts_hide_guids():
     """No GUID shows when an agent or a request is printed."""
-    from qc_adapter.simulator.requests import GatewayRequest
-
     simulator = Simulator(SimulatorSettings())
     guid = simulator.sign_in("101")
     request = GatewayRequest("handShake", "POST", {"agentid": "101"}, {}, guid)

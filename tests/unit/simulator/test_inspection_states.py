@@ -268,6 +268,13 @@ def test_odd_shapes_are_a_choice(new_floor):
     assert events["AgentEvent_Auto_Answer"]["calldata"].endswith("\0")
 
 
+def test_empty_content_can_be_an_object(new_floor):
+    """S17: what has no content carries null, or an empty object if so chosen."""
+    floor = new_floor(empty_content="object")
+    floor.sign_in("292")
+    assert [event["content"] for event in floor.events("292")] == [{}, {}]
+
+
 def test_calls_run_by_themselves_only_for_agents_with_skills(new_floor):
     """Self-running calls reach a signed-in agent only after resetskill."""
     floor = new_floor(calls_per_minute=60, call_agents=("292",), call_seconds=(1000.0, 1000.0), random_seed=1)

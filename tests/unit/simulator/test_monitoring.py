@@ -76,6 +76,14 @@ def test_third_parties_are_told_of_an_inspection(watched, ending):
     assert news(floor, "102") == ["Talking", *after]
 
 
+def test_acting_inspector_can_be_told_too(watched):
+    """S20: a site may tell the inspector of his own listening as well."""
+    floor = watched(acting_inspector_is_told=True)
+    floor.call("292")
+    floor.do("addSupervise", "102", work_no="292")
+    assert news(floor, "102") == ["Talking", "SuperviseInsert"]
+
+
 def test_monitoring_begins_twice_and_ends_without_harm(watched):
     """S20: beginning twice tells once; ending what never began is accepted; after the end nothing is told."""
     floor = watched()
