@@ -136,7 +136,11 @@ def test_simulate_lists_its_switches(qc):
 
 def test_every_kind_of_switch_can_be_set():
     """Numbers, texts, lists, choices and null come as what the switch is."""
+    from dataclasses import fields
+
     from qc_adapter.cli.simulator_switches import read_switches, switches_markdown
+    from qc_adapter.simulator import SimulatorSettings
+    from qc_adapter.simulator.switches import MEANINGS
 
     texts = ["push_ca_file=/a/ca.pem", "sign_in_limit=3", "wrong_passwords_until_lock=null", "bad_path=404"]
     texts += ["call_agents=292, 293", "call_seconds=1,2.5", 'event_delays={"X": null}', "nodes=2"]
@@ -151,6 +155,7 @@ def test_every_kind_of_switch_can_be_set():
         "nodes": 2,
     }
     assert "| `push_shape` | `new` | `eventList` with several events" in switches_markdown()
+    assert set(MEANINGS) == {one.name for one in fields(SimulatorSettings)}
 
 
 def test_check_shows_settings_without_secrets(qc):
