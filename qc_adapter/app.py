@@ -102,6 +102,7 @@ class Adapter:
             counts=self.metrics,
             follows=self.shared.follows,
             ledger=self.shared.ledger,
+            receipts=self.shared.receipts,
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
         self.sessions = SessionService(gateway=self.gateways, store=self.store, listeners=self.readers)

@@ -17,6 +17,7 @@ from qc_adapter.events.session_cache import SessionCache
 from qc_adapter.store.generation import Generation
 
 if TYPE_CHECKING:
+    from qc_adapter.commands.receipts import Receipts
     from qc_adapter.commands.sending import Sessions
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.events.leases import Rota
@@ -35,6 +36,7 @@ class Shared:
     sessions: Sessions
     ledger: Ledger
     inlet: Inlet
+    receipts: Receipts
     #: The name of this replica among the others, empty for the only one.
     replica: str = ""
     mirror: Mirror | None = None
@@ -54,7 +56,7 @@ class Shared:
 
 def in_memory(store: SessionStore, hub: Hub) -> Shared:
     """Return the parts of the only replica there is."""
-    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger(), MemoryInlet(store, hub))
+    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger(), MemoryInlet(store, hub), hub)
 
 
 def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, lease_seconds: float) -> Shared:
@@ -66,4 +68,5 @@ def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, 
     generation = Generation()
     book = Book(link, terms, mirror, generation)
     ledger = RedisLedger(link, replica, generation)
-    return Shared(RedisRota(book), mirror, cache, ledger, RedisInlet(book, hub), replica, mirror, generation)
+    inlet, receipts = RedisInlet(book, hub), mirror.receipts
+    return Shared(RedisRota(book), mirror, cache, ledger, inlet, receipts, replica, mirror, generation)

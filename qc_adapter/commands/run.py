@@ -50,6 +50,9 @@ class CommandRun:
         self.sent = False
         #: The calls that the inspector was in when it was sent.
         self.talking = feed.talking
+        #: How the inspector stood then, and when that was, in seconds since the epoch.
+        self.standing = feed.standing
+        self.sent_at = 0.0
         #: Whether another replica sent it: then that one counts it.
         self.foreign = False
         self._settled = settled
@@ -82,7 +85,8 @@ class CommandRun:
             self._witness_start = 0 if self.witness is None else self.witness.tail
         self.sent = True
         self.talking = self.feed.talking
-        self._listen(self.talking, time.time())
+        self.standing, self.sent_at = self.feed.standing, time.time()
+        self._listen(self.talking, self.sent_at)
 
     def resume(self, start: int, talking: frozenset[str], sent_at: float, witness_start: int | None = None) -> None:
         """

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from qc_adapter.commands.explanation import explained
 from qc_adapter.commands.follow import follow, missed_before, open_at, told_between, too_late
 from qc_adapter.commands.joining import Joining
 from qc_adapter.commands.ledger import MemoryLedger, State
 from qc_adapter.commands.model import Accepted, Follow, Update
 from qc_adapter.commands.monitoring import Forgotten, note
+from qc_adapter.commands.receipts import Receipts, acceptance_of
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
 from qc_adapter.commands.witnesses import Witnesses
@@ -64,14 +66,20 @@ class CommandRunner:
         follows: Follows | None = None,
         ledger: Ledger | None = None,
         monitored: Monitored | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
-        """Without `follows` and `ledger` there is no other replica; without `monitored` nothing is begun anew."""
+        """
+        Without `follows`, `ledger` and `receipts` there is no other replica.
+
+        Without `monitored` nothing is begun anew.
+        """
         self._sender = Sender(gateway, sessions, keeper)
         self._hub = hub
         self._follows: Follows = follows or hub
         self._witnesses = Witnesses(sessions, self._follows)
         self._joining = Joining(ledger or MemoryLedger(), self._follows)
         self._monitored: Monitored = monitored or Forgotten()
+        self._receipts: Receipts = receipts or hub
         self._journal = journal
         self._counts = counts
         self._tasks: dict[CommandRun, asyncio.Task[None]] = {}
@@ -155,6 +163,13 @@ class CommandRunner:
         if not run.foreign:
             command = run.command
             self._counts.command_outcome(gateway_of(command.agent_id), command.method, label)
+            if run.accepted is None and label == "confirmed":
+                self._note(run)  # no receipt came, and events have proven it
+
+    def _note(self, run: CommandRun) -> None:
+        acceptance = acceptance_of(run)
+        if acceptance is not None:
+            self._receipts.note(run.command.agent_id, acceptance)
 
     async def _dispatch(self, run: CommandRun, deadline: Deadline) -> None:
         try:
@@ -185,9 +200,10 @@ class CommandRunner:
             run.doubt(unknown)
             return State.UNKNOWN, "", "", 0.0
         except GatewayRefused as refusal:
-            run.fail(refusal, "refused")
+            run.fail(explained(refusal, run.command, run.feed.activity), "refused")
             return State.REFUSED, refusal.retcode, refusal.text, 0.0
         run.accept(receipt)
+        self._note(run)
         return State.ACCEPTED, "0", receipt.message, receipt.received_at
 
     async def _accepted(self, run: CommandRun, deadline: Deadline) -> Accepted | None:

@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from qc_adapter.events.calls import Calls
+from qc_adapter.events.activity import Activity, activity
+from qc_adapter.events.inspection import accepted
+from qc_adapter.events.leases import PollState
 from qc_adapter.events.model import AgentEvent, Entry, Gap, GapReason
+from qc_adapter.events.standing import NOTHING_HEARD, Standing
 from qc_adapter.model.errors import AdapterError, CursorExpired, InvalidCursor, SlowConsumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from qc_adapter.events.inspection import Acceptance, Inspection
     from qc_adapter.events.model import Item
 
 OLDEST: Final = "oldest"
@@ -54,7 +58,6 @@ class Feed:
     """
 
     __slots__ = (
-        "_calls",
         "_capacity",
         "_ended",
         "_entries",
@@ -62,11 +65,15 @@ class Feed:
         "_next",
         "_retention_seconds",
         "_waiting",
+        "detail",
         "endings",
+        "inspection",
         "last_batch",
         "listeners",
         "pins",
         "readers",
+        "standing",
+        "state",
         "touched_at",
     )
 
@@ -79,7 +86,12 @@ class Feed:
         self._eras = [_Era(0, epoch or fresh_epoch(), 0)]
         self._waiting: set[asyncio.Future[None]] = set()
         self._ended: AdapterError | None = None
-        self._calls = Calls()
+        #: What the events add up to, and what the receipts do.
+        self.standing = NOTHING_HEARD
+        self.inspection: Inspection | None = None
+        #: What the reader of the events last said of the session; None before it said anything.
+        self.state: PollState | None = None
+        self.detail = ""
         #: Called with each new entry, before readers are woken.
         self.listeners: set[Callable[[Entry], None]] = set()
         #: Called with the reason when there will be no more entries, before readers are woken.
@@ -115,7 +127,12 @@ class Feed:
     @property
     def talking(self) -> frozenset[str]:
         """Call ids that the inspector is talking on by what the log has seen."""
-        return self._calls.talking
+        return self.standing.talking
+
+    @property
+    def activity(self) -> Activity:
+        """What the inspector does."""
+        return activity(self.standing, self.inspection)
 
     def cursor(self, sequence: int) -> str:
         """Return the cursor right after the entry with that sequence."""
@@ -176,8 +193,28 @@ class Feed:
         """Add an item behind the newest, tell the listeners and wake the readers."""
         return self._add(item, time.monotonic())
 
-    def restore(self, entries: Iterable[tuple[int, Item]], talking: frozenset[str]) -> None:
-        """Fill an empty feed with the positions and items that the log keeps, and the calls that they led to."""
+    def accept(self, acceptance: Acceptance) -> None:
+        """Take note of what the gateway accepted."""
+        self.inspection = accepted(self.inspection, acceptance)
+
+    def tell(self, state: PollState | None, detail: str) -> None:
+        """
+        Note what the reader says of the session; readers of the feed are woken when it is another state.
+
+        A reader that takes over has nothing to say yet.
+        """
+        if state is PollState.STARTING:
+            return
+        before, self.state, self.detail = self.state, state, detail
+        if state is not before:
+            self.wake()
+
+    def begin_anew(self) -> None:
+        """Forget what the events and receipts of an older sign-in added up to."""
+        self.standing, self.inspection = NOTHING_HEARD, None
+
+    def restore(self, entries: Iterable[tuple[int, Item]], standing: Standing) -> None:
+        """Fill an empty feed with the positions and items that the log keeps, and what they added up to."""
         for position, item in entries:
             if not self._entries:
                 self._next = position
@@ -186,7 +223,7 @@ class Feed:
             read_at = self._entries[-1].logged_at if self._entries and isinstance(item, GapReason) else _read_at(item)
             self._entries.append(self._entry(item, read_at))
             self._next += 1
-        self._calls = Calls(talking)
+        self.standing = standing
 
     def mirror(self, epoch: str, before: int, items: Sequence[Item]) -> bool:
         """
@@ -245,8 +282,8 @@ class Feed:
         self.trim(self.touched_at)
         for listener in tuple(self.listeners):
             listener(entry)
-        if isinstance(entry.item, AgentEvent):
-            self._calls.observe(entry.item)
+        item = entry.item
+        self.standing = self.standing.after(item if isinstance(item, AgentEvent) else item.reason)
         self.wake()
 
     def trim(self, now: float) -> None:

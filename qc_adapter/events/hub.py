@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from qc_adapter.events.inspection import Acceptance
     from qc_adapter.events.model import Entry
 
 
@@ -60,6 +61,10 @@ class Hub:
         """Return the inspectors and their feeds; the hub may change meanwhile."""
         return iter(list(self._feeds.items()))
 
+    def note(self, agent_id: str, acceptance: Acceptance) -> None:
+        """Take note of a command that the gateway accepted."""
+        self.feed(agent_id).accept(acceptance)
+
     def drain(self) -> None:
         """End all subscriptions, present and future, with `Draining` and their cursor."""
         self._draining = True
@@ -106,6 +111,11 @@ class Subscription:
     def draining(self) -> bool:
         """Whether the replica is going away."""
         return self._hub.draining
+
+    @property
+    def feed(self) -> Feed:
+        """What is read."""
+        return self._feed
 
     @property
     def cursor(self) -> str:

@@ -8,8 +8,7 @@ from qc_adapter.events.lua import script
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
 # as known or ''.
 # Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if
-# a poll may be held on, position, epoch, talking, record, ms since
-# the last answered poll or -1.
+# a poll may be held on, position, epoch, talking, record, ms since the last answered poll or -1, standing, inspection.
 BEAT = script("""
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
@@ -30,9 +29,9 @@ local reply = {call('GET', STORE), share, live}
 local function hand_over(id, token, forced)
   local found = record(id) or {}
   local epoch, n = head(id, fresh)
-  local more = call('HMGET', LOG .. id, 'talking', 'polled_at')
+  local more = call('HMGET', LOG .. id, 'talking', 'polled_at', 'standing', 'receipt')
   reply[#reply + 1] = {id, token, forced, n, epoch, more[1] or '', found,
-    more[2] and whole(now - more[2]) or '-1'}
+    more[2] and whole(now - more[2]) or '-1', more[3] or '', more[4] or ''}
 end
 
 -- A beat whose reply was lost is answered again.
@@ -112,6 +111,7 @@ if used ~= '' and guid and bare(guid) ~= used then return {'newer', found} end
 park(id)
 local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
 if ended ~= '' and leaving < now then
+  begin_anew(id)
   call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])
   tell(id, 's')
   return {'lost', found or {}}
@@ -146,6 +146,7 @@ if found and #found == 0 then return 0 end
 -- What a holder's poll may have taken away is a gap, also if the lease was given up before and nobody has it yet.
 local before = tonumber(call('ZSCORE', LEASES, id) or '0')
 local given_up = (before == REVOKED or before == REPLACED) and before or 0
+if ARGV[2] == 'replaced' then begin_anew(id) end
 if ARGV[2] ~= '' then
   enlist(id, dismiss(id) and (ARGV[2] == 'replaced' and REPLACED or REVOKED) or given_up)
 elseif not call('HGET', HOLDERS, id) then

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from qc_adapter.events.activity import NOTHING_KNOWN, Activity
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,13 +24,28 @@ class PollState(Enum):
     LOST = "lost"
 
 
+def poll_state(text: str) -> PollState | None:
+    """Return the state of that name; None for none, and for one that a newer release knows."""
+    return PollState(text) if text in {state.value for state in PollState} else None
+
+
+def label_of(state: PollState, activity: Activity) -> str:
+    """Return the one state that a session is counted under."""
+    return activity.state.value if state is PollState.ACTIVE else state.value
+
+
 @dataclass(frozen=True, slots=True)
 class PollStatus:
-    """How polling goes. `answered_time` is seconds since the epoch, 0 before the first answer."""
+    """
+    How polling goes, and what the inspector does by the events and receipts.
+
+    `answered_time` is seconds since the epoch, 0 before the first answer.
+    """
 
     state: PollState
     answered_time: float = 0.0
     detail: str = ""
+    activity: Activity = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +89,11 @@ class Lease(Protocol):
     @property
     def holder(self) -> str:
         """What tells this lease from earlier and later ones of the inspector."""
+        ...
+
+    @property
+    def activity(self) -> Activity:
+        """What the inspector does, by what the last step found."""
         ...
 
     @property

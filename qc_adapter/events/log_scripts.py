@@ -5,18 +5,19 @@ from __future__ import annotations
 from qc_adapter.events.lua import script
 
 # The poll step. ARGV: id, holder, store, step, lease ms, GUID used, epoch and position known, fresh epoch, capacity,
-# retention ms, talking or '=', state, detail, number of fields to change, names and values, items.
-# Returns what became of it, then epoch, position before the items, the record, and 1 if a gap was added before them.
+# retention ms, talking, state, detail, standing, number of fields to change, names and values, items.
+# Returns what became of it, then epoch, position before the items, the record, 1 if a gap was added before them, and
+# talking, standing and the last inspection.
 STEP = script("""
 local id, holder, step, lease, used = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[15])
+local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[16])
 if call('GET', STORE) ~= ARGV[3] then return {'forgotten'} end
 local found = record(id)
 local flags = ''
 -- The GUID guards itself: this one is newer than the stored one if that is the one that was used.
 local guid = found and field(found, 'guid')
 if guid and changes > 0 and bare(guid) == used then
-  call('HSET', SESSION .. id, unpack(ARGV, 16, 15 + changes))
+  call('HSET', SESSION .. id, unpack(ARGV, 17, 16 + changes))
   found = record(id)
   flags = 'g'
 end
@@ -24,14 +25,14 @@ if not holds(id, holder) then
   if flags ~= '' then tell(id, flags) end
   -- A failover forgot that the lease was ever given: what is in hand now is lost, and the next claim has to say so.
   local forgotten = tonumber(string.match(holder, '%d+$')) > tonumber(call('GET', FENCE) or '0')
-  if forgotten and #ARGV > 15 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
+  if forgotten and #ARGV > 16 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
   return {'fenced'}
 end
 local log = LOG .. id
 local epoch, n = head(id, ARGV[9])
-local items = {unpack(ARGV, 16 + changes)}
+local items = {unpack(ARGV, 17 + changes)}
 local lost = 0
-local last = call('HMGET', log, 'step', 'base', 'lost')
+local last = call('HMGET', log, 'step', 'base', 'lost', 'state', 'detail', 'standing')
 local name, number = string.match(step, '^(.*)/(%d+)$')
 local last_name, last_number = string.match(last[1] or '', '^(.*)/(%d+)$')
 if last_name == name and tonumber(number) < tonumber(last_number) then
@@ -51,26 +52,31 @@ else
   if #items > 0 then flags = flags .. 'e' end
 end
 trim(id, retention)
-if ARGV[12] ~= '=' then call('HSET', log, 'talking', ARGV[12]) end
+-- What others add to the log, they add up.
+if not last[6] or #items > 0 and not (found and source_of(found) == 'push') then
+  call('HSET', log, 'talking', ARGV[12], 'standing', ARGV[15])
+end
 call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])
+if last[4] ~= ARGV[13] or (last[5] or '') ~= ARGV[14] then flags = flags .. 's' end
 if ARGV[13] == 'active' then call('HSET', log, 'polled_at', whole(now)) end
 call('PERSIST', log)
 if found and #found == 0 then
   if #items > 0 then tell(id, flags, epoch, whole(n), items) end
   call('HDEL', HOLDERS, id)
   retire(id, retention)
-  return {'gone', epoch, n, {}, lost}
+  return {'gone', epoch, n, {}, lost, {'', '', ''}}
 end
 call('ZADD', LEASES, whole(now + lease), id)
 if flags ~= '' then tell(id, flags, epoch, whole(n), items) end
-return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost}
+return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost,
+  call('HMGET', log, 'talking', 'standing', 'receipt')}
 """)
 
 # Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms after which and
 # within which the batch before may be repeated, name of this arrival, epoch and position known, how many items repeat
-# the batch before as known, talking or '=', marks, items.
+# the batch before as known, talking, standing, marks, items.
 # Returns what became of them, epoch, position before them, how many of them repeat the batch before; or 'again' with
-# the same and the calls that are talked on, when others added something meanwhile: talking is to be found out anew.
+# the same, talking and standing, when others added something meanwhile: what it adds up to is to be found out anew.
 APPEND = script("""
 local id, retention = ARGV[1], tonumber(ARGV[5])
 local found = record(id)
@@ -82,7 +88,7 @@ if call('EXISTS', BUSY .. id) == 0 then
 end
 local epoch, n = head(id, ARGV[3])
 local log = LOG .. id
-local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce')
+local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce', 'standing')
 local before, marks = {}, {}
 local ago = last[2] and now - tonumber(last[3])
 -- The reply of this script got lost, and it is run again.
@@ -90,19 +96,18 @@ local again = last[4] == ARGV[8]
 if ago and (again or ago >= tonumber(ARGV[6]) and ago < tonumber(ARGV[7])) then
   for mark in string.gmatch(last[2], '%S+') do before[#before + 1] = mark end
 end
-for mark in string.gmatch(ARGV[13], '%S+') do marks[#marks + 1] = mark end
+for mark in string.gmatch(ARGV[14], '%S+') do marks[#marks + 1] = mark end
 local same = 0
 while same < #before and same < #marks and before[same + 1] == marks[same + 1] do same = same + 1 end
 if same < #before and same < #marks then same = 0 end
 if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumber(ARGV[11])) then
-  return {'again', epoch, n, last[1] or '', same}
+  return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
-local items = {unpack(ARGV, 14 + same)}
+local items = {unpack(ARGV, 15 + same)}
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)
 if same < #marks then
-  call('HSET', log, 'batch', ARGV[13])
-  if ARGV[12] ~= '=' then call('HSET', log, 'talking', ARGV[12]) end
+  call('HSET', log, 'batch', ARGV[14], 'talking', ARGV[12], 'standing', ARGV[13])
   tell(id, 'e', epoch, whole(n), items)
 elseif same < #before then
   call('HSET', log, 'batch', table.concat(before, ' ', same + 1))
@@ -114,7 +119,8 @@ return {'kept', epoch, n, same}
 
 # ARGV: id, epoch known or '', position known, fresh epoch, retention ms, most entries.
 # A position that Redis does not know was lost in a failover, and callers have it: it is not given to another event.
-# Returns epoch, position of the newest, how it ended or '', talking, entries behind the known position, or all.
+# Returns epoch, position of the newest, how it ended, talking, standing, inspection, state and detail, each '' if there
+# is none, and the entries behind the known position, or all.
 READ = script("""
 local id, retention = ARGV[1], tonumber(ARGV[5])
 local epoch, n = head(id, ARGV[4])
@@ -131,26 +137,48 @@ if epoch == ARGV[2] and n < tonumber(ARGV[3]) then
   tell(id, 'e', epoch, whole(n), gap)
   n = n + 1
 end
-local more = call('HMGET', LOG .. id, 'ended', 'talking')
+local reply = {epoch, n, unpack(call('HMGET', LOG .. id, 'ended', 'talking', 'standing', 'receipt', 'state', 'detail'))}
+for i = 3, 8 do reply[i] = reply[i] or '' end
 local after = epoch == ARGV[2] and '(' .. ARGV[3] .. '-0' or '-'
-return {epoch, n, more[1] or '', more[2] or '', call('XRANGE', EVENTS .. id, after, '+', 'COUNT', ARGV[6])}
+reply[9] = call('XRANGE', EVENTS .. id, after, '+', 'COUNT', ARGV[6])
+return reply
 """)
 
-# ARGV: id, epoch, position, ended of each inspector that is followed. Returns those whose log looks different now.
+# ARGV: id, epoch, position, ended, receipt, state, detail of each inspector that is followed. Returns those whose log
+# looks different now.
 CHECK = script("""
 local changed = {}
-for i = 1, #ARGV, 4 do
-  local found = call('HMGET', LOG .. ARGV[i], 'epoch', 'n', 'ended')
-  if found[1] ~= ARGV[i + 1] or found[2] ~= ARGV[i + 2] or (found[3] or '') ~= ARGV[i + 3] then
-    changed[#changed + 1] = ARGV[i]
+for i = 1, #ARGV, 7 do
+  local found = call('HMGET', LOG .. ARGV[i], 'epoch', 'n', 'ended', 'receipt', 'state', 'detail')
+  for j = 1, 6 do
+    if (found[j] or '') ~= ARGV[i + j] then
+      changed[#changed + 1] = ARGV[i]
+      break
+    end
   end
 end
 return changed
 """)
 
-# ARGV: ids. Returns state, detail and time in ms of the last answered poll of each, as its reader last said.
+# ARGV: ids. Returns state, detail and time in ms of the last answered poll of each, as its reader last said, and its
+# standing and inspection.
 STATUS = script("""
 local reply = {}
-for i = 1, #ARGV do reply[i] = call('HMGET', LOG .. ARGV[i], 'state', 'detail', 'polled_at') end
+for i = 1, #ARGV do
+  reply[i] = call('HMGET', LOG .. ARGV[i], 'state', 'detail', 'polled_at', 'standing', 'receipt')
+end
 return reply
+""")
+
+# ARGV: id, the inspection as it was known, the inspection after a receipt. Returns what stands there if it is neither.
+# A session that has ended is in no inspection any more.
+RECEIPT = script("""
+local log = LOG .. ARGV[1]
+local head = call('HMGET', log, 'receipt', 'epoch', 'ended')
+local found = head[1] or ''
+if not head[2] or head[3] or found == ARGV[3] then return false end
+if found ~= ARGV[2] then return found end
+call('HSET', log, 'receipt', ARGV[3])
+tell(ARGV[1], RECEIPTS, '', '', {ARGV[3]})
+return false
 """)

@@ -17,6 +17,7 @@ from qc_adapter.store.script import Script
 #: Flags in the first line of a notice.
 ENTRIES: Final = "e"
 STATE_CHANGED: Final = "s"
+RECEIPTS: Final = "r"
 
 _PRELUDE: Final = (
     f"""
@@ -25,6 +26,7 @@ local LEASES, HOLDERS, PARKED, FENCE = '{keys.LEASES}', '{keys.HOLDERS}', '{keys
 local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{keys.WAKE}', '{keys.STORE}'
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
 local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
+local RECEIPTS = '{RECEIPTS}'
 """
     + BARE
     + """
@@ -126,6 +128,9 @@ local function park(id)
   call('ZADD', LEASES, 'inf', id)
 end
 
+-- What was found out about a sign-in that is over.
+local function begin_anew(id) call('HDEL', LOG .. id, 'talking', 'standing', 'receipt') end
+
 -- Takes an inspector without a session off the books, and ends the streams that follow it.
 local function retire(id, retention)
   dismiss(id)
@@ -134,6 +139,7 @@ local function retire(id, retention)
   if call('EXISTS', LOG .. id) == 1 then
     call('HDEL', LOG .. id, 'leaving', 'state', 'detail', 'polled_at')
     call('HSET', LOG .. id, 'ended', 'gone')
+    begin_anew(id)
     call('PEXPIRE', LOG .. id, 2 * retention)
     tell(id, 's')
   end

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import GapReason
 from qc_adapter.model.errors import NotSignedIn, SessionLost
@@ -16,6 +18,7 @@ from qc_adapter.model.session import EventSource
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qc_adapter.events.activity import Activity
     from qc_adapter.events.hub import Hub
     from qc_adapter.events.leases import Lease, Step
     from qc_adapter.model.session import Session
@@ -32,6 +35,11 @@ class MemoryLease:
         self.agent_id = agent_id
         self._rota = rota
         self._store = store
+
+    @property
+    def activity(self) -> Activity:
+        """What the inspector does."""
+        return self._rota.activity(self.agent_id)
 
     async def session(self, seconds: float) -> Session | None:  # noqa: ARG002 - it never ends by itself
         """Return what is stored now."""
@@ -140,12 +148,24 @@ class MemoryRota:
         if await self._store.get(agent_id) is None:
             self._forget(agent_id)
             self._leaving.discard(agent_id)
-            self._statuses.pop(agent_id, None)
-            self._hub.feed(agent_id).end(NotSignedIn(agent_id))
+            self._say(agent_id, None)
+            feed = self._hub.feed(agent_id)
+            feed.begin_anew()
+            feed.end(NotSignedIn(agent_id))
 
     async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
-        """Return what the readers said with their last steps."""
-        return {agent_id: self._statuses[agent_id] for agent_id in agent_ids if agent_id in self._statuses}
+        """Return what the readers said with their last steps, and what the inspectors do."""
+        found = {agent_id: self._statuses.get(agent_id) for agent_id in agent_ids}
+        return {
+            agent_id: replace(status, activity=self.activity(agent_id))
+            for agent_id, status in found.items()
+            if status is not None
+        }
+
+    def activity(self, agent_id: str) -> Activity:
+        """Return what the inspector does."""
+        feed = self._hub.find(agent_id)
+        return NOTHING_KNOWN if feed is None else feed.activity
 
     def check(self, lease: Lease) -> None:
         """Raise `LeaseLost` if the lease is not the last one that was given."""
@@ -155,8 +175,10 @@ class MemoryRota:
     def free(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Let the next beat claim the lease."""
         self._forget(agent_id)
-        self._statuses.pop(agent_id, None)  # what was found out about an older sign-in
+        self._say(agent_id, None)  # what was found out about an older sign-in
         self._free[agent_id] = taken
+        if taken is Taken.REPLACED:
+            self._hub.feed(agent_id).begin_anew()
         self._hub.feed(agent_id).reopen()
 
     def park(self, agent_id: str, session: Session | None) -> None:
@@ -171,15 +193,26 @@ class MemoryRota:
             feed.append(item)
         before = self._statuses.get(agent_id)
         answered = time.time() if step.state is PollState.ACTIVE else before.answered_time if before else 0.0
-        self._statuses[agent_id] = PollStatus(step.state, answered, step.detail)
+        self._say(agent_id, PollStatus(step.state, answered, step.detail))
 
     def lose(self, agent_id: str, retcode: str, detail: str) -> None:
         """End the streams of an inspector whose session the gateway ended, unless that was wanted."""
         if agent_id not in self._leaving:
             before = self._statuses.get(agent_id)
-            self._statuses[agent_id] = PollStatus(PollState.LOST, before.answered_time if before else 0.0, detail)
-            self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
+            self._say(agent_id, PollStatus(PollState.LOST, before.answered_time if before else 0.0, detail))
+            feed = self._hub.feed(agent_id)
+            feed.begin_anew()
+            feed.end(SessionLost(agent_id, retcode))
             self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
+
+    def _say(self, agent_id: str, status: PollStatus | None) -> None:
+        """Keep what is known of a session, and tell those who watch it."""
+        if status is None:
+            self._statuses.pop(agent_id, None)
+        else:
+            self._statuses[agent_id] = status
+        if (feed := self._hub.find(agent_id)) is not None:
+            feed.tell(status.state if status else None, status.detail if status else "")
 
     def _forget(self, agent_id: str) -> None:
         for book in (self._free, self._held, self._parked):

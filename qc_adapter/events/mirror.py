@@ -9,15 +9,17 @@ else.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import structlog
 
 from qc_adapter.events import log_scripts
 from qc_adapter.events.feed import Feed, fresh_epoch
+from qc_adapter.events.leases import poll_state
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.notices import Notices, read_notice
-from qc_adapter.events.stored import call_ids, from_line
+from qc_adapter.events.receipts import RedisReceipts
+from qc_adapter.events.stored import from_inspection, from_line, from_standing, to_inspection
 from qc_adapter.model.errors import NotSignedIn, SessionLost, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.store import keys
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
 
     from qc_adapter.events.hub import Hub
     from qc_adapter.events.model import Item
+    from qc_adapter.events.notices import Notice
+    from qc_adapter.events.standing import Standing
     from qc_adapter.store.link import RedisLink
 
 _CHECK_SECONDS: Final = 1.0
 _CHECKED_AT_ONCE: Final = 500
 #: A feed stays for the next call that long after the last one.
 _LINGER_SECONDS: Final = 60.0
+_NOTHING_TOLD: Final = ("", "", "")
 
 
 class Counts(Protocol):
@@ -61,9 +66,10 @@ class Mirror:
         self._woken: Callable[[], None] = lambda: None
         self._own_channel = keys.REPLICA + replica
         self._notices = Notices(link, heard=self._heard, resumed=self._resumed, always={keys.WAKE, self._own_channel})
+        self.receipts = RedisReceipts(link, hub)
         self._opening: dict[str, asyncio.Task[Feed]] = {}
-        #: How each mirrored log ended by what was read last, as Redis has it.
-        self._ended: dict[str, str] = {}
+        #: How each mirrored log ended, and state and detail of its session, as Redis had them when it was read last.
+        self._told: dict[str, tuple[str, str, str]] = {}
         self._stale: set[str] = set()
         self._news = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -80,7 +86,12 @@ class Mirror:
 
     def start(self) -> None:
         """Begin to listen and to compare."""
-        loops = {"notices": self._notices.run(), "mirror": self._read_stale(), "mirror check": self._check_always()}
+        loops = {
+            "notices": self._notices.run(),
+            "mirror": self._read_stale(),
+            "mirror check": self._check_always(),
+            "receipts": self.receipts.run(),
+        }
         self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
 
     async def stop(self) -> None:
@@ -114,12 +125,12 @@ class Mirror:
 
     async def _open(self, agent_id: str) -> Feed:
         await self._notices.listen(keys.NOTICE + agent_id)
-        reply = await self._read(agent_id, "", 0, self._hub.capacity)
-        epoch, newest, ended, talking, entries = reply
-        feed = Feed(self._hub.capacity, self._hub.retention_seconds, epoch.decode(), int(newest))
-        feed.restore(_items(entries), call_ids(talking.decode()))
+        read = _Log(*await self._read(agent_id, "", 0, self._hub.capacity))
+        feed = Feed(self._hub.capacity, self._hub.retention_seconds, read.epoch.decode(), int(read.newest))
+        feed.restore(_items(read.entries), _standing(read))
+        feed.inspection = from_inspection(read.inspection.decode())
         self._hub.put(agent_id, feed)
-        self._end(agent_id, feed, ended.decode())
+        self._tell(agent_id, feed, read)
         # What was told between the reading and now was told to nobody.
         self._look_again(agent_id)
         return feed
@@ -139,15 +150,19 @@ class Mirror:
             if notice.session_changed:
                 self._session_changed(notice.agent_id)
             feed = self._hub.find(notice.agent_id)
-            if feed is None:
-                return
-            try:
-                items = [from_line(line) for line in notice.lines]
-            except (ValueError, KeyError, TypeError):
-                self._look_again(notice.agent_id)  # no line of ours: the log itself says what is true
-                return
-            if notice.state_changed or not (not items or feed.mirror(notice.epoch, notice.before, items)):
+            if feed is not None and not self._follows(feed, notice):
                 self._look_again(notice.agent_id)
+
+    def _follows(self, feed: Feed, notice: Notice) -> bool:
+        """Take over what a notice tells; False if it does not tell all that is to be known."""
+        if notice.accepted:
+            feed.inspection = from_inspection(b"".join(notice.lines).decode(errors="replace"))
+            return True
+        try:
+            items = [from_line(line) for line in notice.lines]
+        except (ValueError, KeyError, TypeError):
+            return False  # no line of ours: the log itself says what is true
+        return (not items or feed.mirror(notice.epoch, notice.before, items)) and not notice.state_changed
 
     def _resumed(self) -> None:
         for agent_id, _ in self._hub.feeds():
@@ -176,23 +191,30 @@ class Mirror:
         feed = self._hub.find(agent_id)
         if feed is None:
             return
-        reply = await self._read(agent_id, feed.epoch, feed.position, self._hub.capacity)
-        epoch, newest, ended, entries = reply[0].decode(), int(reply[1]), reply[2].decode(), _items(reply[4])
+        read = _Log(*await self._read(agent_id, feed.epoch, feed.position, self._hub.capacity))
+        epoch, newest, entries = read.epoch.decode(), int(read.newest), _items(read.entries)
         first = entries[0][0] if entries else newest + 1
         if epoch != feed.epoch:
             self._jump(agent_id, feed, epoch, first - 1, GapReason.LOG_LOST)
         elif first > feed.position + 1 and (not entries or entries[0][1] is not GapReason.LOG_LOST):
             self._jump(agent_id, feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
         feed.catch_up(entries)
-        self._end(agent_id, feed, ended)
+        if feed.position == newest:  # else a notice has told more meanwhile
+            feed.standing = _standing(read)
+        feed.inspection = from_inspection(read.inspection.decode())
+        self._tell(agent_id, feed, read)
 
     def _jump(self, agent_id: str, feed: Feed, epoch: str, position: int, reason: GapReason) -> None:
         self._counts.gap(gateway_of(agent_id), reason.lower())
         feed.jump(epoch, position, reason)
 
-    def _end(self, agent_id: str, feed: Feed, ended: str) -> None:
-        if self._ended.get(agent_id, "") != ended:
-            self._ended[agent_id] = ended
+    def _tell(self, agent_id: str, feed: Feed, read: _Log) -> None:
+        """Let those who follow the feed know how its session is, and whether it has ended."""
+        ended, state, detail = read.ended.decode(), read.state.decode(), read.detail.decode()
+        before = self._told.get(agent_id, _NOTHING_TOLD)
+        self._told[agent_id] = (ended, state, detail)
+        feed.tell(poll_state(state), detail)
+        if before[0] != ended:
             if ended:
                 how, _, retcode = ended.partition(" ")
                 feed.end(SessionLost(agent_id, retcode) if how == "lost" else NotSignedIn(agent_id))
@@ -211,7 +233,7 @@ class Mirror:
 
     async def _check(self) -> None:
         for agent_id in self._hub.prune(_LINGER_SECONDS):
-            self._ended.pop(agent_id, None)
+            self._told.pop(agent_id, None)
             self._session_changed(agent_id)
             if self._hub.find(agent_id) is None and agent_id not in self._opening:
                 await self._notices.leave(keys.NOTICE + agent_id)
@@ -220,16 +242,38 @@ class Mirror:
             known = [
                 part
                 for agent_id, feed in feeds[start : start + _CHECKED_AT_ONCE]
-                for part in (agent_id, feed.epoch, feed.position, self._ended.get(agent_id, ""))
+                for part in (agent_id, feed.epoch, feed.position, *self._known(agent_id, feed))
             ]
             for agent_id in await self._link.script("check", log_scripts.CHECK, *known):
                 self._look_again(agent_id.decode())
+
+    def _known(self, agent_id: str, feed: Feed) -> tuple[str, str, str, str]:
+        ended, state, detail = self._told.get(agent_id, _NOTHING_TOLD)
+        return ended, to_inspection(feed.inspection), state, detail
 
     async def _read(self, agent_id: str, epoch: str, position: int, most: int) -> Any:
         retention_ms = int(self._hub.retention_seconds * 1000)
         return await self._link.script(
             "read", log_scripts.READ, agent_id, epoch, position, fresh_epoch(), retention_ms, most
         )
+
+
+class _Log(NamedTuple):
+    """What the script `READ` returns."""
+
+    epoch: bytes
+    newest: int
+    ended: bytes
+    talking: bytes
+    standing: bytes
+    inspection: bytes
+    state: bytes
+    detail: bytes
+    entries: Sequence[Any]
+
+
+def _standing(read: _Log) -> Standing:
+    return from_standing(read.standing.decode(), read.talking.decode())
 
 
 def _items(entries: Sequence[Any]) -> list[tuple[int, Item]]:

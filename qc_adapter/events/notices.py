@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from qc_adapter.events.lua import ENTRIES, STATE_CHANGED
+from qc_adapter.events.lua import ENTRIES, RECEIPTS, STATE_CHANGED
 from qc_adapter.sessions.script import SESSION_CHANGED
 from qc_adapter.store import keys
 
@@ -38,7 +38,8 @@ class Notice:
     """
     Something changed for an inspector.
 
-    `lines` are entries of the log, the first behind the position `before`.
+    `lines` are entries of the log, the first behind the position `before`; with `accepted` the one line is the
+    inspection after a receipt.
     """
 
     agent_id: str
@@ -47,6 +48,7 @@ class Notice:
     epoch: str
     before: int
     lines: tuple[bytes, ...]
+    accepted: bool = False
 
 
 def read_notice(channel: str, data: bytes) -> Notice | None:
@@ -63,6 +65,7 @@ def read_notice(channel: str, data: bytes) -> Notice | None:
         epoch,
         int(before) if before.isdecimal() else 0,
         tuple(lines),
+        RECEIPTS in flags,
     )
 
 

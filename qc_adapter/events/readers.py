@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from qc_adapter.events import reader as reading
-from qc_adapter.events.leases import LeaseLost, PollState, Taken
+from qc_adapter.events.leases import LeaseLost, PollState, Taken, label_of
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.reader import Pace, Reader, Reads
 from qc_adapter.model.errors import StoreUnavailable
@@ -138,8 +138,11 @@ class Readers:
             return {}
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Return how many sessions of each gateway are in each state."""
-        found = Counter((gateway_of(agent_id), reader.state.value) for agent_id, reader in self._reading.items())
+        """Return how many sessions of each gateway are in each state: what is wrong, else what the inspector does."""
+        found = Counter(
+            (gateway_of(agent_id), label_of(reader.state, reader.lease.activity))
+            for agent_id, reader in self._reading.items()
+        )
         found.update((gateway_of(agent_id), PollState.LOST.value) for agent_id in self._lost)
         return found
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qc_adapter.events import log_scripts
-from qc_adapter.events.calls import Calls
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.inlet import REPEATED_WITHIN_SECONDS, Batch, Logged
-from qc_adapter.events.model import AgentEvent
-from qc_adapter.events.stored import call_ids, to_call_ids, to_line
+from qc_adapter.events.standing import NOTHING_HEARD, Standing
+from qc_adapter.events.stored import from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable, StoreUnavailable
 from qc_adapter.model.session import EventSource
 from qc_adapter.store import keys
@@ -29,7 +28,7 @@ class _End:
 
     epoch: str = ""
     position: int = 0
-    talking: frozenset[str] = frozenset()
+    standing: Standing = NOTHING_HEARD
     repeated: int = 0
 
 
@@ -43,26 +42,26 @@ class RedisInlet:
     async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
         """Log what is new of a batch; a batch that was logged by a script whose reply got lost is not logged again."""
         feed = self._hub.find(agent_id)
-        end = _End() if feed is None else _End(feed.epoch, feed.position, feed.talking)
+        end = _End() if feed is None else _End(feed.epoch, feed.position, feed.standing)
         for _ in range(_TRIES):
             reply = await self._append(agent_id, source, batch, end)
             if reply[0] != b"again":
                 return self._logged(agent_id, batch, reply)
-            _, epoch, position, talking, repeated = reply
-            end = _End(epoch.decode(), int(position), call_ids(talking.decode()), int(repeated))
+            _, epoch, position, talking, standing, repeated = reply
+            stood = from_standing(standing.decode(), talking.decode())
+            end = _End(epoch.decode(), int(position), stood, int(repeated))
         raise StoreUnavailable("append", "others write to the same log all the time")
 
     async def _append(self, agent_id: str, source: EventSource, batch: Batch, end: _End) -> Any:
-        calls = Calls(end.talking)
+        standing = end.standing
         for item in batch.items[end.repeated :]:
-            if isinstance(item, AgentEvent):
-                calls.observe(item)
+            standing = standing.after(item)
         terms = self._book.terms
         return await self._book.link.script(
             "append", log_scripts.APPEND, agent_id, source.value, fresh_epoch(), terms.capacity, terms.retention_ms,
             int(batch.repeats_after_seconds * 1000), int(REPEATED_WITHIN_SECONDS * 1000), batch.nonce,
             end.epoch, end.position, end.repeated,
-            "=" if calls.talking == end.talking else to_call_ids(calls.talking), " ".join(batch.marks),
+            to_call_ids(standing.talking), to_standing(standing), " ".join(batch.marks),
             *map(to_line, batch.items),
         )  # fmt: skip
 

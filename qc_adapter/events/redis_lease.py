@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from qc_adapter.events import lease_scripts, log_scripts
-from qc_adapter.events.calls import Calls
+from qc_adapter.events.activity import Activity, activity
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.leases import LeaseLost
-from qc_adapter.events.model import AgentEvent
-from qc_adapter.events.stored import call_ids, to_call_ids, to_line
+from qc_adapter.events.model import GapReason
+from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.sessions.record import to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
@@ -23,8 +23,10 @@ from qc_adapter.store.generation import Generation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qc_adapter.events.inspection import Inspection
     from qc_adapter.events.leases import Step
     from qc_adapter.events.model import Item
+    from qc_adapter.events.standing import Standing
     from qc_adapter.model.session import Session
     from qc_adapter.store.link import RedisLink
 
@@ -80,7 +82,7 @@ class RedisLease:
 
     def __init__(self, book: Book, store: str, claim: Sequence[Any], until: float) -> None:
         """Take a claim as the script `BEAT` returns it; `until` is on the monotonic clock."""
-        agent_id, token, _, position, epoch, talking, record, _ = claim
+        agent_id, token, forced, position, epoch, talking, record, _, standing, inspection = claim
         self.agent_id: str = agent_id.decode()
         self._link = book.link
         self._terms = book.terms
@@ -89,7 +91,8 @@ class RedisLease:
         self._holder = f"{book.terms.replica}:{token}"
         self._position = int(position)
         self._epoch: str = epoch.decode()
-        self._calls = Calls(call_ids(talking.decode()))
+        stands, self._inspection = _sum(talking, standing, inspection)
+        self._standing = stands.after(GapReason.TAKEOVER) if forced else stands
         #: None stands for a record that cannot be read, an empty one for none.
         self._record: Sequence[bytes] | None = record or None
         self._until = until
@@ -103,6 +106,11 @@ class RedisLease:
     def holder(self) -> str:
         """What stands in Redis for this lease."""
         return self._holder
+
+    @property
+    def activity(self) -> Activity:
+        """What the inspector does."""
+        return activity(self._standing, self._inspection)
 
     @property
     def remaining_seconds(self) -> float:
@@ -132,23 +140,23 @@ class RedisLease:
         if step is not self._pending:
             self._pending = step
             self._steps += 1
-        calls = Calls(self._calls.talking)
+        stands = self._standing
         for item in step.items:
-            if isinstance(item, AgentEvent):
-                calls.observe(item)
+            stands = stands.after(item)
         lines = [to_line(item) for item in step.items]
         changes = to_changes(step.renewal) if step.renewal is not None else ()
         for _ in range(_RESTORATIONS):
             until = time.monotonic() + self._terms.lease_seconds
-            reply = await self._step(step, calls, changes, lines)
+            reply = await self._step(step, stands, changes, lines)
             if reply[0] != b"forgotten":
                 break
             await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
         if reply[0] in {b"fenced", b"forgotten", b"late"}:
             raise LeaseLost
-        status, epoch, before, record, lost = reply
+        status, epoch, before, record, lost, (talking, standing, inspection) = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
-        self._calls = calls
+        # Others may have added to them: what is pushed comes in anywhere.
+        self._standing, self._inspection = _sum(talking or b"", standing or b"", inspection or b"")
         self.extended(until)
         if step.items and not lost:
             self._mirrors.added(self.agent_id, self._epoch, int(before), step.items)
@@ -157,13 +165,13 @@ class RedisLease:
             return None
         return read_stored(self.agent_id, record) if status == b"kept" else step.used
 
-    async def _step(self, step: Step, calls: Calls, changes: tuple[str, ...], lines: list[bytes]) -> Any:
-        talking = "=" if calls.talking == self._calls.talking else to_call_ids(calls.talking)
+    async def _step(self, step: Step, standing: Standing, changes: tuple[str, ...], lines: list[bytes]) -> Any:
         terms = self._terms
         return await self._link.script(
             "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
-            terms.retention_ms, talking, step.state.value, step.detail, len(changes), *changes, *lines,
+            terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail, to_standing(standing),
+            len(changes), *changes, *lines,
         )  # fmt: skip
 
     async def restore(self, session: Session) -> None:
@@ -229,3 +237,8 @@ class RedisLease:
 
     async def _park(self, guid: str, ended: str, detail: str) -> Any:
         return await self._link.script("park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
+
+
+def _sum(talking: bytes, standing: bytes, inspection: bytes) -> tuple[Standing, Inspection | None]:
+    """Return what events and receipts add up to, as it stands in Redis."""
+    return from_standing(standing.decode(), talking.decode()), from_inspection(inspection.decode())

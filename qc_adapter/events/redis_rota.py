@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from qc_adapter.events import lease_scripts, log_scripts
+from qc_adapter.events.activity import activity
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken, poll_state
 from qc_adapter.events.redis_lease import RedisLease
+from qc_adapter.events.stored import from_inspection, from_standing
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.sessions.record import agent_id_of
 from qc_adapter.store import keys
@@ -127,10 +129,18 @@ class RedisRota:
         return found
 
 
-def _status(state: bytes | None, detail: bytes | None, polled_at: bytes | None) -> PollStatus | None:
-    if not state:
+def _status(
+    state: bytes | None, detail: bytes | None, polled_at: bytes | None, standing: bytes | None, receipt: bytes | None
+) -> PollStatus | None:
+    if not state and not standing:
         return None
-    return PollStatus(PollState(state.decode()), float(polled_at or 0) / 1000, (detail or b"").decode())
+    stands, inspection = from_standing((standing or b"").decode(), ""), from_inspection((receipt or b"").decode())
+    return PollStatus(
+        poll_state((state or b"").decode()) or PollState.STARTING,
+        float(polled_at or 0) / 1000,
+        (detail or b"").decode(),
+        activity(stands, inspection),
+    )
 
 
 def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -1,4 +1,4 @@
-"""How an item of a log stands in Redis: one line of JSON, from which the typed details are read anew."""
+"""How a log stands in Redis: an item as one line of JSON, and what its events and receipts add up to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import orjson
 
+from qc_adapter.events.inspection import Inspection, Mode
 from qc_adapter.events.model import GapReason, Item
+from qc_adapter.events.standing import Phase, Standing
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
 
@@ -57,3 +59,37 @@ def call_ids(text: str) -> frozenset[str]:
 def to_call_ids(talking: frozenset[str]) -> str:
     """Return the calls an inspector talks on as text, empty for none."""
     return json.dumps(sorted(talking)) if talking else ""
+
+
+def to_standing(standing: Standing) -> str:
+    """Return how an inspector stands as text; the calls have a text of their own, which older releases read too."""
+    flags = [standing.doubtful, standing.off_hook, standing.busy]
+    return orjson.dumps([standing.phase.value, standing.since, standing.turn, *flags]).decode()
+
+
+def from_standing(text: str, talking: str) -> Standing:
+    """Return what `to_standing` and `to_call_ids` wrote; what cannot be read is not known."""
+    calls = call_ids(talking)
+    try:
+        phase, since, turn, doubtful, off_hook, busy = orjson.loads(text)
+        return Standing(Phase(phase), since, turn, calls, doubtful, off_hook, busy)
+    except (ValueError, TypeError):  # none yet, or that of another release
+        return Standing(talking=calls)
+
+
+def to_inspection(inspection: Inspection | None) -> str:
+    """Return an inspection as text, empty for none."""
+    if inspection is None:
+        return ""
+    mode = inspection.mode and inspection.mode.value
+    times = [inspection.sent_at, inspection.mode_since]
+    return orjson.dumps([inspection.work_no, inspection.first, inspection.last, mode, *times]).decode()
+
+
+def from_inspection(text: str) -> Inspection | None:
+    """Return what `to_inspection` wrote; what cannot be read is none."""
+    try:
+        work_no, first, last, mode, sent_at, mode_since = orjson.loads(text)
+        return Inspection(work_no, first, last, sent_at, mode and Mode(mode), mode_since)
+    except (ValueError, TypeError):
+        return None

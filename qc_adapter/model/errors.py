@@ -130,7 +130,11 @@ class GatewayError(AdapterError):
 
 
 class GatewayRefused(GatewayError):
-    """The gateway understood the request and declined it. With `event_may_be_lost` a gap has to be reported."""
+    """
+    The gateway understood the request and declined it. With `event_may_be_lost` a gap has to be reported.
+
+    `hint` says what the adapter knows of the reason; then `inspector_state` and `inspected_work_no` are what it saw.
+    """
 
     def __init__(
         self, method: str, retcode: str, text: str, renewal: Renewal | None = None, *, event_may_be_lost: bool = False
@@ -140,6 +144,9 @@ class GatewayRefused(GatewayError):
         self.text = text
         self.renewal = renewal
         self.event_may_be_lost = event_may_be_lost
+        self.hint = ""
+        self.inspector_state = ""
+        self.inspected_work_no = ""
 
 
 class GatewayUnavailable(GatewayError):

@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
+from qc_adapter.events.activity import SIGNED_OUT, InspectorState
 from qc_adapter.events.leases import PollState, PollStatus
 from qc_adapter.events.model import AgentEvent, Gap
 from qc_adapter.events.shapes import TIMES
@@ -20,6 +21,8 @@ from qc_adapter.v1 import sessions_pb2 as sessions
 
 if TYPE_CHECKING:
     from qc_adapter.commands.model import Update
+    from qc_adapter.events.activity import Activity
+    from qc_adapter.events.feed import Feed
     from qc_adapter.events.model import Details, Entry
     from qc_adapter.model.session import Session
 
@@ -52,6 +55,17 @@ _STATES: Final = {
     PollState.ACTIVE: sessions.SESSION_STATE_ACTIVE,
     PollState.DEGRADED: sessions.SESSION_STATE_DEGRADED,
     PollState.LOST: sessions.SESSION_STATE_LOST,
+}
+_INSPECTOR_STATES: Final = {
+    InspectorState.UNKNOWN: sessions.INSPECTOR_STATE_UNSPECIFIED,
+    InspectorState.IDLE: sessions.INSPECTOR_STATE_IDLE,
+    InspectorState.SEIZED: sessions.INSPECTOR_STATE_SEIZED,
+    InspectorState.LISTENING: sessions.INSPECTOR_STATE_LISTENING,
+    InspectorState.INSERTED: sessions.INSPECTOR_STATE_INSERTED,
+    InspectorState.WHISPERING: sessions.INSPECTOR_STATE_WHISPERING,
+    InspectorState.INTERCEPTED: sessions.INSPECTOR_STATE_INTERCEPTED,
+    InspectorState.SIGNED_OUT: sessions.INSPECTOR_STATE_SIGNED_OUT,
+    InspectorState.AWAY: sessions.INSPECTOR_STATE_AWAY,
 }
 
 
@@ -111,6 +125,12 @@ def watch_message(entry: Entry) -> events.WatchResponse:
 def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
     """Return a gap as a message of a Watch stream."""
     return events.WatchResponse(cursor=cursor, gap=_gap(gap))
+
+
+def bookmark_message(cursor: str, feed: Feed) -> events.WatchResponse:
+    """Return a position, with what is known of the session."""
+    state = sessions.SESSION_STATE_UNSPECIFIED if feed.state is None else _STATES[feed.state]
+    return events.WatchResponse(cursor=cursor, bookmark=events.Bookmark(session_state=state, detail=feed.detail))
 
 
 def _gap(gap: Gap) -> events.Gap:
@@ -182,4 +202,12 @@ def session_message(session: Session, status: PollStatus | None) -> sessions.Ses
         message.detail = status.detail
         if status.answered_time:
             message.last_poll_time.CopyFrom(timestamp(status.answered_time))
+        _tell_activity(message, SIGNED_OUT if status.state is PollState.LOST else status.activity)
     return message
+
+
+def _tell_activity(message: sessions.Session, activity: Activity) -> None:
+    message.inspector_state = _INSPECTOR_STATES[activity.state]
+    message.inspected_work_no = activity.work_no
+    if activity.since and activity.state is not InspectorState.UNKNOWN:
+        message.inspector_state_since.CopyFrom(timestamp(activity.since))

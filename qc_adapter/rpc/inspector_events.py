@@ -14,7 +14,7 @@ from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequ
 from qc_adapter.model.inspector import gateway_of, number_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.calls import current_call, deadline_of
-from qc_adapter.rpc.convert import gap_message, watch_message
+from qc_adapter.rpc.convert import bookmark_message, gap_message, watch_message
 from qc_adapter.v1 import events_pb2 as pb
 from qc_adapter.v1 import events_pb2_grpc as pb_grpc
 
@@ -110,6 +110,8 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
     async def _messages(
         self, subscription: Subscription, call: Call, deadline: Deadline
     ) -> AsyncIterator[pb.WatchResponse]:
+        feed = subscription.feed
+        state = feed.state
         while True:
             entries = subscription.take()
             for entry in entries:
@@ -122,8 +124,11 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
                 raise DeadlineExceeded(
                     "the deadline of the stream came: resume from the cursor", "", subscription.cursor
                 )
-            if not await subscription.wait(min(self._bookmark_seconds, deadline.remaining_seconds)):
-                yield pb.WatchResponse(cursor=subscription.cursor, bookmark=pb.Bookmark())
+            patience = min(self._bookmark_seconds, deadline.remaining_seconds)
+            if feed.state is state and await subscription.wait(patience):
+                continue
+            state = feed.state
+            yield bookmark_message(subscription.cursor, feed)
 
     async def _subscribe(self, agent_id: str, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
         """Return the subscription from the cursor, with the gap before it when the caller asked for one."""

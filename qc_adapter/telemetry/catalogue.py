@@ -91,7 +91,7 @@ SESSIONS = MetricRow(
     "qc_sessions",
     "gauge",
     ("gateway", "state"),
-    "Inspectors' sessions that this replica looks after, by state.",
+    "Inspectors' sessions that this replica looks after: starting, degraded or lost, else by what the inspector does.",
 )
 POLL_AGE_SECONDS = MetricRow(
     "qc_poll_age_seconds",

@@ -72,7 +72,10 @@ class LabelSets:
     push_outcomes: frozenset[str] = frozenset(
         {"taken", "repeated", "refused", "unreadable", "unknown", "store_unavailable"}
     )
-    session_states: frozenset[str] = frozenset({"starting", "active", "degraded", "lost"})
+    session_states: frozenset[str] = frozenset(
+        {"starting", "degraded", "lost",
+         "unknown", "idle", "seized", "listening", "inserted", "whispering", "intercepted", "signed_out", "away"}
+    )  # fmt: skip
     gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired", "takeover", "log_lost"})
     lease_reasons: frozenset[str] = frozenset(
         {"won", "taken_over", "released", "revoked", "fenced", "session_gone", "session_lost", "parked"}
@@ -80,7 +83,7 @@ class LabelSets:
     store_operations: frozenset[str] = frozenset(
         {"get", "list", "put", "renew", "remove", "begin", "ping",
          "step", "append", "beat", "extend", "release", "park", "restore",
-         "enlist", "retire", "scan", "status", "read", "check", "command"}
+         "enlist", "retire", "scan", "status", "read", "check", "command", "receipt"}
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ TYPES = (
     model.READY,
     model.WORK,
     model.SHUTDOWN,
+    model.IN_SERVICE,
     "AgentEvent_Hold",
 )
 
@@ -56,7 +57,7 @@ class FeedMachine(RuleBasedStateMachine):
             self.talking.add(call_id)
         elif event_type in {model.CALL_RELEASE, model.CUSTOMER_RELEASE}:
             self.talking.discard(call_id)
-        elif event_type in {model.PHONE_RELEASE, model.READY, model.WORK, model.SHUTDOWN}:
+        elif event_type in {model.PHONE_RELEASE, model.READY, model.WORK, model.SHUTDOWN, model.IN_SERVICE}:
             self.talking.clear()
 
     @rule()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from grpc import StatusCode
 
@@ -35,10 +37,10 @@ RETCODES = {
 }
 
 
-def assert_answered(ended, code, reason, retcode):
+def assert_answered(ended, code, reason, retcode, **seen):
     """A refusal by the gateway has these marks, and RetryInfo only when waiting can help."""
     assert (ended.code, ended.reason, ended.domain) == (code, reason, "qc-adapter")
-    assert ended.metadata == {"method": "intercept", "retcode": retcode}
+    assert ended.metadata == {"method": "intercept", "retcode": retcode} | seen
     assert retcode in ended.message
     assert ended.retry is (code is StatusCode.UNAVAILABLE)
     assert ended.updates == []
@@ -51,7 +53,11 @@ async def test_a_return_code_has_its_answer(site, retcode, answer):
     """Each return code is answered by the error table, the command went out once, and the next one works."""
     await site.listening()
     site.simulator.add_fault(Fault("retcode", operation="intercept", code=retcode))
-    assert_answered(await site.ending(site.intercept()), *answer, retcode)
+    ended = await site.ending(site.intercept())
+    about_state = retcode in {"900-003", "900-005", "100-009"}
+    seen = {"inspector_state": "listening", "inspected_work_no": "292"} if about_state else {}
+    assert_answered(ended, *answer, retcode, **seen)
+    assert ("The adapter saw inspector 101 listening to 292 since" in ended.message) is about_state
     assert site.puts == 1
     assert site.calls[-1]["retcode"] == retcode
     assert site.calls[-1]["grpc_code"] == answer[0].name
@@ -65,8 +71,11 @@ async def test_a_return_code_has_its_answer(site, retcode, answer):
 async def test_an_intercept_without_listening_is_a_precondition_failure(site):
     """The gateway's own state machine refuses an intercept of an agent who is not inspected."""
     site.simulator.start_call("292")
+    await site.held_poll()
     ended = await site.ending(site.intercept())
-    assert_answered(ended, StatusCode.FAILED_PRECONDITION, "WRONG_INSPECTION_STATE", "900-003")
+    answer = (StatusCode.FAILED_PRECONDITION, "WRONG_INSPECTION_STATE", "900-003")
+    assert_answered(ended, *answer, inspector_state="idle")
+    assert re.search(r"saw inspector 101 idle since \d\d:\d\d:\d\d UTC: listen, insert or whisper first", ended.message)
     await site.goes_on()
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from qc_adapter.commands.confirm import Confirmation, releases
-from qc_adapter.events.calls import Calls
 from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.events.event_table import ROWS
 from qc_adapter.events.model import Entry
 from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES
+from qc_adapter.events.standing import Phase, Standing
 from qc_adapter.events.stored import from_line, to_line
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway import operations
@@ -115,10 +115,9 @@ def test_news_of_nobody_stays_with_the_inspector(content):
 def test_news_of_a_monitored_agent_proves_nothing(subtype):
     """A91: whatever befell a monitored agent, it is no effect of a command and no call of the inspector."""
     content = {"monitoredagent": "292", "subtype": subtype, "callid": "7-2"}
-    calls = Calls({"7-1"})
+    standing = Standing(Phase.TALKING, 1.0, 1, frozenset({"7-1"}))
     event = translated("QC_AgentState_Notify", content)
-    calls.observe(event)
-    assert calls.talking == {"7-1"}
+    assert standing.after(event) is standing
     for effects in filter(None, (operation.effects for operation in operations.ALL)):
         confirmation = Confirmation(effects, frozenset())
         confirmation.observe(Entry("", 1, event))

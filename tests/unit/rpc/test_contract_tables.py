@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from qc_adapter.app import _OWN_METHODS, _RPC_METHODS
 from qc_adapter.commands.model import Follow
+from qc_adapter.events.activity import Activity, InspectorState
 from qc_adapter.events.catalogue import EVENT_TYPES
-from qc_adapter.events.leases import PollState
+from qc_adapter.events.leases import PollState, label_of
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.shapes import MONITORED_KINDS, SHAPES, TIMES
 from qc_adapter.gateway import operations
 from qc_adapter.model.session import EventSource
-from qc_adapter.rpc.convert import _DETAILS, _SOURCES, _STATES
+from qc_adapter.rpc.convert import _DETAILS, _INSPECTOR_STATES, _SOURCES, _STATES
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.quality_control import QualityControl
@@ -142,9 +144,10 @@ def test_reasons_of_gaps_are_countable():
 
 
 def test_states_of_sessions_are_countable():
-    """Each state of a poller is in the closed set of its metric."""
+    """Each state of a poller, and of an inspector whose polls are answered, is in the closed set of its metric."""
     labels = LabelSets(frozenset(), frozenset(), frozenset(), frozenset())
-    assert {state.value for state in PollState} == labels.session_states
+    told = {label_of(state, Activity(does)) for state, does in product(PollState, InspectorState)}
+    assert told == labels.session_states
 
 
 def test_services_are_countable():
@@ -161,3 +164,5 @@ def test_enums_of_the_domain_have_their_values_in_the_contract():
     }
     assert set(_STATES) == set(PollState)
     assert len(set(_STATES.values())) == len(_STATES)
+    assert set(_INSPECTOR_STATES) == set(InspectorState)
+    assert set(_INSPECTOR_STATES.values()) == set(sessions_pb2.InspectorState.values())

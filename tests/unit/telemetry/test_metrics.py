@@ -112,11 +112,11 @@ def test_streams_and_sessions_go_up_and_down(registry, metrics):
     metrics.stream_opened("QualityControl")
     metrics.stream_opened("QualityControl")
     metrics.stream_closed("QualityControl")
-    metrics.sessions({("default", "active"): 3, ("default", "lost"): 1, ("default", "sleeping"): 5})
-    metrics.sessions({("default", "active"): 2, ("default", "sleeping"): 4})
+    metrics.sessions({("default", "idle"): 3, ("default", "lost"): 1, ("default", "sleeping"): 5})
+    metrics.sessions({("default", "idle"): 2, ("default", "sleeping"): 4})
     shown = lines(registry)
     assert 'qc_streams_active{service="QualityControl"} 1.0' in shown
-    assert 'qc_sessions{gateway="default",state="active"} 2.0' in shown
+    assert 'qc_sessions{gateway="default",state="idle"} 2.0' in shown
     assert 'qc_sessions{gateway="other",state="other"} 4.0' in shown
     assert 'qc_sessions{gateway="default",state="lost"} 0.0' in shown
 
