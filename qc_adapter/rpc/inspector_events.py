@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qc_adapter.events.hub import Subscription
 from qc_adapter.events.inlet import MOST_EVENTS, batch_of
+from qc_adapter.events.leases import PollState
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.gateway.envelope import Envelope, UnreadableReply, read_envelope
 from qc_adapter.gateway.wire import ReplyHeaders
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from qc_adapter.events.feed import Feed
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.events.inlet import Inlet
     from qc_adapter.model.deadline import Deadline
@@ -111,7 +113,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         self, subscription: Subscription, call: Call, deadline: Deadline
     ) -> AsyncIterator[pb.WatchResponse]:
         feed = subscription.feed
-        state = feed.state
+        state = _state_of(feed)
         while True:
             entries = subscription.take()
             for entry in entries:
@@ -125,9 +127,9 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
                     "the deadline of the stream came: resume from the cursor", "", subscription.cursor
                 )
             patience = min(self._bookmark_seconds, deadline.remaining_seconds)
-            if feed.state is state and await subscription.wait(patience):
-                continue
-            state = feed.state
+            if (_state_of(feed) is state or feed.ended is not None) and await subscription.wait(patience):
+                continue  # the end of a session is told by the end of the stream
+            state = _state_of(feed)
             yield bookmark_message(subscription.cursor, feed)
 
     async def _subscribe(self, agent_id: str, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
@@ -161,3 +163,8 @@ def _read(body: bytes, number: str) -> Envelope:
     if foreign:
         raise InvalidRequest([("body", f"holds events of another agent than {number}: {foreign[0][:20]!a}")])
     return envelope
+
+
+def _state_of(feed: Feed) -> PollState:
+    """Return what is known of the session; that a first poll was answered is no news."""
+    return feed.state or PollState.ACTIVE
