@@ -89,12 +89,17 @@ class Inspector:
             self.tell(event_type)
             self.become(InspectorState.IDLE)
 
+    def inspect(self, mode, work_no):
+        self.begin(mode, work_no)
+        self.pick_up()
+
     def noise(self, event_type):
         self.tell(event_type)
 
 
 STEPS = st.one_of(
     st.tuples(st.just("begin"), st.sampled_from(Mode), st.sampled_from(("292", "293"))),
+    st.tuples(st.just("inspect"), st.sampled_from(Mode), st.sampled_from(("292", "293"))),
     st.tuples(st.just("pick_up")),
     st.tuples(st.just("change"), st.sampled_from((Act.SWITCH, Act.TOGGLE)), st.sampled_from(Mode)),
     st.tuples(st.just("intercept"), st.sampled_from(("7-1", ""))),
@@ -131,7 +136,7 @@ def test_events_and_receipts_tell_the_same_in_any_order(steps, rings, data):
     inspector = lived(steps, rings=rings)
     inspection = None
     for sent_after, act, work_no, at, mode in inspector.receipts:
-        heard = data.draw(st.integers(0, sent_after), "events that the sender had heard")
+        heard = data.draw(st.sampled_from((0, sent_after // 2, sent_after)), "events that the sender had heard")
         before = stands_after(inspector.events[:heard])
         inspection = accepted(inspection, Acceptance(act, work_no, before, at, at, mode))
         inspection = from_inspection(to_inspection(inspection))
@@ -210,3 +215,51 @@ def test_an_inspection_comes_back(inspection):
     assert from_inspection('["292",1]') is None
     assert from_inspection('{"mode":"new"}') is None
     assert from_standing('["dancing",1.0,1,false,false,false]', '["7-1"]') == Standing(talking=frozenset({"7-1"}))
+
+
+def test_an_inspection_that_another_system_began_is_known_by_what_we_do_with_it():
+    """Its mode is told once a switch was accepted, an intercept is one; an older one of ours is none of it."""
+    inspector = lived([("inspect", Mode.LISTENING, "292"), ("end",)])
+    (_, act, work_no, at, mode), inspector.receipts = inspector.receipts[0], []
+    ours = accepted(None, Acceptance(act, work_no, NOTHING_HEARD, at, at, mode))
+    inspector.inspect(Mode.LISTENING, "292")
+    standing = stands_after(inspector.events)
+    assert activity(standing, ours).state is InspectorState.UNKNOWN
+    known = accepted(ours, Acceptance(Act.TOGGLE, "292", standing, 50.0, 50.5))
+    assert activity(standing, known).state is InspectorState.UNKNOWN
+    switched = accepted(known, Acceptance(Act.SWITCH, "292", standing, 51.0, 51.5, Mode.WHISPERING))
+    told = activity(standing, switched)
+    assert (told.state, told.work_no, told.since) == (InspectorState.WHISPERING, "292", 51.5)
+    inspector.tell(model.TALKING)
+    taken = accepted(ours, Acceptance(Act.INTERCEPT, "292", standing, 52.0, 52.5))
+    assert activity(stands_after(inspector.events), taken).state is InspectorState.INTERCEPTED
+
+
+def test_a_receipt_that_comes_late_changes_nothing():
+    """What was sent before the newest command that is known says nothing about the present."""
+    known = accepted(None, Acceptance(Act.BEGIN, "292", NOTHING_HEARD, 5.0, 5.5, Mode.INSERTED))
+    for act in Act:
+        assert accepted(known, Acceptance(act, "293", NOTHING_HEARD, 4.0, 6.0, Mode.LISTENING)) is known
+
+
+def test_orders_of_events_that_gateways_differ_in():
+    """Busy may follow the events of the phone, and a phone may be connected all the time."""
+    ways = {
+        (model.PHONE_ALERTING, model.PHONE_OFFHOOK, model.BUSY): Phase.CONNECTED,
+        (model.PHONE_OFFHOOK, model.BUSY): Phase.CONNECTED,
+        (model.PHONE_OFFHOOK, model.PHONE_RELEASE, model.BUSY): Phase.SEIZED,
+        (model.PHONE_OFFHOOK, model.PHONE_ALERTING, model.BUSY): Phase.SEIZED,
+        (model.PHONE_OFFHOOK,): Phase.IDLE,
+        (model.BUSY, model.PHONE_OFFHOOK, "AgentState_SetNotReady_Success"): Phase.CONNECTED,
+        (model.BUSY, model.PHONE_OFFHOOK, model.PHONE_RELEASE): Phase.AWAY,
+        (model.BUSY, model.PHONE_OFFHOOK, model.BUSY): Phase.CONNECTED,
+        (model.BUSY, model.BUSY): Phase.SEIZED,
+        (model.PHONE_ALERTING, model.PHONE_OFFHOOK, model.BUSY, "AgentEvent_Customer_Alerting"): Phase.CALLED,
+        (model.READY, model.PHONE_RELEASE): Phase.IDLE,
+        (model.SHUTDOWN,): Phase.OUT,
+        (model.IN_SERVICE,): Phase.UNKNOWN,
+    }
+    for way, phase in ways.items():
+        events = [AgentEvent(event_type, "101", None, None, 2.0) for event_type in way]
+        standing = stands_after([AgentEvent(model.READY, "101", None, None, 1.0), *events])
+        assert (standing.phase, standing.turn) == (phase, int(model.BUSY in way) + (way.count(model.BUSY) > 1)), way
