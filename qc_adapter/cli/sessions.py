@@ -10,9 +10,10 @@ import typer
 
 from qc_adapter.cli.client import UNARY_SECONDS, ClientOptions, connect
 from qc_adapter.cli.options import with_options
-from qc_adapter.cli.output import BAD, DIM, DOUBT, GOOD, Part, printable
+from qc_adapter.cli.output import DOUBT, GOOD, Part, printable
 from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import read_secret
+from qc_adapter.cli.updates import SESSION_STATES
 from qc_adapter.client import take_apart
 from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
@@ -27,12 +28,6 @@ class Source(StrEnum):
 
 _SOURCES: Final = {Source.POLL: pb.EVENT_SOURCE_POLL, Source.NONE: pb.EVENT_SOURCE_NONE}
 _SOURCE_NAMES: Final = {pb.EVENT_SOURCE_POLL: "poll", pb.EVENT_SOURCE_PUSH: "push", pb.EVENT_SOURCE_NONE: "none"}
-_STATES: Final[dict[int, Part]] = {
-    pb.SESSION_STATE_UNSPECIFIED: ("not polled yet", DIM),
-    pb.SESSION_STATE_ACTIVE: ("active", GOOD),
-    pb.SESSION_STATE_DEGRADED: ("degraded", DOUBT),
-    pb.SESSION_STATE_LOST: ("lost", BAD),
-}
 _PAGE: Final = 500
 
 AgentId = Annotated[str, typer.Argument(metavar="AGENT_ID", help="The inspector.", show_default=False)]
@@ -125,7 +120,7 @@ def sessions(
             for session in found:
                 output.message(session)
         elif found:
-            heads = ("inspector", "state", "events by", "signed in", "last poll", "detail")
+            heads = ("inspector", "state", "does", "events by", "signed in", "last poll", "detail")
             output.table(heads, [_row(session) for session in found])
         else:
             output.line("no sessions; sign in with: qc-adapter sign-in AGENT_ID")
@@ -168,9 +163,22 @@ def _row(session: pb.Session) -> list[Part]:
     last_poll = session.last_poll_time.ToJsonString() if session.HasField("last_poll_time") else "-"
     return [
         session.agent_id,
-        _STATES.get(session.state, str(session.state)),
+        SESSION_STATES.get(session.state, str(session.state)),
+        _activity(session),
         _SOURCE_NAMES.get(session.event_source, "poll"),
         signed_in.partition(".")[0].removesuffix("Z"),
         last_poll.partition(".")[0].removesuffix("Z"),
         printable(session.detail),
     ]
+
+
+def _activity(session: pb.Session) -> str:
+    """Return what the inspector does, of whom, and since when."""
+    if session.inspector_state not in pb.InspectorState.values():
+        return str(session.inspector_state)
+    name = pb.InspectorState.Name(session.inspector_state).removeprefix("INSPECTOR_STATE_")
+    if session.inspector_state == pb.INSPECTOR_STATE_UNSPECIFIED:
+        return "unknown"
+    of = f" {session.inspected_work_no}" if session.inspected_work_no else ""
+    since = f" since {session.inspector_state_since.ToDatetime():%H:%M:%S}"
+    return name.lower().replace("_", " ") + of + (since if session.HasField("inspector_state_since") else "")

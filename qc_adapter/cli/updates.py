@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qc_adapter.cli.output import BAD, DIM, DOUBT, GOOD, Part, printable
 from qc_adapter.v1 import events_pb2 as events
 from qc_adapter.v1 import quality_control_pb2 as qc
+from qc_adapter.v1 import sessions_pb2 as sessions
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -18,6 +19,14 @@ _STATES: Final = {
     qc.CommandOutcome.CONFIRMED: ("CONFIRMED", GOOD),
     qc.CommandOutcome.UNCONFIRMED: ("UNCONFIRMED", DOUBT),
 }
+SESSION_STATES: Final[dict[int, tuple[str, str]]] = {
+    sessions.SESSION_STATE_UNSPECIFIED: ("not polled yet", DIM),
+    sessions.SESSION_STATE_ACTIVE: ("active", GOOD),
+    sessions.SESSION_STATE_DEGRADED: ("degraded", DOUBT),
+    sessions.SESSION_STATE_LOST: ("lost", BAD),
+    sessions.SESSION_STATE_RECOVERING: ("recovering", DOUBT),
+}
+_NEW_STATE: Final = ("in a state that this version does not know", DIM)
 _KIND_WIDTH: Final = 10
 _NAME_WIDTH: Final = 26
 _LONGEST_CONTENT: Final = 120
@@ -46,7 +55,8 @@ def watch_parts(message: events.WatchResponse) -> list[Part]:
         case "event":
             return event_parts(message.event)
         case "bookmark":
-            return _line("bookmark", DIM, "", f"cursor={message.cursor}")
+            name, style = SESSION_STATES.get(message.bookmark.session_state, _NEW_STATE)
+            return _line("session", style, name, printable(message.bookmark.detail))
         case "gap":
             return _gap_parts(message.gap)
         case _:

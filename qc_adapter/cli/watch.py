@@ -14,6 +14,7 @@ from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.updates import watch_parts
 from qc_adapter.client import Broken, CallFailed, OnExpired, Watch
 from qc_adapter.v1 import events_pb2 as pb
+from qc_adapter.v1 import sessions_pb2 as sessions
 
 _PATIENCE_SECONDS: Final = 300.0
 
@@ -54,6 +55,7 @@ class Showing:
         self.events = 0
         self._output = output
         self._once = once
+        self._session_state = sessions.SESSION_STATE_ACTIVE
 
     async def all(self, watch: Watch) -> None:
         """Show the messages until enough events came."""
@@ -77,9 +79,14 @@ class Showing:
     def _show(self, message: pb.WatchResponse) -> None:
         if self._output.json:
             self._output.message(message)
-        elif not message.HasField("bookmark"):
+        elif not message.HasField("bookmark") or self._is_news(message.bookmark):
             now = datetime.now().astimezone().time().isoformat("milliseconds")
             self._output.line((f"{now}  ", DIM), *watch_parts(message))
+
+    def _is_news(self, bookmark: pb.Bookmark) -> bool:
+        """Whether the session is worse or better than it was; a mere sign of life is none."""
+        before, self._session_state = self._session_state, bookmark.session_state or self._session_state
+        return before != self._session_state
 
 
 async def _until_done(showing: Showing, options: ClientOptions, on_expired: OnExpired, patience_seconds: float) -> None:
