@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs
 
 from qc_adapter.events.inspection import Acceptance, Act, Mode
-from qc_adapter.gateway import operations
+from qc_adapter.gateway import operations, requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,11 @@ _ACTS: Final[Mapping[Operation, tuple[Act, Mode | None]]] = {
     operations.INTERCEPT_CALL: (Act.INTERCEPT, None),
     # That an inspection was stopped, its events say.
 }
-_SWITCH_TYPES: Final = {"0": Mode.LISTENING, "1": Mode.INSERTED, "2": Mode.WHISPERING}
+_MODES: Final = {
+    requests.Mode.LISTEN: Mode.LISTENING,
+    requests.Mode.INSERT: Mode.INSERTED,
+    requests.Mode.WHISPER: Mode.WHISPERING,
+}
 
 
 class Receipts(Protocol):
@@ -44,11 +48,12 @@ def acceptance_of(run: CommandRun) -> Acceptance | None:
     if act is None:
         return None
     if act is Act.SWITCH:
-        mode = _mode_of(command.request)
+        mode = _mode_in(command.request)
     # Without a receipt its events have proven the command just now.
     accepted_at = time.time() if run.accepted is None else run.accepted.received_at
     return Acceptance(act, command.work_no, run.standing, run.sent_at, accepted_at, mode)
 
 
-def _mode_of(request: GatewayRequest) -> Mode | None:
-    return _SWITCH_TYPES.get("".join(parse_qs(request.query).get("switchtype", ())))
+def _mode_in(request: GatewayRequest) -> Mode:
+    [number] = parse_qs(request.query)["switchtype"]
+    return _MODES[requests.Mode(int(number))]

@@ -34,9 +34,9 @@ async def becomes(site, state, work_no="", agent_id="101"):
     return found[1]
 
 
-async def command(site, rpc, work_no="292", **more):
+async def command(site, rpc, work_no="292", *, agent_id="101", **more):
     """Run a command to its end."""
-    request = getattr(qc, f"{rpc}Request")(agent_id="101", work_no=work_no, **more)
+    request = getattr(qc, f"{rpc}Request")(agent_id=agent_id, work_no=work_no, **more)
     return await site.ending(getattr(site.commands, rpc)(request, timeout=20))
 
 
@@ -72,6 +72,23 @@ async def test_every_way_through_the_states_is_told(site):
     assert listed.inspector_state_since.ToNanoseconds() / 1e9 == since
 
 
+async def test_a_changed_mode_is_told_from_its_receipt_on(site):
+    """Switching and toggling bring the inspector no event: the receipt changes the state, and since when."""
+    site.simulator.start_call("292")
+    await does(site, "Listen")
+    since = await becomes(site, "LISTENING", "292")
+    for rpc, more, state in (
+        ("ToggleListenInsert", {}, "INSERTED"),
+        ("SwitchMode", {"mode": qc.MODE_WHISPER}, "WHISPERING"),
+        ("SwitchMode", {"mode": qc.MODE_LISTEN}, "LISTENING"),
+    ):
+        await does(site, rpc, **more)
+        before, since = since, await becomes(site, state, "292")
+        assert since > before
+    await does(site, "Intercept")
+    assert await becomes(site, "INTERCEPTED", "292") > since
+
+
 async def test_a_phone_that_is_not_answered_and_a_call_that_ends(open_site):
     """Seized until the phone is picked up, idle again when it is not, and when the inspected call ends."""
     site = await open_site(gateway={"answer_timeout_seconds": 0.2})
@@ -91,6 +108,11 @@ async def test_a_phone_that_is_not_answered_and_a_call_that_ends(open_site):
 
 async def test_away_and_calls_of_its_own(site):
     """Forced busy, resting, and on a call of its own, an inspector is away; idle again when that is over."""
+    await site.ending(site.sign_in("102"))
+    await does(site, "ForceBusy", "101", agent_id="102")
+    await becomes(site, "AWAY")
+    await does(site, "ForceIdle", "101", agent_id="102")
+    await becomes(site, "IDLE")
     for event_type in ("AgentState_Force_SetNotReady", "AgentState_SetRest_Success", "AgentState_Work"):
         site.simulator.inject("101", {"eventType": event_type, "workNo": "101", "content": None})
         await becomes(site, "AWAY")
