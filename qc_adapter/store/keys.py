@@ -4,7 +4,7 @@ Every key and channel in Redis, in one place.
 | name | type | what it holds |
 | --- | --- | --- |
 | `qc:session:<agent_id>` | hash | a session; other systems may write it (`docs/operating.md`) |
-| `qc:log:<agent_id>` | hash | the head of an inspector's event log, and what its reader knows of the session |
+| `qc:log:<agent_id>` | hash | the head of an inspector's log: what events and receipts add up to, how the session is |
 | `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
