@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 
+from qc_adapter.simulator import Fault
+from tests.support.watches import hold
+
 
 async def test_watch_goes_on_right_after_a_cursor(signed_in):
     """It ends after as many events as asked for, and its last cursor is where the next watch begins."""
@@ -66,3 +69,18 @@ async def test_an_expired_cursor_fails_when_asked_to(simulator, make_adapter, qc
     assert ended.code == 3
     assert "CURSOR_EXPIRED" in ended.err
     assert "--on-expired gap" in ended.err
+
+
+async def test_watch_says_when_the_session_gets_worse_and_better(simulator, adapter, qc, signed_in, start):
+    """A session that is degraded has its line at once, and another one when it is over; so does a listed session."""
+    target = f"127.0.0.1:{adapter.port}"
+    running = await start("watch", "101", "--oldest", "--target", target)
+    await running.line_with("AgentState_Ready")
+    assert "idle since" in (await signed_in("sessions", "101")).out
+    simulator.add_fault(Fault("retcode", operation="getAgentEvent", code="000-004"))
+    simulator.rotate("101")  # the poll that is held ends
+    assert "000-004" in await running.line_with("degraded")
+    simulator.inject("101", hold(1))
+    await running.line_with("active")
+    running.send(signal.SIGINT)
+    assert (await running.end()).code == 130
