@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qc_adapter.events.activity import InspectorState
 from qc_adapter.gateway import operations
+from qc_adapter.model.errors import GatewayRefused, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from qc_adapter.commands.model import Command
     from qc_adapter.events.activity import Activity
     from qc_adapter.gateway.operations import Operation
-    from qc_adapter.model.errors import GatewayRefused
 
 #: "Resource unavailable", "wrong state" and "not possible in this state".
 _ABOUT_STATE: Final = frozenset({"900-003", "900-005", "100-009"})
@@ -71,9 +71,8 @@ def explained(refusal: GatewayRefused, command: Command, seen: Activity) -> Gate
     """Return the refusal; where the inspector's state may be the reason, with the state that the adapter saw."""
     needed = NEEDS.get(command.request.operation)
     if needed is not None and refusal.retcode in _ABOUT_STATE and seen.state is not InspectorState.UNKNOWN:
-        refusal.inspector_state = seen.state.value
-        refusal.inspected_work_no = seen.work_no
-        refusal.hint = f"The adapter saw inspector {command.agent_id} {_does(seen)}: {_missing(command, needed, seen)}."
+        hint = f"The adapter saw inspector {command.agent_id} {_does(seen)}: {_missing(command, needed, seen)}."
+        refusal.seen = Seen(seen.state.value, seen.work_no, hint)
     return refusal
 
 

@@ -107,7 +107,9 @@ class Joining:
         if found.state is State.ACCEPTED:
             run.accept(Receipt(found.text, None, None, found.received_at), patience)
         elif found.state is State.REFUSED:
-            run.fail(GatewayRefused(method, found.retcode, found.text), "refused")
+            refusal = GatewayRefused(method, found.retcode, found.text)
+            refusal.seen = found.seen
+            run.fail(refusal, "refused")
         elif found.state is State.UNKNOWN:
             run.doubt(OutcomeUnknown(method, f"{method} was sent by another replica, which got no retcode"), patience)
         else:

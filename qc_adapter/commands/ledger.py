@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +18,7 @@ import structlog
 
 from qc_adapter.events.stored import call_ids, to_call_ids
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import GatewayRefused, StoreUnavailable
+from qc_adapter.model.errors import NOTHING_SEEN, GatewayRefused, Seen, StoreUnavailable
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -46,13 +47,13 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function whole(number) return string.format('%.0f', number) end
 local function told()
   local found = call('HMGET', key, 'fingerprint', 'state', 'epoch', 'position', 'talking', 'retcode', 'text',
-    'received_at', 'owner', 'until', 'settled_at', 'witness')
+    'received_at', 'owner', 'until', 'settled_at', 'witness', 'seen')
   if not found[1] then return {{}} end
   local seen = tonumber(call('ZSCORE', '{keys.REPLICAS}', found[9]) or
     call('ZSCORE', '{keys.DEPARTING}', found[9]) or '0')
   local waiting = seen > now and tonumber(found[10]) > now
   return {{found[1], found[2], found[3], found[4], found[5], found[6], found[7], found[8], waiting and 1 or 0,
-    whole(now - tonumber(found[11] or whole(now))), found[12]}}
+    whole(now - tonumber(found[11] or whole(now))), found[12], found[13]}}
 end
 """
 
@@ -76,7 +77,8 @@ return false
 )
 _LOOK: Final = Script.of(_PRELUDE + "return told()")
 
-# ARGV: agent and request id, nonce, then state, retcode, text, time of the receipt; without them the entry goes.
+# ARGV: agent and request id, nonce, then state, retcode, text, time of the receipt, what was seen of the inspector;
+# without them the entry goes.
 _SETTLE: Final = Script.of(
     _PRELUDE
     + """
@@ -90,7 +92,7 @@ if #ARGV == 2 then
 end
 if not nonce then return 0 end
 return call('HSET', key, 'state', ARGV[3], 'retcode', ARGV[4], 'text', ARGV[5], 'received_at', ARGV[6],
-  'settled_at', whole(now))
+  'settled_at', whole(now), 'seen', ARGV[7])
 """
 )
 
@@ -111,7 +113,8 @@ class Record:
 
     `epoch` and `position` are where it began in the inspector's log, `talking` the calls before it. `waiting` says
     that the replica that sent it lives and still has time. `age_seconds` runs from the gateway's reply. `witness` is a
-    cursor of the inspected agent's log, from which on events there count, and empty when they do not.
+    cursor of the inspected agent's log, from which on events there count, and empty when they do not. `seen` is what
+    the replica that sent it saw of the inspector when it was refused.
     """
 
     fingerprint: str
@@ -125,6 +128,7 @@ class Record:
     waiting: bool
     age_seconds: float
     witness: str = ""
+    seen: Seen = NOTHING_SEEN
 
 
 class Ledger(Protocol):
@@ -196,9 +200,9 @@ class RedisLedger:
 
     async def settle(self, run: CommandRun, state: State, retcode: str = "", text: str = "", at: float = 0.0) -> None:
         """Write, and try again for a minute if the store is away."""
-        await self._persist(
-            run, lambda: self._link.script("command", _SETTLE, _name(run.command), run.nonce, state, retcode, text, at)
-        )
+        seen = json.dumps(run.failure.seen) if isinstance(run.failure, GatewayRefused) else ""
+        said = (state, retcode, text, at, seen)
+        await self._persist(run, lambda: self._link.script("command", _SETTLE, _name(run.command), run.nonce, *said))
 
     async def drop(self, run: CommandRun) -> None:
         """Remove the entry, and try again for a minute if the store is away."""
@@ -250,7 +254,7 @@ def _name(command: Command) -> str:
 
 
 def _record(reply: Any) -> Record:
-    mark, state, epoch, position, talking, retcode, text, received_at, waiting, age_ms, witness = reply
+    mark, state, epoch, position, talking, retcode, text, received_at, waiting, age_ms, witness, seen = reply
     return Record(
         mark.decode(),
         State(state.decode()),
@@ -263,4 +267,5 @@ def _record(reply: Any) -> Record:
         bool(waiting),
         int(age_ms) / 1000,
         (witness or b"").decode(),
+        Seen(*json.loads(seen)) if seen else NOTHING_SEEN,
     )

@@ -52,8 +52,8 @@ else
   if #items > 0 then flags = flags .. 'e' end
 end
 trim(id, retention)
--- What others add to the log, they add up.
-if not last[6] or #items > 0 and not (found and source_of(found) == 'push') then
+-- What comes in through others, they add up.
+if not last[6] or not found or source_of(found) == 'poll' then
   call('HSET', log, 'talking', ARGV[12], 'standing', ARGV[15])
 end
 call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])

@@ -28,7 +28,7 @@ AdapterError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,12 +129,19 @@ class GatewayError(AdapterError):
         self.method = method
 
 
-class GatewayRefused(GatewayError):
-    """
-    The gateway understood the request and declined it. With `event_may_be_lost` a gap has to be reported.
+class Seen(NamedTuple):
+    """What the adapter saw of an inspector whose command was refused, and what it makes of that; empty for nothing."""
 
-    `hint` says what the adapter knows of the reason; then `inspector_state` and `inspected_work_no` are what it saw.
-    """
+    inspector_state: str = ""
+    inspected_work_no: str = ""
+    hint: str = ""
+
+
+NOTHING_SEEN: Final = Seen()
+
+
+class GatewayRefused(GatewayError):
+    """The gateway understood the request and declined it. With `event_may_be_lost` a gap has to be reported."""
 
     def __init__(
         self, method: str, retcode: str, text: str, renewal: Renewal | None = None, *, event_may_be_lost: bool = False
@@ -144,9 +151,7 @@ class GatewayRefused(GatewayError):
         self.text = text
         self.renewal = renewal
         self.event_may_be_lost = event_may_be_lost
-        self.hint = ""
-        self.inspector_state = ""
-        self.inspected_work_no = ""
+        self.seen = NOTHING_SEEN
 
 
 class GatewayUnavailable(GatewayError):

@@ -112,7 +112,7 @@ def to_status(error: errors.AdapterError, method: str) -> tuple[Answer, status_p
     message = error.message
     if isinstance(error, errors.GatewayRefused):
         known = describe(error.retcode)
-        message = f"{error.message} ({known.meaning}). {known.advice} {error.hint}".rstrip()
+        message = f"{error.message} ({known.meaning}). {known.advice} {error.seen.hint}".rstrip()
     status = status_pb2.Status(code=answer.code.value[0], message=message)
     _add(status, error_details_pb2.ErrorInfo(reason=answer.reason, domain=DOMAIN, metadata=_metadata(error, method)))
     if isinstance(error, errors.InvalidRequest):
@@ -134,13 +134,14 @@ def outcome_of(error: errors.AdapterError) -> str:
 
 
 def _metadata(error: errors.AdapterError, method: str) -> dict[str, str]:
+    seen = error.seen if isinstance(error, errors.GatewayRefused) else errors.NOTHING_SEEN
     found = {
         "method": getattr(error, "method", "") or method,
         "retcode": getattr(error, "retcode", ""),
         "cursor": getattr(error, "cursor", ""),
         "outcome": outcome_of(error),
-        "inspector_state": getattr(error, "inspector_state", ""),
-        "inspected_work_no": getattr(error, "inspected_work_no", ""),
+        "inspector_state": seen.inspector_state,
+        "inspected_work_no": seen.inspected_work_no,
     }
     return {name: value for name, value in found.items() if value}
 

@@ -113,7 +113,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         self, subscription: Subscription, call: Call, deadline: Deadline
     ) -> AsyncIterator[pb.WatchResponse]:
         feed = subscription.feed
-        state = _state_of(feed)
+        state = PollState.ACTIVE  # as long as nothing else is said, which who comes later is told too
         while True:
             entries = subscription.take()
             for entry in entries:

@@ -116,6 +116,8 @@ async def test_a_replica_that_takes_over_knows_it_all(pair, shelf, take):
     lease = (await two.beat())["101"].lease
     assert (lease.activity.state, lease.activity.work_no) == (InspectorState.LISTENING, "292")
     assert lease.activity.doubtful
+    await lease.keep(take.step())
+    assert (await one.rota.statuses(["101"]))["101"].activity == lease.activity
     shelf.client.hdel("qc:log:101", "standing", "talking")
     await lease.keep(take.step())
     assert (await one.rota.statuses(["101"]))["101"].activity.state is InspectorState.LISTENING

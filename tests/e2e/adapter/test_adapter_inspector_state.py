@@ -212,6 +212,10 @@ async def test_a_watch_says_at_once_how_the_session_is(open_site):
     message = await stream.read()
     assert message.bookmark.session_state == sessions_pb2.SESSION_STATE_DEGRADED
     assert "000-004" in message.bookmark.detail
+    late = site.watch()
+    assert (await late.read()).HasField("subscribed")
+    assert (await late.read()).bookmark == message.bookmark
+    late.cancel()
     site.simulator.clear_faults()
     message = await stream.read()
     assert message.bookmark.session_state == sessions_pb2.SESSION_STATE_ACTIVE
