@@ -39,11 +39,16 @@ from qc_adapter.rpc.observers import CallLog, CallMetrics, Correlation
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
 from qc_adapter.rpc.server import GrpcServer, Services
+from qc_adapter.sessions.event_sources import EventSources
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.sessions.recovery import Recovery
+from qc_adapter.sessions.recovery_steps import RecoverySteps
 from qc_adapter.sessions.service import SessionService
+from qc_adapter.sessions.turns import Turns
 from qc_adapter.shared import in_memory, in_redis
 from qc_adapter.store.opening import open_link
+from qc_adapter.store.seal import Seal
 from qc_adapter.telemetry.correlation import Ids
 from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
 
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from qc_adapter.gateway.observation import GatewayCall
+    from qc_adapter.sessions.store import SessionStore
     from qc_adapter.settings import Settings
 
 #: Rpcs that are no single operation of the gateway go by their own name in metrics and logs.
@@ -58,6 +64,7 @@ _OWN_METHODS: Final = ("Watch", "Feed", "Adopt", "Get", "List")
 _RPC_METHODS: Final = {operation.rpc: operation.method for operation in operations.ALL} | {
     "SignIn": operations.SIGN_IN.method,
     "SignOut": operations.SIGN_OUT.method,
+    "UpdateGuid": operations.UPDATE_GUID.method,
 }
 _HEALTH_SECONDS: Final = 1.0
 
@@ -75,17 +82,18 @@ class Adapter:
         names = [gateway.name for gateway in settings.gateways]
         self.metrics = Metrics(registry, label_sets(names, methods, RETCODES, EVENT_TYPES))
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
-        self.store = open_store(link)
         self.gateways = Gateways(
             {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways},
             settings.push.token if settings.push else NO_SECRET,
         )
         self.hub = Hub()
-        self.shared = (
-            in_memory(self.store, self.hub)
-            if link is None
-            else in_redis(link, self.store, self.hub, self.metrics, lease_seconds=settings.lease_seconds)
-        )
+        self.store: SessionStore
+        if link is None:
+            self.store = memory = open_store(None)
+            self.shared = in_memory(memory, self.hub)
+        else:
+            self.store = open_store(link)
+            self.shared = in_redis(link, self.store, self.hub, self.metrics, lease_seconds=settings.lease_seconds)
         self.readers = Readers(
             gateway=self.gateways,
             rota=self.shared.rota,
@@ -103,9 +111,35 @@ class Adapter:
             follows=self.shared.follows,
             ledger=self.shared.ledger,
             receipts=self.shared.receipts,
+            monitored=self.shared.monitored,
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
-        self.sessions = SessionService(gateway=self.gateways, store=self.store, listeners=self.readers)
+        turns, sources = Turns(self.store), _event_sources(settings)
+        seal = _seal(settings, in_memory=link is None)
+        self.sessions = SessionService(
+            gateway=self.gateways,
+            store=self.store,
+            listeners=self.readers,
+            turns=turns,
+            keeper=self.keeper,
+            sources=sources,
+            seal=seal,
+        )
+        self.recovery = Recovery(
+            self.shared.recoveries,
+            RecoverySteps(
+                book=self.shared.recoveries,
+                gateway=self.gateways,
+                store=self.store,
+                turns=turns,
+                keeper=self.keeper,
+                sources=sources,
+                seal=seal,
+                notices=self.readers,
+                counts=self.metrics,
+                request_seconds=settings.gateways[0].request_timeout_seconds,
+            ),
+        )
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
             settings.ops_listen,
@@ -145,7 +179,7 @@ class Adapter:
         parser = Parser({one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds)
         return Services(
             QualityControl(parser, self.runner, self.metrics),
-            InspectorSessions(parser, self.sessions, self.readers),
+            InspectorSessions(parser, self.sessions, self.readers, self.shared.recoveries),
             InspectorEvents(
                 parser,
                 sessions=self.sessions,
@@ -169,8 +203,9 @@ class Adapter:
         self.port = await self._server.start(str(settings.listen), settings.tls)
         if self._push is not None:
             await self._push.start()
-        self.shared.start(self.readers)
+        self.shared.start(self.readers, self.recovery)
         self.readers.start()
+        self.recovery.start()
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
         listen = f"{settings.listen.host}:{self.port}"
@@ -180,6 +215,7 @@ class Adapter:
         """Take the replica out of service so that callers lose nothing but the connection."""
         settings = self._settings
         self._log.info("draining", streams_end_in_seconds=settings.drain_seconds)
+        await self.recovery.stop()  # others go on with it
         # Load balancers stop sending; until they have, calls are still served.
         await self._end_health()
         # A poll that is under way ends by itself, and with it the lease: to cut it would lose its event.
@@ -202,6 +238,7 @@ class Adapter:
         settings = self._settings
         await self._end_health()
         self.hub.drain()
+        await self.recovery.stop()
         await self.sessions.close(settings.grace_seconds)
         await self.runner.stop(0)
         await self._server.stop(0)
@@ -272,6 +309,22 @@ class Adapter:
     def _draining_check(self) -> Check:
         leaving = self._watching is None
         return Check(not leaving, "going away" if leaving else "no")
+
+
+def _event_sources(settings: Settings) -> EventSources:
+    push, names = settings.push, [gateway.name for gateway in settings.gateways]
+    return EventSources(
+        {gateway.name: gateway.event_source for gateway in settings.gateways},
+        {} if push is None else {name: push.callback_of(name) for name in names},
+        NO_SECRET if push is None else push.token,
+    )
+
+
+def _seal(settings: Settings, *, in_memory: bool) -> Seal | None:
+    """Return what credentials are kept with; what ends with the process needs no key of the settings."""
+    if in_memory:
+        return Seal.of_this_process()
+    return Seal(settings.seal_keys) if settings.seal_keys else None
 
 
 async def serve(settings: Settings) -> None:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qc_adapter.commands.ledger import Ledger, MemoryLedger, RedisLedger
 from qc_adapter.events.inlet import Inlet, MemoryInlet
 from qc_adapter.events.memory_leases import MemoryRota
+from qc_adapter.events.memory_recoveries import MemoryRecoveries
 from qc_adapter.events.mirror import Mirror
 from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_lease import Book, LeaseTerms
+from qc_adapter.events.redis_recoveries import RedisRecoveries
 from qc_adapter.events.redis_rota import RedisRota
 from qc_adapter.events.session_cache import SessionCache
+from qc_adapter.sessions.monitored import MemoryMonitored, RedisMonitored
+from qc_adapter.sessions.recovery_book import KeptOrders, RecoveryBook
 from qc_adapter.store.generation import Generation
 
 if TYPE_CHECKING:
+    from qc_adapter.commands.monitoring import Monitored
     from qc_adapter.commands.receipts import Receipts
     from qc_adapter.commands.sending import Sessions
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.events.leases import Rota
     from qc_adapter.events.mirror import Counts
     from qc_adapter.events.readers import Readers
+    from qc_adapter.sessions.memory import MemorySessionStore
+    from qc_adapter.sessions.recovery import Recovery
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.store.link import RedisLink
+
+
+class Recoveries(RecoveryBook, KeptOrders, Protocol):
+    """The book of recoveries, also to look into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +48,22 @@ class Shared:
     ledger: Ledger
     inlet: Inlet
     receipts: Receipts
+    recoveries: Recoveries
+    monitored: Monitored
     #: The name of this replica among the others, empty for the only one.
     replica: str = ""
     mirror: Mirror | None = None
     generation: Generation = field(default_factory=Generation)
 
-    def start(self, readers: Readers) -> None:
-        """Begin to hear of other replicas; the readers are told which leases are free or taken away."""
+    def start(self, readers: Readers, recovery: Recovery) -> None:
+        """Begin to hear of other replicas: which leases are free or taken away, and who is to be recovered."""
+
+        def wake() -> None:
+            readers.wake()
+            recovery.wake()
+
         if self.mirror is not None:
-            self.mirror.tell(revoked=readers.revoked, woken=readers.wake)
+            self.mirror.tell(revoked=readers.revoked, woken=wake)
             self.mirror.start()
 
     async def stop(self) -> None:
@@ -54,9 +72,11 @@ class Shared:
             await self.mirror.stop()
 
 
-def in_memory(store: SessionStore, hub: Hub) -> Shared:
+def in_memory(store: MemorySessionStore, hub: Hub) -> Shared:
     """Return the parts of the only replica there is."""
-    return Shared(MemoryRota(store, hub), hub, store, MemoryLedger(), MemoryInlet(store, hub), hub)
+    rota = MemoryRota(store, hub)
+    recoveries, monitored = MemoryRecoveries(store, rota), MemoryMonitored(store)
+    return Shared(rota, hub, store, MemoryLedger(), MemoryInlet(store, hub), hub, recoveries, monitored)
 
 
 def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, lease_seconds: float) -> Shared:
@@ -67,6 +87,18 @@ def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, 
     terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
     generation = Generation()
     book = Book(link, terms, mirror, generation)
-    ledger = RedisLedger(link, replica, generation)
-    inlet, receipts = RedisInlet(book, hub), mirror.receipts
-    return Shared(RedisRota(book), mirror, cache, ledger, inlet, receipts, replica, mirror, generation)
+    ledger, inlet = RedisLedger(link, replica, generation), RedisInlet(book, hub)
+    recoveries, monitored = RedisRecoveries(book), RedisMonitored(link)
+    return Shared(
+        RedisRota(book),
+        mirror,
+        cache,
+        ledger,
+        inlet,
+        mirror.receipts,
+        recoveries,
+        monitored,
+        replica,
+        mirror,
+        generation,
+    )

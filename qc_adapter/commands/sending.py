@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from qc_adapter.model.errors import DeadlineExceeded, GatewayRefused, NotSignedIn, OutcomeUnknown
+from qc_adapter.model.errors import DeadlineExceeded, GatewayRefused, NotSignedIn, OutcomeUnknown, SessionRecovering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,8 @@ class Sender:
         session = await self._sessions.get(agent_id)
         if session is None:
             raise NotSignedIn(agent_id)
+        if session.recovering:
+            raise SessionRecovering(agent_id)
         try:
             return await self._send_once(run, session, deadline)
         except GatewayRefused as refusal:
@@ -93,6 +95,8 @@ class Sender:
         patience = deadline.sooner(RENEWAL_SECONDS)
         while True:
             stored = await self._sessions.get(used.agent_id)
+            if stored is not None and stored.recovering:
+                raise SessionRecovering(used.agent_id)
             if stored is None or stored.guid != used.guid:
                 return stored
             if patience.over:

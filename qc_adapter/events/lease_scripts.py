@@ -70,12 +70,7 @@ for i = 1, #ripe, 2 do
     call('HSET', LOG .. id, 'state', 'starting', 'detail', '')
     -- What the gateway pushes does not come through whoever holds the lease.
     if found and source_of(found) == 'push' then forced = 0 end
-    if forced > 0 then
-      local epoch, n = head(id, fresh)
-      local gap = {'{"gap":"TAKEOVER"}'}
-      append(id, n, gap, capacity, retention)
-      tell(id, 'e', epoch, whole(n), gap)
-    end
+    if forced > 0 then add_takeover(id, fresh, capacity, retention) end
     claims[#claims + 1] = id .. ':' .. token .. ':' .. forced
     hand_over(id, token, forced)
   end
@@ -101,15 +96,33 @@ return 1
 """)
 
 # The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
-# detail. Returns what became of it and the record: 'newer' when another GUID is stored by now.
+# detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in again.
+# Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
+# is to be signed in again.
 PARK = script("""
 local id, holder, used, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local found = record(id)
 if not holds(id, holder) then return {'fenced', found or {}} end
 local guid = found and field(found, 'guid')
 if used ~= '' and guid and bare(guid) ~= used then return {'newer', found} end
-park(id)
 local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
+local orders = call('HMGET', ORDERS .. id, 'signed_in_at', 'recovered_at', 'losses', 'tried_at')
+if ended ~= '' and leaving < now and found and orders[1] and orders[1] == field(found, 'signed_in_at') then
+  local quick = orders[2] and now - tonumber(orders[2]) < tonumber(ARGV[6])
+  local losses = quick and tonumber(orders[3] or '0') + 1 or 0
+  local pause = losses > 0 and math.min(tonumber(ARGV[7]), 1000 * 2 ^ (losses - 1)) or 1000
+  call('HSET', ORDERS .. id, 'stage', 'signing_in', 'detail', ARGV[5], 'retcode', string.match(ended, '%S*$'),
+    'losses', losses, 'attempts', 0, 'claim', '')
+  call('ZADD', RECOVERING, whole(math.max(now, tonumber(orders[4] or '0') + pause)), id)
+  call('HSET', SESSION .. id, 'recovering', redis.sha1hex(bare(guid)))
+  park(id)
+  begin_anew(id)
+  call('HSET', LOG .. id, 'state', 'recovering', 'detail', ARGV[5])
+  tell(id, 'gs')
+  call('PUBLISH', WAKE, id)
+  return {'recovering', record(id)}
+end
+park(id)
 if ended ~= '' and leaving < now then
   begin_anew(id)
   call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])
@@ -138,7 +151,8 @@ tell(id, 'gs')
 return {store, token}
 """)
 
-# ARGV: id, '' or how it ends for the holder: 'revoked', 'replaced' by a new sign-in.
+# ARGV: id, '' or how it ends for the holder: 'revoked', 'replaced' by a new sign-in, 'recovered' when it had ended;
+# fresh epoch, capacity, retention ms.
 ENLIST = script("""
 local id = ARGV[1]
 local found = record(id)
@@ -146,8 +160,12 @@ if found and #found == 0 then return 0 end
 -- What a holder's poll may have taken away is a gap, also if the lease was given up before and nobody has it yet.
 local before = tonumber(call('ZSCORE', LEASES, id) or '0')
 local given_up = (before == REVOKED or before == REPLACED) and before or 0
-if ARGV[2] == 'replaced' then begin_anew(id) end
-if ARGV[2] ~= '' then
+if ARGV[2] == 'replaced' or ARGV[2] == 'recovered' then begin_anew(id) end
+if ARGV[2] == 'recovered' then
+  add_takeover(id, ARGV[3], ARGV[4], tonumber(ARGV[5]))
+  dismiss(id)
+  enlist(id, 0)
+elseif ARGV[2] ~= '' then
   enlist(id, dismiss(id) and (ARGV[2] == 'replaced' and REPLACED or REVOKED) or given_up)
 elseif not call('HGET', HOLDERS, id) then
   enlist(id, given_up)

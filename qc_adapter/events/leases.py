@@ -22,6 +22,7 @@ class PollState(Enum):
     ACTIVE = "active"
     DEGRADED = "degraded"
     LOST = "lost"
+    RECOVERING = "recovering"
 
 
 def poll_state(text: str) -> PollState | None:
@@ -67,6 +68,8 @@ class Taken(Enum):
     REVOKED = "revoked"
     #: It belongs to an older sign-in, and ends with it.
     REPLACED = "replaced"
+    #: The sign-in before was lost, perhaps with events: there is a gap though nobody has the lease.
+    RECOVERED = "recovered"
 
 
 class LeaseLost(Exception):
@@ -109,8 +112,12 @@ class Lease(Protocol):
         """Log the events, store the GUID and cookies and renew the lease, all or nothing; return what is stored."""
         ...
 
-    async def end(self, used: Session, retcode: str, detail: str) -> bool:
-        """Give the lease up because the gateway ended the session; False if another GUID is stored by now."""
+    async def end(self, used: Session, retcode: str, detail: str) -> PollState | None:
+        """
+        Give the lease up because the gateway ended the session.
+
+        Says whether it is lost or recovering; None if another GUID is stored by now.
+        """
         ...
 
     async def park(self) -> None:

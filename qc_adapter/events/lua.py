@@ -27,6 +27,7 @@ local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{ke
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
 local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
 local RECEIPTS = '{RECEIPTS}'
+local ORDERS, MONITORED, RECOVERING = '{keys.ORDERS}', '{keys.MONITORED}', '{keys.RECOVERING}'
 """
     + BARE
     + """
@@ -57,8 +58,15 @@ local function digest(id)
   return redis.sha1hex(table.concat(fields, '\\0'))
 end
 
+-- Whether it is the stored GUID that the gateway has forgotten, and not one that another system wrote since.
+local function recovering(found)
+  local guid = field(found, 'guid')
+  return guid and field(found, 'recovering') == redis.sha1hex(bare(guid))
+end
+
 local function source_of(found)
   local source = string.lower(string.gsub(field(found, 'event_source') or '', '%s', ''))
+  if recovering(found) then return 'none' end
   return source == '' and 'poll' or source
 end
 
@@ -87,6 +95,14 @@ local function append(id, n, items, capacity, retention)
   end
   call('HSET', LOG .. id, 'n', whole(n + #items))
   call('PEXPIRE', events, 2 * retention)
+end
+
+-- Says that events may have been lost between two readers, or two sign-ins.
+local function add_takeover(id, fresh, capacity, retention)
+  local epoch, n = head(id, fresh)
+  local gap = {'{"gap":"TAKEOVER"}'}
+  append(id, n, gap, capacity, retention)
+  tell(id, 'e', epoch, whole(n), gap)
 end
 
 local function trim(id, retention)
@@ -131,11 +147,18 @@ end
 -- What was found out about a sign-in that is over.
 local function begin_anew(id) call('HDEL', LOG .. id, 'talking', 'standing', 'receipt') end
 
+-- Nobody is to sign the inspector in again.
+local function forget_orders(id)
+  call('DEL', ORDERS .. id, MONITORED .. id)
+  call('ZREM', RECOVERING, id)
+end
+
 -- Takes an inspector without a session off the books, and ends the streams that follow it.
 local function retire(id, retention)
   dismiss(id)
   call('ZREM', LEASES, id)
   call('HDEL', PARKED, id)
+  forget_orders(id)
   if call('EXISTS', LOG .. id) == 1 then
     call('HDEL', LOG .. id, 'leaving', 'state', 'detail', 'polled_at')
     call('HSET', LOG .. id, 'ended', 'gone')

@@ -12,8 +12,9 @@ import structlog
 from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.model import GapReason
-from qc_adapter.model.errors import NotSignedIn, SessionLost
+from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
 from qc_adapter.model.session import EventSource
+from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.hub import Hub
     from qc_adapter.events.leases import Lease, Step
     from qc_adapter.model.session import Session
-    from qc_adapter.sessions.store import SessionStore
+    from qc_adapter.sessions.memory import MemorySessionStore, OrdersEntry
 
 
 class MemoryLease:
@@ -31,7 +32,7 @@ class MemoryLease:
     holder = ""
     remaining_seconds = math.inf
 
-    def __init__(self, agent_id: str, rota: MemoryRota, store: SessionStore) -> None:
+    def __init__(self, agent_id: str, rota: MemoryRota, store: MemorySessionStore) -> None:
         self.agent_id = agent_id
         self._rota = rota
         self._store = store
@@ -57,15 +58,13 @@ class MemoryLease:
         self._rota.note(self.agent_id, step)
         return await self.session(0.0)
 
-    async def end(self, used: Session, retcode: str, detail: str) -> bool:
-        """Park the inspector as lost."""
+    async def end(self, used: Session, retcode: str, detail: str) -> PollState | None:
+        """Park the inspector as lost, or as one who is to be signed in again."""
         self._rota.check(self)
         session = await self._store.get(self.agent_id)
         if session is not None and session.guid != used.guid:
-            return False
-        self._rota.park(self.agent_id, session)
-        self._rota.lose(self.agent_id, retcode, detail)
-        return True
+            return None
+        return self._rota.end(self.agent_id, session, retcode, detail)
 
     async def park(self) -> None:
         """Leave the inspector alone until the session changes."""
@@ -87,7 +86,7 @@ class MemoryRota:
 
     shared = False
 
-    def __init__(self, store: SessionStore, hub: Hub) -> None:
+    def __init__(self, store: MemorySessionStore, hub: Hub) -> None:
         self._store = store
         self._hub = hub
         #: Who waits to be claimed, and how it ended for the holder before.
@@ -134,7 +133,10 @@ class MemoryRota:
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""
         self._leaving.discard(agent_id)
-        if agent_id not in self._held:
+        if taken is Taken.RECOVERED:
+            self._hub.feed(agent_id).append(GapReason.TAKEOVER)
+            self.free(agent_id)
+        elif agent_id not in self._held:
             self.free(agent_id, self._free.get(agent_id, Taken.NOT))  # nobody has it yet
         elif taken is not Taken.NOT:
             self.free(agent_id, taken)
@@ -195,15 +197,35 @@ class MemoryRota:
         answered = time.time() if step.state is PollState.ACTIVE else before.answered_time if before else 0.0
         self._say(agent_id, PollStatus(step.state, answered, step.detail))
 
-    def lose(self, agent_id: str, retcode: str, detail: str) -> None:
-        """End the streams of an inspector whose session the gateway ended, unless that was wanted."""
-        if agent_id not in self._leaving:
-            before = self._statuses.get(agent_id)
-            self._say(agent_id, PollStatus(PollState.LOST, before.answered_time if before else 0.0, detail))
-            feed = self._hub.feed(agent_id)
-            feed.begin_anew()
-            feed.end(SessionLost(agent_id, retcode))
+    def end(self, agent_id: str, session: Session | None, retcode: str, detail: str) -> PollState:
+        """Say what becomes of an inspector whose session the gateway ended; if that was wanted, it is no loss."""
+        if agent_id in self._leaving or session is None:
+            self.park(agent_id, session)
+        elif (orders := self._store.orders.get(agent_id)) is not None:
+            _begin_recovery(orders, retcode, detail)
+            self._store.replace(replace(session, recovering=True))
+            self.park(agent_id, replace(session, recovering=True))
+            self._note_end(agent_id, PollState.RECOVERING, detail)
+            self._log.warning("session_recovering", agent_id=agent_id, retcode=retcode, detail=detail)
+            return PollState.RECOVERING
+        else:
+            self.park(agent_id, session)
+            self._note_end(agent_id, PollState.LOST, detail)
+            self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
             self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
+        return PollState.LOST
+
+    def give_up(self, agent_id: str, session: Session | None, retcode: str, detail: str, *, conflict: bool) -> None:
+        """End the streams of an inspector who could not be signed in again."""
+        self.park(agent_id, session)
+        self._note_end(agent_id, PollState.LOST, detail)
+        self._hub.feed(agent_id).end((SessionConflict if conflict else SessionLost)(agent_id, retcode))
+
+    def _note_end(self, agent_id: str, state: PollState, detail: str) -> None:
+        before = self._statuses.get(agent_id)
+        self._say(agent_id, PollStatus(state, before.answered_time if before else 0.0, detail))
+        if (feed := self._hub.find(agent_id)) is not None:
+            feed.begin_anew()
 
     def _say(self, agent_id: str, status: PollStatus | None) -> None:
         """Keep what is known of a session, and tell those who watch it."""
@@ -217,3 +239,15 @@ class MemoryRota:
     def _forget(self, agent_id: str) -> None:
         for book in (self._free, self._held, self._parked):
             book.pop(agent_id, None)
+
+
+def _begin_recovery(orders: OrdersEntry, retcode: str, detail: str) -> None:
+    """Have the inspector signed in again: at once, or after a pause if the sign-in before lived for a short time."""
+    now = time.monotonic()
+    quick = orders.recovered_at is not None and now - orders.recovered_at < QUIET_SECONDS
+    orders.losses = orders.losses + 1 if quick else 0
+    pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (orders.losses - 1)) if orders.losses else 1.0
+    orders.stage, orders.detail, orders.retcode, orders.attempts, orders.claim = (
+        Stage.SIGNING_IN, detail, retcode, 0, "",
+    )  # fmt: skip
+    orders.due_at = max(now, orders.tried_at + pause)

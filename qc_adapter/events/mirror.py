@@ -20,7 +20,7 @@ from qc_adapter.events.model import GapReason
 from qc_adapter.events.notices import Notices, read_notice
 from qc_adapter.events.receipts import RedisReceipts
 from qc_adapter.events.stored import from_inspection, from_line, from_standing, to_inspection
-from qc_adapter.model.errors import NotSignedIn, SessionLost, StoreUnavailable
+from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.store import keys
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS: Final = 1.0
 _CHECKED_AT_ONCE: Final = 500
+_END: Final = {"lost": SessionLost, "conflict": SessionConflict}
 #: A feed stays for the next call that long after the last one.
 _LINGER_SECONDS: Final = 60.0
 _NOTHING_TOLD: Final = ("", "", "")
@@ -217,7 +218,7 @@ class Mirror:
         if before[0] != ended:
             if ended:
                 how, _, retcode = ended.partition(" ")
-                feed.end(SessionLost(agent_id, retcode) if how == "lost" else NotSignedIn(agent_id))
+                feed.end(_END[how](agent_id, retcode) if how in _END else NotSignedIn(agent_id))
             else:
                 feed.reopen()
 

@@ -48,6 +48,8 @@ GUID_REFUSED: Final = "000-003"
 SIGNED_OUT: Final = frozenset({"100-006", "100-008", "105-005", "105-006", "105-007"})
 #: Another node takes over, or the platform behind the gateway is away: the sign-in lives on.
 PASSING: Final = frozenset({"000-004", "105-002", "100-003", "900-001", "000-007"})
+#: There is nothing to read any more.
+ENDED: Final = frozenset({PollState.LOST, PollState.RECOVERING})
 
 _NOTHING: Final = Brought()
 _BESIDE_REFUSAL: Final = Brought((GapReason.POLL_REPLY_LOST,), "a refusal came with an event")
@@ -161,14 +163,14 @@ class Reader:
                 return "parked"
             if session is None:
                 return "session_gone"
-            if session.event_source is EventSource.NONE:
+            if session.event_source is EventSource.NONE or session.recovering:
                 await self._patiently(self._lease.park)
                 return "parked"
             self._used = session
             pushed = session.event_source is EventSource.PUSH
             pause = await (self._beat(session) if pushed else self._poll(session))
             if pause is None:
-                return "session_lost" if self.state is PollState.LOST else "parked"
+                return "session_lost" if self.state in ENDED else "parked"
             await self._pause(pause)
         await self._settle_doubt()
         await self._patiently(self._lease.release)
@@ -251,9 +253,10 @@ class Reader:
         if not ends and self._refusals < BORNE_REFUSALS:
             self._degraded(refusal.message)
             return self._pace.first_backoff_seconds
-        if not await self._patiently(lambda: self._lease.end(session, refusal.retcode, refusal.message)):
+        ended = await self._patiently(lambda: self._lease.end(session, refusal.retcode, refusal.message))
+        if ended is None:
             return self._pace.pause_seconds
-        self.state, self.detail = PollState.LOST, refusal.message
+        self.state, self.detail = ended, refusal.message
         return None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:

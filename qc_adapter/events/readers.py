@@ -52,8 +52,8 @@ class Readers:
         self._superseded: set[asyncio.Task[str]] = set()
         #: Leases whose reader ended in the middle of a poll, to be given up when the store can be reached.
         self._cut_off: list[Lease] = []
-        #: Inspectors whose session this replica saw end.
-        self._lost: set[str] = set()
+        #: Inspectors whose session this replica saw end, lost or recovering.
+        self._lost: dict[str, PollState] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._wanted = asyncio.Event()
         #: How many leases there are by gateway.
@@ -118,6 +118,11 @@ class Readers:
         """Poll with another GUID, which may be of the same sign-in at the gateway or of another one."""
         await self._enlist(session.agent_id, Taken.REVOKED)
 
+    async def recovered(self, session: Session) -> None:
+        """Poll for a session that took the place of one which the gateway had forgotten: that is a gap."""
+        self._counts.gap(session.gateway, GapReason.TAKEOVER.lower())
+        await self._enlist(session.agent_id, Taken.RECOVERED)
+
     async def leaving(self, agent_id: str) -> None:
         """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
         await self._rota.leaving(agent_id)
@@ -143,7 +148,7 @@ class Readers:
             (gateway_of(agent_id), label_of(reader.state, reader.lease.activity))
             for agent_id, reader in self._reading.items()
         )
-        found.update((gateway_of(agent_id), PollState.LOST.value) for agent_id in self._lost)
+        found.update((gateway_of(agent_id), state.value) for agent_id, state in self._lost.items())
         return found
 
     def oldest_poll_seconds(self, gateway: str) -> float:
@@ -220,7 +225,7 @@ class Readers:
             self._held[gateway_of(agent_id)] -= 1
             self._superseded.add(older)
             older.add_done_callback(self._superseded.discard)
-        self._lost.discard(agent_id)
+        self._lost.pop(agent_id, None)
         if claim.forced:
             self._counts.gap(gateway_of(agent_id), GapReason.TAKEOVER.lower())
         reader = Reader(
@@ -254,7 +259,7 @@ class Readers:
             self._changed(agent_id, "revoked")
         else:
             if task.result() == "session_lost":
-                self._lost.add(agent_id)
+                self._lost[agent_id] = reader.state
             self._changed(agent_id, task.result())
         self._counts.leases_held(self._held)
 
@@ -284,4 +289,9 @@ class Readers:
             lost = sorted(self._lost)
             with contextlib.suppress(StoreUnavailable):
                 known = await self._rota.statuses(lost)
-                self._lost -= {one for one in lost if one not in known or known[one].state is not PollState.LOST}
+                for agent_id in lost:
+                    status = known.get(agent_id)
+                    if status is not None and status.state in reading.ENDED:
+                        self._lost[agent_id] = status.state
+                    else:
+                        self._lost.pop(agent_id, None)

@@ -11,10 +11,11 @@ import structlog
 from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.activity import Activity, activity
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.events.leases import LeaseLost
+from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
+from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS
 from qc_adapter.sessions.record import to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
 from qc_adapter.store import keys
@@ -211,13 +212,15 @@ class RedisLease:
         name = await self._link.command("get", "GET", keys.STORE)
         return name is None or name.decode() != self._store
 
-    async def end(self, used: Session, retcode: str, detail: str) -> bool:
+    async def end(self, used: Session, retcode: str, detail: str) -> PollState | None:
         """Note that the gateway ended the session."""
         told, record = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
         self._record = record
-        if told == b"lost":
-            self._log.warning("session_lost", agent_id=self.agent_id, retcode=retcode, detail=detail)
-        return bool(told != b"newer")
+        if told == b"newer":
+            return None
+        if told in {b"lost", b"recovering"}:
+            self._log.warning(f"session_{told.decode()}", agent_id=self.agent_id, retcode=retcode, detail=detail)
+        return PollState.RECOVERING if told == b"recovering" else PollState.LOST
 
     async def park(self) -> None:
         """Leave the inspector alone until the record changes."""
@@ -236,7 +239,10 @@ class RedisLease:
         await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 1)
 
     async def _park(self, guid: str, ended: str, detail: str) -> Any:
-        return await self._link.script("park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail)
+        return await self._link.script(
+            "park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail,
+            int(QUIET_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000),
+        )  # fmt: skip
 
 
 def _sum(talking: bytes, standing: bytes, inspection: bytes) -> tuple[Standing, Inspection | None]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qc_adapter.gateway import requests
 from qc_adapter.gateway.envelope import Envelope
 from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
-from qc_adapter.gateway.renewal import read_renewal
+from qc_adapter.gateway.renewal import read_guid, read_renewal
 from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
 from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
 from qc_adapter.gateway.verdict import judge_command, judge_poll
@@ -123,6 +123,18 @@ class GatewayClient:
         except GatewayRefused as refused:
             if refused.retcode not in _ALREADY_OUT:
                 raise
+
+    async def update_guid(self, session: Session, deadline: Deadline) -> Renewal:
+        """Have a fresh GUID made and return it; raises like `send`, `OutcomeUnknown` also when the reply has none."""
+        request = requests.update_guid(session.agent_id)
+        receipt = await self.send(session, request, deadline)
+        given = receipt.result.get("guid") if isinstance(receipt.result, dict) else None
+        renewal = receipt.renewal or Renewal()
+        guid = (read_guid(given) if isinstance(given, str) else None) or renewal.guid
+        if guid is None:
+            method = request.operation.method
+            raise OutcomeUnknown(method, f"{method} was accepted and brought no GUID that can be used", receipt.renewal)
+        return replace(renewal, guid=guid)
 
     async def poll(self, session: Session, *, hold_seconds: float, on_send: Callable[[], None] = _nothing) -> PollReply:
         """

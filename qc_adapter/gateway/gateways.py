@@ -55,6 +55,10 @@ class Gateways:
         """Sign an inspector out; being out already is a success."""
         await self._of(session.agent_id, "logout").sign_out(session, force=force, deadline=deadline)
 
+    async def update_guid(self, session: Session, deadline: Deadline) -> Renewal:
+        """Have a fresh GUID made."""
+        return await self._of(session.agent_id, "updateGuid").update_guid(session, deadline)
+
     async def poll(self, session: Session, *, hold_seconds: float) -> PollReply:
         """Ask for the next event."""
         return await self._of(session.agent_id, "getAgentEvent").poll(session, hold_seconds=hold_seconds)

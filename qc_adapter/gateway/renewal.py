@@ -40,17 +40,23 @@ def read_renewal(headers: ReplyHeaders, guid: Secret = NO_SECRET, cookies: Secre
     return RenewalReading(Renewal(new_guid, new_cookies), refused)
 
 
+def read_guid(text: str) -> Secret | None:
+    """Return a GUID as it is sent, None if there is none or no header may carry it."""
+    guid = bare_guid(text).partition(";")[0].strip()
+    if not guid or " " in guid or len(guid) > _MAX_CHARS or not carriable(guid):
+        return None
+    return Secret(guid)
+
+
 def _new_guid(headers: ReplyHeaders, present: Secret) -> tuple[Secret | None, bool]:
     refused = False
     found: Secret | None = None
     for value in headers.all("set-guid"):
-        text = bare_guid(value).partition(";")[0].strip()
-        if not text:
+        if not bare_guid(value).partition(";")[0].strip():
             continue
-        if " " in text or len(text) > _MAX_CHARS or not carriable(text):
-            refused = True
-            continue
-        found = Secret(text)
+        guid = read_guid(value)
+        refused = refused or guid is None
+        found = guid or found
     return (None if found == present else found), refused
 
 

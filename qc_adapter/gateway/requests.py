@@ -270,6 +270,11 @@ def sign_out(agent_id: str, *, force: bool) -> GatewayRequest:
     return GatewayRequest(operations.SIGN_OUT, f"{_online(agent_id)}/logout")
 
 
+def update_guid(agent_id: str) -> GatewayRequest:
+    """Ask for a fresh GUID; it comes in the body of the reply."""
+    return GatewayRequest(operations.UPDATE_GUID, f"{_online(agent_id)}/updateGuid")
+
+
 def reset_skills(agent_id: str, reset: SkillReset) -> GatewayRequest:
     """Set the skill queues: without this step after a sign-in an agent gets no calls."""
     pairs = []

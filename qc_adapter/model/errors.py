@@ -5,6 +5,8 @@ AdapterError
 ├── InvalidRequest                the caller must change the request
 ├── NotSignedIn                   no session is stored for the inspector
 ├── SessionLost                   the gateway no longer knows the stored session
+├── SessionConflict               another client takes the session over again and again
+├── SessionRecovering             the gateway forgot the session, and it is just being signed in again
 ├── SessionUnreadable             what is stored for the inspector is not a session of it
 ├── SessionBusy                   the inspector is just being signed in or out
 ├── EventsReadElsewhere           the events of this session come another way
@@ -22,8 +24,7 @@ AdapterError
 ├── StoreUnavailable              the session store cannot be reached
 ├── TooManyStreams                this replica has as many open streams as it may
 ├── InternalFault                 a defect of the adapter; its log says which
-├── Draining                      this replica is going away
-└── NotAvailable                  the operation is not offered by this version
+└── Draining                      this replica is going away
 """
 
 from __future__ import annotations
@@ -92,6 +93,29 @@ class SessionLost(AdapterError):
         )
         self.agent_id = agent_id
         self.retcode = retcode
+
+
+class SessionConflict(AdapterError):
+    """Another client takes the inspector's session over again and again, and this adapter has given way."""
+
+    def __init__(self, agent_id: str, retcode: str) -> None:
+        super().__init__(
+            f"another client takes inspector {agent_id} over again and again (retcode {retcode}): let one system sign "
+            f"the inspector in, then sign in again",
+        )
+        self.agent_id = agent_id
+        self.retcode = retcode
+
+
+class SessionRecovering(AdapterError):
+    """The gateway no longer knows the session, and the adapter is signing the inspector in again: nothing was done."""
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(
+            f"the gateway no longer knows the session of inspector {agent_id}, which is just being signed in again: "
+            f"nothing was done, try again",
+        )
+        self.agent_id = agent_id
 
 
 class SessionUnreadable(AdapterError):
@@ -280,10 +304,3 @@ class Draining(AdapterError):
         super().__init__(f"{done}this replica is shutting down, watch the events on another one from the last cursor")
         self.cursor = cursor
         self.outcome = outcome
-
-
-class NotAvailable(AdapterError):
-    """The operation is part of the contract but not of this version."""
-
-    def __init__(self, rpc: str) -> None:
-        super().__init__(f"{rpc} is part of the contract but not built yet in this version")

@@ -69,7 +69,8 @@ class Session:
     One inspector's sign-in.
 
     `agent_id` is the inspector's id as in `qc_adapter.model.inspector`. `signed_in_at` is seconds since the epoch, 0
-    when another system signed in.
+    when another system signed in. A session that is `recovering` is one that the gateway no longer knows: there will be
+    another one.
     """
 
     agent_id: str
@@ -78,6 +79,7 @@ class Session:
     cookies: Secret = NO_SECRET
     server_name: str = ""
     signed_in_at: float = 0.0
+    recovering: bool = False
 
     @property
     def gateway(self) -> str:

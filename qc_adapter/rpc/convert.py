@@ -15,6 +15,7 @@ from qc_adapter.events.model import AgentEvent, Gap
 from qc_adapter.events.shapes import TIMES
 from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import EventSource
+from qc_adapter.sessions.orders import NOTHING_KEPT, Stage
 from qc_adapter.v1 import events_pb2 as events
 from qc_adapter.v1 import quality_control_pb2 as qc
 from qc_adapter.v1 import sessions_pb2 as sessions
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.feed import Feed
     from qc_adapter.events.model import Details, Entry
     from qc_adapter.model.session import Session
+    from qc_adapter.sessions.orders import Kept
 
 #: Readers of protobuf refuse messages nested deeper than 100; each level of JSON takes up to three.
 _DEEPEST: Final = 24
@@ -55,6 +57,7 @@ _STATES: Final = {
     PollState.ACTIVE: sessions.SESSION_STATE_ACTIVE,
     PollState.DEGRADED: sessions.SESSION_STATE_DEGRADED,
     PollState.LOST: sessions.SESSION_STATE_LOST,
+    PollState.RECOVERING: sessions.SESSION_STATE_RECOVERING,
 }
 _INSPECTOR_STATES: Final = {
     InspectorState.UNKNOWN: sessions.INSPECTOR_STATE_UNSPECIFIED,
@@ -187,13 +190,15 @@ def json_value(content: Any, depth: int = 0) -> Value:
     return Value(list_value=ListValue(values=[json_value(value, depth + 1) for value in content]))
 
 
-def session_message(session: Session, status: PollStatus | None) -> sessions.Session:
+def session_message(session: Session, status: PollStatus | None, kept: Kept = NOTHING_KEPT) -> sessions.Session:
     """Return a session without what proves it."""
     message = sessions.Session(
         agent_id=number_of(session.agent_id),
         gateway=session.gateway,
         event_source=_SOURCES[session.event_source],
         server_name=session.server_name,
+        re_sign_in=sessions.RE_SIGN_IN_SAME_CREDENTIALS if kept.again else sessions.RE_SIGN_IN_NEVER,
+        monitored_agents=kept.monitored,
     )
     if session.signed_in_at:
         message.signed_in_time.CopyFrom(timestamp(session.signed_in_at))
@@ -203,6 +208,7 @@ def session_message(session: Session, status: PollStatus | None) -> sessions.Ses
         if status.answered_time:
             message.last_poll_time.CopyFrom(timestamp(status.answered_time))
         _tell_activity(message, SIGNED_OUT if status.state is PollState.LOST else status.activity)
+    _show_recovery(message, kept)
     return message
 
 
@@ -211,3 +217,11 @@ def _tell_activity(message: sessions.Session, activity: Activity) -> None:
     message.inspected_work_no = activity.work_no
     if activity.since and activity.state is not InspectorState.UNKNOWN:
         message.inspector_state_since.CopyFrom(timestamp(activity.since))
+
+
+def _show_recovery(message: sessions.Session, kept: Kept) -> None:
+    """Let a session that is read again, but is not yet what it was, not look as if it were."""
+    if kept.stage is Stage.WANTING and message.state == sessions.SESSION_STATE_ACTIVE:
+        message.state, message.detail = sessions.SESSION_STATE_DEGRADED, kept.detail
+    elif kept.stage not in (None, Stage.WANTING) and message.state != sessions.SESSION_STATE_LOST:
+        message.state, message.detail = sessions.SESSION_STATE_RECOVERING, kept.detail

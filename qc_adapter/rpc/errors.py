@@ -61,6 +61,8 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.InvalidRequest: Answer(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     errors.NotSignedIn: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_NOT_SIGNED_IN"),
     errors.SessionLost: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_LOST"),
+    errors.SessionConflict: Answer(StatusCode.FAILED_PRECONDITION, "SESSION_CONFLICT"),
+    errors.SessionRecovering: Answer(StatusCode.UNAVAILABLE, "INSPECTOR_RECOVERING", retry=True),
     errors.SessionUnreadable: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_UNREADABLE"),
     errors.SessionBusy: Answer(StatusCode.ABORTED, "GATEWAY_BUSY_WITH_SAME_CALL"),
     errors.EventsReadElsewhere: Answer(StatusCode.FAILED_PRECONDITION, "EVENTS_READ_HERE"),
@@ -77,7 +79,6 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.InternalFault: Answer(StatusCode.INTERNAL, "INTERNAL"),
     errors.TooManyStreams: Answer(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry=True),
     errors.Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING", retry=True),
-    errors.NotAvailable: Answer(StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET"),
 }
 
 _REFUSED: Final = "GATEWAY_REFUSED"

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qc_adapter.sessions.record import storable
 
 if TYPE_CHECKING:
     from qc_adapter.model.session import Renewal, Secret, Session
+    from qc_adapter.sessions.orders import SealedOrders, Stage
+
+
+@dataclass(slots=True)
+class OrdersEntry:
+    """Orders, and how far a recovery has come; times are on the monotonic clock."""
+
+    sealed: str
+    tried_at: float
+    #: When a sign-in of ours last took the session over from another client.
+    taken_at: float | None = None
+    recovered_at: float | None = None
+    stage: Stage | None = None
+    detail: str = ""
+    retcode: str = ""
+    attempts: int = 0
+    losses: int = 0
+    doubtful_until: float = 0.0
+    due_at: float = 0.0
+    claim: str = ""
 
 
 class MemorySessionStore:
@@ -16,6 +38,9 @@ class MemorySessionStore:
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._busy: dict[str, str] = {}
+        #: What is kept beside the sessions, and goes with them.
+        self.orders: dict[str, OrdersEntry] = {}
+        self.monitored: dict[str, set[str]] = {}
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
@@ -25,11 +50,24 @@ class MemorySessionStore:
         """Return the inspectors with a session."""
         return list(self._sessions)
 
-    async def put(self, session: Session) -> bool:
+    async def put(self, session: Session, orders: SealedOrders | None = None) -> bool:
         """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
         before, new = self._sessions.get(session.agent_id), storable(session)
         self._sessions[session.agent_id] = new
+        self.forget_orders(session.agent_id)
+        if orders is not None:
+            now = time.monotonic()
+            self.orders[session.agent_id] = OrdersEntry(orders.sealed, now, now if orders.forced else None)
         return before is not None and before.guid != new.guid
+
+    def replace(self, session: Session) -> None:
+        """Store another session of the inspector and keep what stands beside it."""
+        self._sessions[session.agent_id] = storable(session)
+
+    def forget_orders(self, agent_id: str) -> None:
+        """Let nobody sign the inspector in again."""
+        self.orders.pop(agent_id, None)
+        self.monitored.pop(agent_id, None)
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
@@ -46,6 +84,7 @@ class MemorySessionStore:
         if stored is None or (guid is not None and stored.guid != guid):
             return False
         del self._sessions[agent_id]
+        self.forget_orders(agent_id)
         return True
 
     async def begin(self, agent_id: str, mark: str, seconds: float) -> bool:  # noqa: ARG002 - it ends with the process
@@ -67,3 +106,5 @@ class MemorySessionStore:
     async def close(self) -> None:
         """Forget everything."""
         self._sessions.clear()
+        self.orders.clear()
+        self.monitored.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from qc_adapter.sessions.memory import MemorySessionStore
 from qc_adapter.sessions.redis import RedisSessionStore
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from qc_adapter.store.link import RedisLink
 
 
+@overload
+def open_store(link: None) -> MemorySessionStore: ...
+@overload
+def open_store(link: RedisLink) -> RedisSessionStore: ...
+@overload
+def open_store(link: RedisLink | None) -> SessionStore: ...
 def open_store(link: RedisLink | None) -> SessionStore:
     """Return the store in Redis, or the one in memory without a link. Closing the store closes the link."""
     return MemorySessionStore() if link is None else RedisSessionStore(link)

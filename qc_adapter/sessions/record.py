@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -98,11 +99,17 @@ def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
         cookies=Secret(fields.get("cookies", "")),
         server_name=fields.get("server_name", ""),
         signed_in_at=_seconds(fields.get("signed_in_at", "")),
+        recovering=fields.get("recovering") == _digest(bare_guid(fields.get("guid", ""))),
     )
     try:
         return storable(session)
     except InvalidRequest as error:
         raise UnreadableRecord(error.message) from None
+
+
+def _digest(guid: str) -> str:
+    """Return what a record says to be recovering: that GUID, and none that another system has put in its place."""
+    return hashlib.sha1(guid.encode(), usedforsecurity=False).hexdigest()
 
 
 def _check_version(text: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qc_adapter.model.session import Renewal, Secret, Session
+    from qc_adapter.sessions.orders import SealedOrders
     from qc_adapter.store.link import RedisLink
 
 
@@ -46,10 +47,11 @@ class RedisSessionStore:
         found = await self._link.keys("list", KEY_PREFIX)
         return [agent_id for agent_id in map(agent_id_of, found) if agent_id is not None]
 
-    async def put(self, session: Session) -> bool:
+    async def put(self, session: Session, orders: SealedOrders | None = None) -> bool:
         """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
         new = storable(session)
-        return bool(await self._link.script("put", PUT, new.agent_id, new.guid.reveal(), *to_fields(new)))
+        kept = (orders.sealed if orders else "", repr(new.signed_in_at), int(orders is not None and orders.forced))
+        return bool(await self._link.script("put", PUT, new.agent_id, new.guid.reveal(), *kept, *to_fields(new)))
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""

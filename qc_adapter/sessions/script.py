@@ -19,18 +19,31 @@ end
 # ARGV of all three: the agent id first.
 _SESSION = f"""
 local session = '{keys.SESSION}' .. ARGV[1]
+local orders = '{keys.ORDERS}' .. ARGV[1]
+local function forget_orders()
+  redis.call('DEL', orders, '{keys.MONITORED}' .. ARGV[1])
+  redis.call('ZREM', '{keys.RECOVERING}', ARGV[1])
+end
 local function tell() redis.call('PUBLISH', '{keys.NOTICE}' .. ARGV[1], '{SESSION_CHANGED}') end
 """
 
-# A field that an older writer left must not outlive its session, so the record is made anew.
-# ARGV: the GUID, then names and values. Returns whether another sign-in was there.
+# A field that an older writer left must not outlive its session, so the record is made anew, and what stands beside it.
+# ARGV: the GUID, sealed orders or '', signed_in_at, 1 if the session was taken over by force, then names and values.
+# Returns whether another sign-in was there.
 PUT = Script.of(
     _SESSION
     + BARE
     + """
 local before = redis.pcall('HGET', session, 'guid')
 redis.call('DEL', session)
-redis.call('HSET', session, unpack(ARGV, 3))
+redis.call('HSET', session, unpack(ARGV, 6))
+forget_orders()
+if ARGV[3] ~= '' then
+  local t = redis.call('TIME')
+  local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
+  redis.call('HSET', orders, 'sealed', ARGV[3], 'signed_in_at', ARGV[4], 'tried_at', now)
+  if ARGV[5] == '1' then redis.call('HSET', orders, 'taken_at', now) end
+end
 tell()
 return type(before) == 'string' and bare(before) ~= ARGV[2] and 1 or 0
 """
@@ -61,6 +74,7 @@ if #ARGV == 2 then
   if not guid or bare(guid) ~= ARGV[2] then return 0 end
 end
 local removed = redis.call('DEL', session)
+forget_orders()
 tell()
 return removed
 """

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import secrets
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from qc_adapter.gateway.requests import reset_skills
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, NotSignedIn, SessionBusy, SessionUnreadable, StoreUnavailable
+from qc_adapter.model.errors import (
+    AdapterError,
+    GatewayRefused,
+    InvalidRequest,
+    NotSignedIn,
+    OutcomeUnknown,
+    SessionRecovering,
+    SessionUnreadable,
+    StoreUnavailable,
+)
 from qc_adapter.model.inspector import rank_of
+from qc_adapter.model.session import Session
+from qc_adapter.sessions.orders import SealedOrders, close
+from qc_adapter.sessions.patience import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from qc_adapter.gateway.gateways import Gateways
-    from qc_adapter.gateway.requests import SignInForm, SkillReset
     from qc_adapter.gateway.signed_in import SignedIn
-    from qc_adapter.model.session import Session
+    from qc_adapter.model.session import EventSource, Renewal, Secret
+    from qc_adapter.sessions.event_sources import EventSources
+    from qc_adapter.sessions.orders import Orders
     from qc_adapter.sessions.store import SessionStore
+    from qc_adapter.sessions.turns import Turns
+    from qc_adapter.store.seal import Seal
 
-T = TypeVar("T")
-
-_UNDO_SECONDS = 5.0
-#: For a sign-in and all that belongs to it; the mark of a replica that died lapses after that.
-_LONGEST_SECONDS = 60.0
-_RETRY_SECONDS = 0.5
-_SIGN_OUTS = 3
+_UNDO_SECONDS: Final = 5.0
+_SIGN_OUTS: Final = 3
+#: A refusal with one of these may mean that the GUID was renewed while the request was on its way.
+_STALE_GUID: Final = frozenset({"000-003", "100-006"})
 
 
 class Listeners(Protocol):
@@ -41,48 +49,74 @@ class Listeners(Protocol):
 
     async def adopted(self, session: Session) -> None: ...
 
+    async def recovered(self, session: Session) -> None: ...
+
     async def leaving(self, agent_id: str) -> None: ...
 
     async def forget(self, agent_id: str) -> None: ...
 
 
+class Keeps(Protocol):
+    """Stores what a reply changed in a session, now or as soon as the store can be reached."""
+
+    async def absorb(self, session: Session, renewal: Renewal | None) -> None: ...
+
+
 class SessionService:
-    """
-    Signs inspectors in and out at the gateway and keeps the store in step.
+    """Signs inspectors in and out at the gateway and keeps the store in step."""
 
-    What was begun at the gateway is finished even when the caller goes away: a sign-in without a stored GUID could
-    neither be used nor ended.
-    """
-
-    def __init__(self, *, gateway: Gateways, store: SessionStore, listeners: Listeners) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: Gateways,
+        store: SessionStore,
+        listeners: Listeners,
+        turns: Turns,
+        keeper: Keeps,
+        sources: EventSources,
+        seal: Seal | None,
+    ) -> None:
+        """Without a seal no credentials are kept."""
         self._gateway = gateway
         self._store = store
         self._listeners = listeners
-        self._busy: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._late: set[asyncio.Task[None]] = set()
+        self._turns = turns
+        self._keeper = keeper
+        self._sources = sources
+        self._seal = seal
         self._log = structlog.get_logger()
 
-    async def sign_in(
-        self, agent_id: str, form: SignInForm, *, force: bool, skills: SkillReset | None, deadline: Deadline
-    ) -> SignedIn:
+    @property
+    def under_way(self) -> int:
+        """How many inspectors are being signed in or out."""
+        return self._turns.under_way
+
+    async def sign_in(self, agent_id: str, orders: Orders, *, again: bool, deadline: Deadline) -> SignedIn:
         """
         Sign in and store the session; raises `GatewayRefused`, `OutcomeUnknown`, `SessionBusy`, `StoreUnavailable`.
 
-        Nothing is signed in while the store does not answer: it could not be stored. A refused password is never tried
-        again: repetition locks the account.
+        With `again` the orders are kept, for the time when the gateway forgets the sign-in. Nothing is signed in while
+        the store does not answer: it could not be stored. A refused password is never tried again: repetition locks
+        the account.
         """
-        return await self._finish(agent_id, self._sign_in(agent_id, form, force, skills, deadline))
+        sealed = self._seal_orders(agent_id, orders) if again else None
+        return await self._turns.take(agent_id, self._sign_in(agent_id, orders, sealed, deadline))
 
     async def sign_out(self, agent_id: str, *, force: bool, deadline: Deadline) -> None:
         """Sign out and forget the session; raises `NotSignedIn`, `GatewayRefused`, `OutcomeUnknown`, `SessionBusy`."""
-        await self._finish(agent_id, self._sign_out(agent_id, force, deadline))
+        await self._turns.take(agent_id, self._sign_out(agent_id, force, deadline))
 
-    async def adopt(self, session: Session) -> None:
-        """Store a session that another system opened."""
-        replaced = await self._finish(session.agent_id, self._store.put(session))
-        self._log.info("session_adopted", agent_id=session.agent_id, event_source=str(session.event_source))
+    async def update_guid(self, agent_id: str, deadline: Deadline) -> Session:
+        """Have the gateway make a fresh GUID and store it; raises as `sign_out`, and `SessionRecovering`."""
+        return await self._turns.take(agent_id, self._update_guid(agent_id, deadline))
+
+    async def adopt(self, agent_id: str, guid: Secret, source: EventSource | None) -> Session:
+        """Store a session that another system opened; without a source that of the gateway's sign-ins."""
+        session = Session(agent_id, guid, self._sources.chosen(agent_id, source))
+        replaced = await self._turns.take(agent_id, self._store.put(session))
+        self._log.info("session_adopted", agent_id=agent_id, event_source=str(session.event_source))
         await (self._listeners.adopted if replaced else self._listeners.notice)(session)
+        return session
 
     async def get(self, agent_id: str) -> Session:
         """Return a session; raises `NotSignedIn`."""
@@ -111,36 +145,45 @@ class SessionService:
 
     async def close(self, timeout_seconds: float) -> None:
         """Wait for sign-ins and sign-outs that are under way, then cancel them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_seconds)
-        tasks = [*self._tasks, *self._late]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._turns.close(timeout_seconds)
+
+    def _seal_orders(self, agent_id: str, orders: Orders) -> SealedOrders:
+        if self._seal is None:
+            what = (
+                "SAME_CREDENTIALS keeps the password in Redis, sealed: set QC_SEAL_KEYS (qc-adapter seal-key makes one)"
+            )
+            raise InvalidRequest([("re_sign_in", what)])
+        return SealedOrders(close(self._seal, agent_id, orders), orders.force)
 
     async def _sign_in(
-        self, agent_id: str, form: SignInForm, force: bool, skills: SkillReset | None, deadline: Deadline
+        self, agent_id: str, orders: Orders, sealed: SealedOrders | None, deadline: Deadline
     ) -> SignedIn:
-        signed_in = await self._sign_in_anew(agent_id, form, force, deadline)
+        older = await self._older(agent_id)
+        signed_in = await self._sign_in_anew(agent_id, orders, older, deadline)
+        session = signed_in.session
         try:
-            replaced = await self._store.put(signed_in.session)
+            replaced = await self._store.put(session, sealed)
         except StoreUnavailable:
-            await self._undo(signed_in.session)
+            await self._undo(session)
             raise
-        self._log.info("signed_in", agent_id=agent_id, force=force)
+        self._log.info("signed_in", agent_id=agent_id, force=orders.force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        await (self._listeners.replaced if replaced else self._listeners.notice)(signed_in.session)
-        if skills is not None:
-            await self._gateway.request(signed_in.session, reset_skills(agent_id, skills), deadline)
+        if older is not None and older.recovering:
+            await self._listeners.recovered(session)
+        else:
+            await (self._listeners.replaced if replaced else self._listeners.notice)(session)
+        if orders.skills is not None:
+            receipt = await self._gateway.request(session, reset_skills(agent_id, orders.skills), deadline)
+            await self._keeper.absorb(session, receipt.renewal)
         return signed_in
 
-    async def _sign_in_anew(self, agent_id: str, form: SignInForm, force: bool, deadline: Deadline) -> SignedIn:
+    async def _sign_in_anew(self, agent_id: str, orders: Orders, older: Session | None, deadline: Deadline) -> SignedIn:
         """Sign in; that it ends an older sign-in of ours is no loss to those who watch."""
-        older = await self._older(agent_id)
         if older is not None:
             await self._listeners.leaving(agent_id)
+        form = self._sources.complete(agent_id, orders.form)
         try:
-            return await self._gateway.sign_in(agent_id, form, force=force, deadline=deadline)
+            return await self._gateway.sign_in(agent_id, form, force=orders.force, deadline=deadline)
         except BaseException:
             if older is not None:
                 await self._listeners.notice(older)
@@ -162,7 +205,10 @@ class SessionService:
         session = await self.get(agent_id)
         await self._listeners.leaving(agent_id)
         try:
-            await self._end(session, force, deadline)
+            if session.recovering:  # the gateway has forgotten it already
+                await self._store.remove(agent_id)
+            else:
+                await self._end(session, force, deadline)
         except BaseException:
             await self._listeners.notice(session)
             raise
@@ -172,7 +218,8 @@ class SessionService:
     async def _end(self, session: Session, force: bool, deadline: Deadline) -> None:
         """Sign out at the gateway and remove the session, also when a poll renews its GUID meanwhile."""
         for _ in range(_SIGN_OUTS):
-            await self._gateway.sign_out(session, force=force, deadline=deadline)
+            end = partial(self._gateway.sign_out, session, force=force, deadline=deadline)
+            await patiently(end, deadline)
             if await self._store.remove(session.agent_id, session.guid):
                 return
             stored = await self._store.get(session.agent_id)
@@ -181,52 +228,24 @@ class SessionService:
             # The gateway may have taken the old GUID for "already out".
             session = stored
 
-    async def _finish(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
-        """Run the work to its end in a task of our own, whatever becomes of the caller."""
-        if agent_id in self._busy:
-            work.close()
-            raise SessionBusy(agent_id)
-        self._busy.add(agent_id)  # at once: the task begins later, and a second call may come before
-        task = asyncio.create_task(self._alone(agent_id, work), name=f"session {agent_id}")
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(agent_id, done))
-        return await asyncio.shield(task)
-
-    async def _alone(self, agent_id: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work while no other replica signs the inspector in or out: the later GUID must be stored later."""
-        mark = secrets.token_hex(8)
+    async def _update_guid(self, agent_id: str, deadline: Deadline) -> Session:
+        session = await self.get(agent_id)
+        if session.recovering:
+            raise SessionRecovering(agent_id)
         try:
-            if not await self._store.begin(agent_id, mark, _LONGEST_SECONDS):
-                raise SessionBusy(agent_id)  # noqa: TRY301 - the work has to be closed as well
-        except BaseException as failure:
-            work.close()
-            if isinstance(failure, StoreUnavailable):
-                self._let_others(agent_id, mark)  # it may have been set all the same
+            return await self._renew(session, deadline)
+        except GatewayRefused as refused:
+            newer = await self._store.get(agent_id)
+            if refused.retcode not in _STALE_GUID or newer is None or newer.guid == session.guid:
+                raise
+        return await self._renew(newer, deadline)
+
+    async def _renew(self, session: Session, deadline: Deadline) -> Session:
+        try:
+            renewal = await patiently(lambda: self._gateway.update_guid(session, deadline), deadline)
+        except (GatewayRefused, OutcomeUnknown) as failure:
+            await self._keeper.absorb(session, failure.renewal)
             raise
-        try:
-            return await work
-        finally:
-            try:
-                await self._store.finish(agent_id, mark)
-            except StoreUnavailable:
-                self._let_others(agent_id, mark)
-
-    def _let_others(self, agent_id: str, mark: str) -> None:
-        task = asyncio.create_task(self._finish_later(agent_id, mark), name=f"session {agent_id} free")
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    async def _finish_later(self, agent_id: str, mark: str) -> None:
-        """Take the mark away when the store is back; after its time it is gone by itself."""
-        life = Deadline.after(_LONGEST_SECONDS)
-        while not life.over:
-            await asyncio.sleep(_RETRY_SECONDS)
-            with contextlib.suppress(StoreUnavailable):
-                await self._store.finish(agent_id, mark)
-                return
-
-    def _ended(self, agent_id: str, task: asyncio.Task[Any]) -> None:
-        self._busy.discard(agent_id)
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # a caller that went away does not read it
+        await self._keeper.absorb(session, renewal)
+        self._log.info("guid_updated", agent_id=session.agent_id)
+        return session.renewed(renewal)

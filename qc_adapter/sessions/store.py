@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from qc_adapter.model.session import Renewal, Secret, Session
+    from qc_adapter.sessions.orders import SealedOrders
 
 
 class SessionReader(Protocol):
@@ -23,9 +24,11 @@ class SessionReader(Protocol):
 class SessionWriter(Protocol):
     """Changes sessions. A cancelled caller does not undo a change that is under way."""
 
-    async def put(self, session: Session) -> bool:
+    async def put(self, session: Session, orders: SealedOrders | None = None) -> bool:
         """
         Store the session in place of any other one of the inspector; raises `InvalidRequest` for a bad GUID.
+
+        With it stand the orders for the time when the gateway forgets it; those of the session before are dropped.
 
         Says whether one with another GUID was there: another sign-in.
         """

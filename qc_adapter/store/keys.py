@@ -6,6 +6,9 @@ Every key and channel in Redis, in one place.
 | `qc:session:<agent_id>` | hash | a session; other systems may write it (`docs/operating.md`) |
 | `qc:log:<agent_id>` | hash | the head of an inspector's log: what events and receipts add up to, how the session is |
 | `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
+| `qc:orders:<agent_id>` | hash | how to sign in again, sealed, and how far a recovery has come |
+| `qc:monitored:<agent_id>` | set | the agents whom an inspector monitors |
+| `qc:recovering` | sorted set | who is to be signed in again or given its monitoring back, by when in ms |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
 | `qc:leases` | sorted set | who is polled for, by the lease's end in ms; 0 free, 1 revoked, 2 replaced, +inf parked |
@@ -30,6 +33,9 @@ from typing import Final
 SESSION: Final = "qc:session:"
 LOG: Final = "qc:log:"
 EVENTS: Final = "qc:events:"
+ORDERS: Final = "qc:orders:"
+MONITORED: Final = "qc:monitored:"
+RECOVERING: Final = "qc:recovering"
 BUSY: Final = "qc:busy:"
 COMMAND: Final = "qc:command:"
 LEASES: Final = "qc:leases"

@@ -73,7 +73,7 @@ class LabelSets:
         {"taken", "repeated", "refused", "unreadable", "unknown", "store_unavailable"}
     )
     session_states: frozenset[str] = frozenset(
-        {"starting", "degraded", "lost",
+        {"starting", "degraded", "recovering", "lost",
          "unknown", "idle", "seized", "listening", "inserted", "whispering", "intercepted", "signed_out", "away"}
     )  # fmt: skip
     gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired", "takeover", "log_lost"})
@@ -83,7 +83,8 @@ class LabelSets:
     store_operations: frozenset[str] = frozenset(
         {"get", "list", "put", "renew", "remove", "begin", "ping",
          "step", "append", "beat", "extend", "release", "park", "restore",
-         "enlist", "retire", "scan", "status", "read", "check", "command", "receipt"}
+         "enlist", "retire", "scan", "status", "read", "check", "command", "receipt",
+         "recover", "monitored"}
     )  # fmt: skip
 
 

@@ -293,7 +293,7 @@ class LeaseMachine(RuleBasedStateMachine):
         used = self.go(hold.lease.session(0.0))
         newer = inspector.stored not in {None, used.guid.reveal()}
         holds = inspector.holder == hold.lease.holder
-        assert self.go(hold.lease.end(used, "100-006", "")) is not (holds and newer)
+        assert (self.go(hold.lease.end(used, "100-006", "")) is None) is (holds and newer)
         if not (holds and newer):
             del replica.held[hold.lease.agent_id]
         if holds and not newer:

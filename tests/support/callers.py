@@ -174,7 +174,7 @@ class Caller:
         adapter = self.adapter
         await until(lambda: adapter.runner.in_flight == 0, "no command in flight")
         await until(lambda: not any(feed.followed for feed in adapter.hub._feeds.values()), "no reader of a feed")
-        await until(lambda: not adapter.sessions._tasks, "no sign-in under way")
+        await until(lambda: adapter.sessions.under_way == 0, "no sign-in under way")
         await until(lambda: not kinds() - before, f"no new task: {kinds() - before}")
         open_streams = re.findall(r"^qc_streams_active\{.*\} [^0].*$", await self.page("/metrics"), re.MULTILINE)
         assert open_streams == []

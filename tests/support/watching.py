@@ -25,7 +25,7 @@ RESTLESS = (
     "Wire._serve",
     "Wire._pump",
     "RedisLink._bounded",
-    "SessionService._finish_later",
+    "Turns._finish_later",
     "Reader.run",
 )
 _FILES = Path("/dev/fd")

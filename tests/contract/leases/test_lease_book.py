@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qc_adapter.events.leases import LeaseLost, Taken
+from qc_adapter.events.leases import LeaseLost, PollState, Taken
 from qc_adapter.model.session import Secret, Session
 
 
@@ -40,7 +40,7 @@ async def test_a_session_with_a_newer_guid_is_not_ended(shelf, replica, take):
     shelf.sign_in()
     lease = await replica("one").win()
     shelf.sign_in(guid="second")
-    assert await lease.end(take.step().used, "100-006", "") is False
+    assert await lease.end(take.step().used, "100-006", "") is None
     assert (await lease.session(0.0)).guid.reveal() == "second"
     assert shelf.holder() == lease.holder
 
@@ -84,7 +84,7 @@ async def test_a_first_sign_in_leaves_no_gap(shelf, replica):
 
 
 @pytest.mark.parametrize("first", [Taken.REVOKED, Taken.REPLACED])
-@pytest.mark.parametrize("second", list(Taken))
+@pytest.mark.parametrize("second", [Taken.NOT, Taken.REVOKED, Taken.REPLACED])
 async def test_a_lease_that_was_taken_away_is_not_whitewashed(shelf, replica, first, second):
     """When the session is noticed again before anybody has claimed it, the gap is still told."""
     shelf.sign_in()
@@ -96,6 +96,19 @@ async def test_a_lease_that_was_taken_away_is_not_whitewashed(shelf, replica, fi
     claim = (await two.beat())["101"]
     assert (claim.forced, claim.cut_off) == (True, first is Taken.REVOKED)
     assert shelf.told() == ["TAKEOVER"]
+
+
+async def test_a_recovered_session_begins_with_a_gap(shelf, replica, take):
+    """What came between the loss and the new sign-in nobody read, and nobody has the lease: the gap is told once."""
+    shelf.sign_in()
+    one = replica("one")
+    await (await one.win()).end(take.step().used, "100-006", "")
+    one.forget()
+    shelf.sign_in(guid="second")
+    await one.rota.enlist("101", Taken.RECOVERED)
+    assert (await one.beat())["101"].forced is False
+    assert shelf.told() == ["TAKEOVER"]
+    assert "ended" not in shelf.head()
 
 
 async def test_a_session_that_is_polled_is_not_enlisted_again(shelf, replica):
@@ -123,7 +136,7 @@ async def test_a_sign_out_is_no_loss(shelf, replica, take):
     one, two = replica("one"), replica("two")
     lease = await one.win()
     await two.rota.leaving("101")
-    assert await lease.end(take.step().used, "100-006", "") is True
+    assert await lease.end(take.step().used, "100-006", "") is PollState.LOST
     assert "ended" not in shelf.head()
     shelf.sign_out()
     await two.rota.retire("101")

@@ -279,7 +279,7 @@ async def test_a_lost_session_is_left_alone_until_its_record_changes(shelf, repl
     shelf.sign_in()
     one, two = replica("one"), replica("two")
     lease = await one.win()
-    assert await lease.end(take.step().used, "100-006", "gone") is True
+    assert await lease.end(take.step().used, "100-006", "gone") is PollState.LOST
     one.forget()
     assert shelf.head()["ended"] == "lost 100-006"
     for who in (one, two):

@@ -8,7 +8,7 @@ import pytest
 
 from qc_adapter.events.feed import OLDEST
 from qc_adapter.events.hub import Subscription
-from qc_adapter.events.leases import Taken
+from qc_adapter.events.leases import PollState, Taken
 from qc_adapter.model.errors import CursorExpired, NotSignedIn, SessionLost, StoreUnavailable
 from qc_adapter.store.opening import open_link
 
@@ -211,7 +211,7 @@ async def test_the_end_and_the_new_begin_of_a_session_reach_every_replica(shelf,
     """Streams end with the session wherever they are, and a new sign-in opens the log for all."""
     two = await watching("two")
     feed = await two.mirror.follow("101")
-    assert await reader.lease.end(take.step().used, "100-006", "") is True
+    assert await reader.lease.end(take.step().used, "100-006", "") is PollState.LOST
     reader.forget()
     await take.until(lambda: isinstance(feed.ended, SessionLost))
     assert feed.ended.retcode == "100-006"

@@ -177,7 +177,7 @@ async def test_a_cancelled_sign_in_or_out_is_finished(site, until, rpc):
     call = begin()
     await until(lambda: site.simulator.requests(operation, "103"))
     await cancelled(site, call)
-    await until(lambda: not site.adapter.sessions._tasks)
+    await until(lambda: site.adapter.sessions.under_way == 0)
     found = await site.ending(site.get("103"))
     assert (found.code is StatusCode.OK) is (rpc == "sign_in")
     assert (site.simulator.state_of("103") == "IDLE") is (rpc == "sign_in")

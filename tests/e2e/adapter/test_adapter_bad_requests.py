@@ -146,14 +146,6 @@ async def test_an_expired_cursor_fails_unless_a_gap_is_asked_for(site):
     assert 'qc_event_gaps_total{gateway="default",reason="cursor_expired"} 1.0' in await site.page("/metrics")
 
 
-async def test_an_adopted_push_session_is_not_built_yet(site):
-    """Adopt for pushed events is UNIMPLEMENTED and stores nothing."""
-    request = sessions_pb2.AdoptRequest(agent_id="105", guid="g", event_source=sessions_pb2.EVENT_SOURCE_PUSH)
-    ended = await site.ending(site.sessions.Adopt(request, timeout=20))
-    assert (ended.code, ended.reason) == (StatusCode.UNIMPLEMENTED, "NOT_BUILT_YET")
-    assert (await site.ending(site.get("105"))).reason == "INSPECTOR_NOT_SIGNED_IN"
-
-
 async def test_a_huge_request_is_refused_and_the_connection_lives_on(site):
     """More than the server takes in one message is RESOURCE_EXHAUSTED, and the next call works."""
     ended = await site.ending(site.intercept("1" * 300_000))

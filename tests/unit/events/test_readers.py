@@ -8,6 +8,8 @@ from qc_adapter.events.leases import PollState
 from qc_adapter.events.reader import Pace
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import NotSignedIn, SessionLost
+from qc_adapter.model.session import Secret, Session
+from qc_adapter.sessions.orders import SealedOrders
 
 
 async def test_stored_sessions_are_found(post):
@@ -124,6 +126,20 @@ async def test_a_lost_session_is_left_alone_until_its_guid_changes(post):
     await post.mailbox.arrived()
     assert post.feed.ended is None
     assert readers.counts()["default", "lost"] == 0
+
+
+async def test_a_session_that_is_to_be_signed_in_again_is_not_lost(post):
+    """It counts as recovering, its stream stays open, and nobody polls with the forgotten GUID, also when noticed."""
+    await post.store.put(Session("101", Secret("first")), SealedOrders("sealed"))
+    readers = post.readers()
+    readers.start()
+    (await post.mailbox.arrived()).refuse("100-006")
+    await post.until(lambda: readers.counts()["default", "recovering"] == 1)
+    await readers.notice(await post.store.get("101"))
+    await post.look(readers, times=3)
+    assert len(post.mailbox.polls) == 1
+    assert post.feed.ended is None
+    assert post.told() == []
 
 
 async def test_a_lost_session_that_is_adopted_without_events_is_not_lost(post):

@@ -17,6 +17,8 @@ SAMPLES = (
     errors.InvalidRequest([("agent_id", "is required")]),
     errors.NotSignedIn("101"),
     errors.SessionLost("101", "100-006"),
+    errors.SessionConflict("101", "100-002"),
+    errors.SessionRecovering("101"),
     errors.SessionUnreadable("101", "its version is not 1"),
     errors.SessionBusy("101"),
     errors.EventsReadElsewhere("101", EventSource.POLL),
@@ -34,7 +36,6 @@ SAMPLES = (
     errors.InternalFault(),
     errors.TooManyStreams(4000),
     errors.Draining("m-1"),
-    errors.NotAvailable("ForceBusy"),
 )
 
 #: The rows of the design: retcodes, status, reason, RetryInfo.
@@ -54,6 +55,8 @@ BY_DESIGN = (
 OWN_BY_DESIGN = (
     (errors.NotSignedIn, "FAILED_PRECONDITION", "INSPECTOR_NOT_SIGNED_IN", False),
     (errors.SessionLost, "FAILED_PRECONDITION", "INSPECTOR_SESSION_LOST", False),
+    (errors.SessionConflict, "FAILED_PRECONDITION", "SESSION_CONFLICT", False),
+    (errors.SessionRecovering, "UNAVAILABLE", "INSPECTOR_RECOVERING", True),
     (errors.GatewayUnavailable, "UNAVAILABLE", "GATEWAY_UNAVAILABLE", True),
     (errors.GatewayMisconfigured, "INTERNAL", "GATEWAY_MISCONFIGURED", False),
     (errors.OutcomeUnknown, "UNKNOWN", "OUTCOME_UNKNOWN", False),

@@ -12,8 +12,12 @@ from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import GatewayRefused, NotSignedIn, SessionBusy, StoreUnavailable
 from qc_adapter.model.session import Secret, Session
+from qc_adapter.sessions.event_sources import EventSources
+from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.memory import MemorySessionStore
+from qc_adapter.sessions.orders import Orders
 from qc_adapter.sessions.service import SessionService
+from qc_adapter.sessions.turns import Turns
 from qc_adapter.simulator import Fault, Simulator, SimulatorSettings
 
 FORM = SignInForm(password=Secret("planted"), phone_number="40101")
@@ -24,10 +28,10 @@ class Store(MemorySessionStore):
 
     full = False
 
-    async def put(self, session):
+    async def put(self, session, orders=None):
         if self.full:
             raise StoreUnavailable("put", "away")
-        return await super().put(session)
+        return await super().put(session, orders)
 
 
 class Office:
@@ -39,7 +43,15 @@ class Office:
         self.gateway = GatewayClient(GatewayTransport(settings), settings, lambda _call: None)
         self.store = Store()
         self.heard = []
-        self.service = SessionService(gateway=self.gateway, store=self.store, listeners=self)
+        self.service = SessionService(
+            gateway=self.gateway,
+            store=self.store,
+            listeners=self,
+            turns=Turns(self.store),
+            keeper=GuidKeeper(self.store),
+            sources=EventSources(),
+            seal=None,
+        )
 
     async def notice(self, session):
         self.heard.append(("notice", session.agent_id))
@@ -50,6 +62,9 @@ class Office:
     async def adopted(self, session):
         self.heard.append(("adopted", session.agent_id))
 
+    async def recovered(self, session):
+        self.heard.append(("recovered", session.agent_id))
+
     async def leaving(self, agent_id):
         self.heard.append(("leaving", agent_id))
 
@@ -57,7 +72,7 @@ class Office:
         self.heard.append(("forget", agent_id))
 
     async def sign_in(self, agent_id="101", *, force=False):
-        return await self.service.sign_in(agent_id, FORM, force=force, skills=None, deadline=Deadline.after(5))
+        return await self.service.sign_in(agent_id, Orders(FORM, force=force), again=False, deadline=Deadline.after(5))
 
     async def sign_out(self, agent_id="101", *, force=False):
         await self.service.sign_out(agent_id, force=force, deadline=Deadline.after(5))
@@ -155,11 +170,11 @@ async def test_an_adoption_waits_for_nobody(office):
     """A session is not adopted in the midst of a sign-in of the same inspector."""
     office.simulator.add_fault(Fault("delay", operation="login", seconds=0.2))
     signing_in = asyncio.create_task(office.sign_in())
-    await until(lambda: office.service._busy)
+    await until(lambda: office.service.under_way)
     with pytest.raises(SessionBusy):
-        await office.service.adopt(Session("101", Secret("adopted")))
+        await office.service.adopt("101", Secret("adopted"), None)
     await signing_in
-    await office.service.adopt(Session("101", Secret("adopted")))
+    await office.service.adopt("101", Secret("adopted"), None)
     assert (await office.service.get("101")).guid == Secret("adopted")
     assert office.heard[-1] == ("adopted", "101")
 
@@ -168,7 +183,7 @@ async def test_a_sign_in_is_finished_without_its_caller(office):
     """What was begun at the gateway ends in the store even when the caller goes away."""
     office.simulator.add_fault(Fault("delay", operation="login", seconds=0.1))
     signing_in = asyncio.create_task(office.sign_in())
-    await until(lambda: office.service._busy)
+    await until(lambda: office.service.under_way)
     signing_in.cancel()
     await asyncio.gather(signing_in, return_exceptions=True)
     await until(lambda: office.heard)
@@ -179,11 +194,10 @@ async def test_closing_ends_what_is_under_way(office):
     """A sign-in that outlasts the grace is cancelled and leaves no task."""
     office.simulator.add_fault(Fault("hang", operation="login"))
     signing_in = asyncio.create_task(office.sign_in())
-    await until(lambda: office.service._busy)
+    await until(lambda: office.service.under_way)
     await office.service.close(0.01)
     await asyncio.gather(signing_in, return_exceptions=True)
-    assert not office.service._tasks
-    assert not office.service._busy
+    assert office.service.under_way == 0
 
 
 async def test_sessions_are_listed_by_number_in_pages(office):

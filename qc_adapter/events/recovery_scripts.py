@@ -1,0 +1,107 @@
+"""Recoveries in Redis, each change in one step. What no longer has its claim changes nothing."""
+
+from __future__ import annotations
+
+from qc_adapter.events.lua import script
+
+# ARGV: most, ms of a claim, name of the claim, ms for which a sign-in of unknown outcome may be there.
+# Returns of each case id, stage, sealed, retcode, attempts, 1 if doubtful, ms since it was taken over or -1, monitored.
+DUE = script("""
+local hold, name, doubt = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local reply = {}
+for _, id in ipairs(call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
+  local key = ORDERS .. id
+  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at')
+  local session, stage = record(id), found[1] or ''
+  local signing = stage == 'signing_in' or stage == 'taking_over'
+  if stage == '' or not session or #session == 0 or signing and not recovering(session) then
+    -- Another system wrote the session anew, or took it away.
+    forget_orders(id)
+  else
+    local doubtful = tonumber(found[5] or '0') > now
+    call('HSET', key, 'claim', name)
+    if signing then
+      call('HSET', key, 'tried_at', whole(now))
+      -- Until we know better: this replica may die in the midst of it.
+      if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
+    end
+    call('ZADD', RECOVERING, whole(now + hold), id)
+    reply[#reply + 1] = {id, stage, found[2], found[3] or '', found[4] or '0', doubtful and 1 or 0,
+      found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
+  end
+end
+return reply
+""")
+
+# All of these begin with id, claim; they return 0 when the claim is gone.
+_CLAIMED = """
+local id, key = ARGV[1], ORDERS .. ARGV[1]
+if call('HGET', key, 'claim') ~= ARGV[2] then return 0 end
+"""
+
+# ARGV: ..., stage, detail, ms until the next attempt, 1 if in doubt.
+PUT_OFF = script(
+    _CLAIMED
+    + """
+call('HSET', key, 'stage', ARGV[3], 'detail', ARGV[4])
+call('HINCRBY', key, 'attempts', 1)
+if ARGV[6] == '0' then call('HDEL', key, 'doubt') end
+call('ZADD', RECOVERING, whole(now + tonumber(ARGV[5])), id)
+return 1
+"""
+)
+
+# ARGV: ..., GUID, signed_in_at, 1 if taken over by force, fresh epoch, capacity, retention ms, the record.
+SIGNED_IN = script("""
+local id, key, found = ARGV[1], ORDERS .. ARGV[1], record(ARGV[1])
+if found and field(found, 'guid') == ARGV[3] then return 1 end  -- a reply got lost
+if call('HGET', key, 'claim') ~= ARGV[2] or not found or #found == 0 then return 0 end
+call('DEL', SESSION .. id)
+call('HSET', SESSION .. id, unpack(ARGV, 9))
+call('HSET', key, 'signed_in_at', ARGV[4], 'recovered_at', whole(now), 'stage', 'restoring', 'detail', '',
+  'attempts', 0, 'claim', '')
+call('HDEL', key, 'doubt')
+if ARGV[5] == '1' then call('HSET', key, 'taken_at', whole(now)) end
+call('ZADD', RECOVERING, whole(now), id)
+add_takeover(id, ARGV[6], ARGV[7], tonumber(ARGV[8]))
+dismiss(id)
+enlist(id, 0)
+tell(id, 'gs')
+return 1
+""")
+
+# ARGV: ..., detail.
+SETTLE = script(
+    _CLAIMED
+    + """
+call('HSET', key, 'stage', ARGV[3] == '' and '' or 'wanting', 'detail', ARGV[3], 'claim', '')
+call('ZREM', RECOVERING, id)
+return 1
+"""
+)
+
+# ARGV: ..., how the log ends, detail.
+GIVE_UP = script(
+    _CLAIMED
+    + """
+forget_orders(id)
+local found = record(id)
+if found and recovering(found) then
+  call('HDEL', SESSION .. id, 'recovering')
+  park(id)
+  call('HSET', LOG .. id, 'ended', ARGV[3], 'state', 'lost', 'detail', ARGV[4])
+  tell(id, 'gs')
+end
+return 1
+"""
+)
+
+# ARGV: ids. Returns of each whether there are orders, the stage, the detail, and how many agents are monitored.
+KEPT = script("""
+local reply = {}
+for i = 1, #ARGV do
+  local found = call('HMGET', ORDERS .. ARGV[i], 'sealed', 'stage', 'detail')
+  reply[i] = {found[1] and 1 or 0, found[2] or '', found[3] or '', call('SCARD', MONITORED .. ARGV[i])}
+end
+return reply
+""")

@@ -1,0 +1,237 @@
+"""What every book of recoveries promises, in memory and on a real Redis: one at a time, and nothing by who is late."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from qc_adapter.events.hub import Hub
+from qc_adapter.events.leases import PollState
+from qc_adapter.events.memory_leases import MemoryRota
+from qc_adapter.events.memory_recoveries import MemoryRecoveries
+from qc_adapter.events.redis_recoveries import RedisRecoveries
+from qc_adapter.model.session import Secret, Session
+from qc_adapter.sessions.memory import MemorySessionStore
+from qc_adapter.sessions.monitored import MemoryMonitored, RedisMonitored
+from qc_adapter.sessions.orders import Kept, SealedOrders, Stage
+
+LONG = 60.0
+
+
+class Desk:
+    """Inspector 101, whose sign-in may be lost, and the book of what is done about it."""
+
+    def __init__(self, store, rota, book, monitored):
+        self.store, self.rota, self.book, self.monitored = store, rota, book, monitored
+
+    async def sign_in(self, guid="first", orders="sealed", **more):
+        session = Session("101", Secret(guid), signed_in_at=time.time(), **more)
+        await self.store.put(session, SealedOrders(orders) if orders else None)
+        return session
+
+    async def lose(self, session):
+        """Let the gateway say that it does not know the session."""
+        await self.rota.enlist("101")
+        [claim] = (await self.rota.beat([], claiming=True)).claims
+        return await claim.lease.end(session, "100-006", "forgotten")
+
+    async def lost(self, **more):
+        """An inspector with two monitored agents is lost; it was signed in some time ago."""
+        session = await self.sign_in(**more)
+        await self.monitored.begin("101", ["293", "292"])
+        await self.age()
+        assert await self.lose(session) is PollState.RECOVERING
+        return session
+
+    async def one(self, claim_seconds=LONG):
+        [case] = await self.book.due(10, claim_seconds)
+        return case
+
+    async def shown(self):
+        return (await self.book.kept(["101"])).get("101", Kept())
+
+
+class MemoryDesk(Desk):
+    """The desk of the only replica."""
+
+    def __init__(self):
+        store, self.hub = MemorySessionStore(), Hub()
+        rota = MemoryRota(store, self.hub)
+        super().__init__(store, rota, MemoryRecoveries(store, rota), MemoryMonitored(store))
+
+    async def age(self):
+        self.store.orders["101"].tried_at -= 60
+
+    def gaps(self):
+        return [entry.item.reason for entry in self.hub.feed("101").read(0, 9)]
+
+    async def ended(self):
+        ended = self.hub.feed("101").ended
+        return type(ended).__name__, ended.retcode
+
+
+class RedisDesk(Desk):
+    """The desk of a replica among others."""
+
+    def __init__(self, replica, shelf):
+        self.shelf = shelf
+        book = RedisRecoveries(replica.rota._book)
+        super().__init__(replica.store, replica.rota, book, RedisMonitored(replica.link))
+
+    async def age(self):
+        self.shelf.client.hdel("qc:orders:101", "tried_at")
+
+    def gaps(self):
+        return self.shelf.told()
+
+    async def ended(self):
+        how, retcode = self.shelf.head()["ended"].split()
+        return {"lost": "SessionLost", "conflict": "SessionConflict"}[how], retcode
+
+
+@pytest.fixture(params=["memory", "redis"])
+def desk(request):
+    if request.param == "memory":
+        return MemoryDesk()
+    return RedisDesk(request.getfixturevalue("replica")("one"), request.getfixturevalue("shelf"))
+
+
+async def test_a_loss_with_orders_is_due_with_all_that_is_kept(desk):
+    """The session says that it recovers, no stream ends, and what is claimed is nobody else's."""
+    await desk.lost()
+    assert (await desk.store.get("101")).recovering
+    assert desk.gaps() == []
+    case = await desk.one()
+    assert (case.agent_id, case.stage, case.sealed) == ("101", Stage.SIGNING_IN, "sealed")
+    assert (case.retcode, case.attempts, case.doubtful) == ("100-006", 0, False)
+    assert (case.taken_ago_seconds, case.monitored) == (None, ("292", "293"))
+    assert await desk.book.due(10, LONG) == []
+    assert await desk.shown() == Kept(True, Stage.SIGNING_IN, "forgotten", 2)
+
+
+async def test_a_loss_without_orders_is_none_of_this_book(desk):
+    """The inspector is lost, and nothing is due."""
+    session = await desk.sign_in(orders=None)
+    assert await desk.lose(session) is PollState.LOST
+    assert await desk.book.due(10, LONG) == []
+    assert await desk.ended() == ("SessionLost", "100-006")
+    assert not (await desk.shown()).again
+
+
+async def test_a_recovery_goes_from_step_to_step(desk):
+    """Signed in again, after a gap, with orders and monitoring as they were; then restored; then nothing is due."""
+    await desk.lost()
+    new = Session("101", Secret("second"), signed_in_at=time.time())
+    assert await desk.book.signed_in(await desk.one(), new, forced=True)
+    assert await desk.store.get("101") == new
+    assert [str(one) for one in desk.gaps()] == ["TAKEOVER"]
+    case = await desk.one()
+    assert (case.stage, case.sealed, case.monitored) == (Stage.RESTORING, "sealed", ("292", "293"))
+    assert 0 <= case.taken_ago_seconds < 60
+    assert await desk.book.settle(case, "no skills")
+    assert await desk.book.due(10, LONG) == []
+    assert await desk.shown() == Kept(True, Stage.WANTING, "no skills", 2)
+
+
+async def test_what_is_put_off_is_due_later(desk):
+    """It comes back with its new stage and one attempt more, not before."""
+    await desk.lost()
+    assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", LONG, doubtful=False)
+    assert await desk.book.due(10, LONG) == []
+    assert (await desk.shown()).detail == "elsewhere"
+    await desk.lost()
+    assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", 0, doubtful=False)
+    case = await desk.one()
+    assert (case.stage, case.attempts, case.doubtful) == (Stage.TAKING_OVER, 1, False)
+
+
+async def test_who_lost_the_claim_changes_nothing(desk):
+    """A claim lapses, and the next one knows that the attempt before may have signed in. The first one is too late."""
+    await desk.lost()
+    late = await desk.one(claim_seconds=0)
+    case = await desk.one()
+    assert (case.doubtful, late.doubtful) == (True, False)
+    new = Session("101", Secret("late"), signed_in_at=time.time())
+    assert not await desk.book.signed_in(late, new, forced=False)
+    assert not await desk.book.put_off(late, Stage.SIGNING_IN, "late", 0, doubtful=False)
+    assert not await desk.book.settle(late, "")
+    assert not await desk.book.give_up(late, "100-004", "late", conflict=False)
+    assert (await desk.store.get("101")).guid == Secret("first")
+    assert await desk.book.settle(case, "")
+
+
+@pytest.mark.parametrize("how", ["another sign-in", "sign-out"])
+async def test_what_a_caller_does_counts_more(desk, how):
+    """A sign-in or sign-out that came meanwhile ends the recovery, whatever it has reached."""
+    await desk.lost()
+    case = await desk.one()
+    if how == "sign-out":
+        await desk.store.remove("101")
+    else:
+        await desk.sign_in("callers", orders=None)
+    assert not await desk.book.signed_in(case, Session("101", Secret("second")), forced=False)
+    assert await desk.book.due(10, LONG) == []
+    assert await desk.shown() == Kept()
+    found = await desk.store.get("101")
+    assert found is None if how == "sign-out" else found.guid == Secret("callers")
+
+
+@pytest.mark.parametrize("conflict", [False, True])
+async def test_who_is_given_up_is_lost(desk, conflict):
+    """Streams end with why, and nothing is kept any more."""
+    await desk.lost()
+    assert await desk.book.give_up(await desk.one(), "100-002", "elsewhere", conflict=conflict)
+    assert await desk.ended() == ("SessionConflict" if conflict else "SessionLost", "100-002")
+    assert await desk.shown() == Kept()
+    assert not (await desk.store.get("101")).recovering
+    status = (await desk.rota.statuses(["101"]))["101"]
+    assert (status.state, status.detail) == (PollState.LOST, "elsewhere")
+    await desk.rota.scan()
+    assert (await desk.rota.beat([], claiming=True)).claims == []
+
+
+async def test_a_sign_in_that_does_not_last_is_not_made_anew_at_once(desk):
+    """A second loss soon after a recovery waits: a gateway that forgets everything at once must not be stormed."""
+    await desk.lost()
+    new = Session("101", Secret("second"), signed_in_at=time.time())
+    assert await desk.book.signed_in(await desk.one(), new, forced=False)
+    assert await desk.lose(new) is PollState.RECOVERING
+    assert await desk.book.due(10, LONG) == []
+
+
+async def test_monitoring_belongs_to_a_session(desk):
+    """Without one nobody is remembered; agents that are taken away are; the next sign-in begins without any."""
+    await desk.monitored.begin("101", ["292"])
+    await desk.sign_in()
+    assert (await desk.shown()).monitored == 0
+    await desk.monitored.begin("101", ["292", "293", "292"])
+    await desk.monitored.end("101", ["293", "294"])
+    assert (await desk.shown()).monitored == 1
+    await desk.sign_in("second")
+    assert (await desk.shown()).monitored == 0
+
+
+@pytest.mark.parametrize("how", ["a new record", "a new GUID"])
+async def test_a_session_that_another_system_wrote_is_not_recovered(replica, shelf, how):
+    """It took the session over: the orders were for another sign-in, and its own is used."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost()
+    if how == "a new record":
+        shelf.client.delete("qc:session:101")
+    shelf.sign_in(guid="theirs")
+    assert await desk.book.due(10, LONG) == []
+    found = await desk.store.get("101")
+    assert (found.guid, found.recovering) == (Secret("theirs"), False)
+    assert await desk.shown() == Kept()
+    await desk.rota.scan()
+    assert len((await desk.rota.beat([], claiming=True)).claims) == 1
+
+
+async def test_a_sign_in_of_another_system_is_not_made_anew(replica, shelf):
+    """Orders that were kept for the sign-in before it are not for this one."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.sign_in()
+    shelf.client.delete("qc:session:101")
+    shelf.sign_in(guid="theirs")
+    assert await desk.lose(Session("101", Secret("theirs"))) is PollState.LOST

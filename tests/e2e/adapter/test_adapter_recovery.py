@@ -1,0 +1,226 @@
+"""A sign-in that the gateway forgets is made anew when it was asked for, and never when that could do harm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from grpc import StatusCode
+
+from qc_adapter.simulator import Fault
+from qc_adapter.v1 import sessions_pb2
+from tests.support.opening import opened
+
+AGAIN = sessions_pb2.RE_SIGN_IN_SAME_CREDENTIALS
+ACTIVE, LOST = sessions_pb2.SESSION_STATE_ACTIVE, sessions_pb2.SESSION_STATE_LOST
+RECOVERING, DEGRADED = sessions_pb2.SESSION_STATE_RECOVERING, sessions_pb2.SESSION_STATE_DEGRADED
+
+
+@pytest.fixture
+async def kept(open_site):
+    """A site whose inspector 101 is to be signed in again."""
+    site = await open_site()
+    await signed_in(site)
+    return site
+
+
+async def signed_in(site, agent_id="101", **more):
+    """Sign in for good, some time ago: the first attempt to do it again need not wait."""
+    assert (await site.ending(site.sign_in(agent_id, **{"re_sign_in": AGAIN} | more))).code is StatusCode.OK
+    site.adapter.store.orders[agent_id].tried_at -= 5
+    await site.held_poll(agent_id)
+
+
+async def session(site, agent_id="101"):
+    """The session as Get shows it."""
+    return (await site.ending(site.get(agent_id))).updates[0].session
+
+
+async def state(site, wanted, agent_id="101"):
+    """Wait until Get shows that state, and return the session."""
+    for _ in range(1000):
+        found = await session(site, agent_id)
+        if found.state == wanted:
+            return found
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"never in that state: {found}")
+
+
+def said(site, event):
+    """The log lines of an event."""
+    return [line for line in site.tape.lines if line["event"] == event]
+
+
+def sign_ins(site):
+    """How many sign-ins of either kind reached the gateway."""
+    return len(site.simulator.requests("login")) + len(site.simulator.requests("forceLogin"))
+
+
+async def test_wire_a67_a_restarted_gateway_gets_everything_back_before_it_counts_as_healthy(open_site, until):
+    """The stream goes on with a gap, commands may be repeated meanwhile, and skills and monitoring come first."""
+    site = await open_site()
+    await signed_in(site, skills={"skill_ids": [7, 9]})
+    await site.adapter.shared.monitored.begin("101", ["292", "293"])
+    assert (await session(site)).monitored_agents == 2
+    stream = site.watch()
+    await stream.read()
+    site.simulator.add_fault(Fault("retcode", operation="login", code="100-003", times=1))
+    site.simulator.add_fault(Fault("reset_before", operation="beginMonitor", times=1))
+    site.simulator.add_fault(Fault("delay", operation="resetSkill", seconds=0.3))
+    site.simulator.restart()
+    found = await state(site, RECOVERING)
+    assert found.re_sign_in == AGAIN
+    ended = await site.ending(site.intercept())
+    assert (ended.code, ended.reason, ended.retry) == (StatusCode.UNAVAILABLE, "INSPECTOR_RECOVERING", True)
+    assert site.puts == 0
+    await until(lambda: len(site.simulator.requests("resetSkill")) == 2, "the skills to be set")
+    assert (await session(site)).state == RECOVERING
+    assert (await state(site, ACTIVE)).monitored_agents == 2
+    assert site.simulator.state()["agents"]["101"]["skills"] == (7, 9)
+    assert set(site.simulator.watched_by("101")) == {"292", "293"}
+    kinds = []
+    while "AgentState_Ready" not in kinds:
+        message = await stream.read()
+        kinds.append(message.gap.reason or message.event.event_type)
+    assert kinds == ["TAKEOVER", "AgentOther_InService", "AgentState_Ready"]
+    stream.cancel()
+    assert [line["event"] for line in said(site, "session_recovered")] == ["session_recovered"]
+    assert said(site, "session_lost") == []
+    await site.goes_on()
+
+
+async def test_without_orders_a_loss_is_a_loss(site):
+    """By default nothing is kept, and nobody is signed in again."""
+    assert (await session(site)).re_sign_in == sessions_pb2.RE_SIGN_IN_NEVER
+    stream = site.watch()
+    await stream.read()
+    site.simulator.restart()
+    assert (await site.ending(stream)).reason == "INSPECTOR_SESSION_LOST"
+    assert sign_ins(site) == 1
+    assert site.adapter.store.orders == {}
+
+
+async def test_refused_credentials_are_sent_once(open_site):
+    """A repetition could lock the account: the session is lost, the streams end, and the credentials are forgotten."""
+    site = await open_site()
+    codes = {"101": "100-004", "102": "110-016", "103": "110-021", "104": "100-015", "105": "100-001"}
+    streams = {}
+    for agent_id, code in codes.items():
+        await signed_in(site, agent_id)
+        site.simulator.add_fault(Fault("retcode", operation="login", agent_id=agent_id, code=code, times=-1))
+        streams[agent_id] = site.watch(agent_id)
+        await streams[agent_id].read()
+    site.simulator.restart()
+    for agent_id, code in codes.items():
+        ended = await site.ending(streams[agent_id])
+        assert (ended.reason, ended.metadata["retcode"]) == ("INSPECTOR_SESSION_LOST", code)
+        found = await session(site, agent_id)
+        assert (found.state, found.re_sign_in) == (LOST, sessions_pb2.RE_SIGN_IN_NEVER)
+        assert code in found.detail
+        assert len(site.simulator.requests("login", agent_id)) == 2
+    assert site.adapter.store.orders == {}
+    await site.goes_on()
+
+
+async def test_who_is_signed_in_elsewhere_is_left_alone_without_force(kept):
+    """100-002 after a loss means another client: that one stays."""
+    stream = kept.watch()
+    await stream.read()
+    kept.secrets.add(kept.simulator.sign_in("101"))
+    ended = await kept.ending(stream)
+    assert (ended.reason, ended.metadata["retcode"]) == ("INSPECTOR_SESSION_LOST", "100-002")
+    assert "elsewhere" in (await session(kept)).detail
+    assert kept.simulator.requests("forceLogin") == ()
+
+
+async def test_a_sign_in_of_unknown_outcome_may_be_our_own(kept, until):
+    """A lost reply leaves a sign-in that nobody knows the GUID of: 100-002 is not told as another client then."""
+    kept.simulator.add_fault(Fault("reset_after", operation="login"))
+    kept.simulator.restart()
+    await until(lambda: len(kept.simulator.requests("login")) == 3, "a second attempt")
+    assert (await session(kept)).state == RECOVERING
+    assert said(kept, "session_lost") == []
+
+
+async def test_wire_a64_two_adapters_that_force_each_other_out_stop(open_site, until):
+    """Both would take over again and again: one gives way with SESSION_CONFLICT, the other one stays."""
+    site = await open_site()
+    async with contextlib.AsyncExitStack() as stack:
+        other, channel = await opened(stack, {"QC_GATEWAY_URL": site.wire.url})
+        rival = type(site)(
+            simulator=site.simulator,
+            wire=site.wire,
+            adapter=other,
+            channel=channel,
+            tape=site.tape,
+            secrets=site.secrets,
+        )
+        for one in (site, rival):
+            assert (await one.ending(one.sign_in(force=True, re_sign_in=AGAIN))).code is StatusCode.OK
+            if one is site:
+                stream = one.watch()
+                await stream.read()
+        ended = await site.ending(stream)
+        assert (ended.code, ended.reason) == (StatusCode.FAILED_PRECONDITION, "SESSION_CONFLICT")
+        assert len(site.simulator.requests("forceLogin")) == 2
+        assert "again and again" in (await session(site)).detail
+        assert len(said(site, "session_conflict")) == 1
+        assert (await session(rival)).state == ACTIVE
+        # A caller may do it all the same.
+        assert (await site.ending(site.sign_in(force=True))).code is StatusCode.OK
+
+
+async def test_with_force_another_client_is_taken_over_once(kept, until):
+    """The first takeover by another client is answered, a second later, and the next one within a minute is not."""
+    await signed_in(kept, force=True)
+    kept.adapter.store.orders["101"].taken_at -= 61
+    kept.secrets.add(kept.simulator.sign_in("101"))
+    await until(lambda: len(kept.simulator.requests("forceLogin")) == 2, "a takeover")
+    await state(kept, ACTIVE)
+    first, second = kept.simulator.requests("login")[-1].seconds, kept.simulator.requests("forceLogin")[-1].seconds
+    assert second - first >= 0.9
+    kept.secrets.add(kept.simulator.sign_in("101"))
+    await state(kept, LOST)
+    assert len(kept.simulator.requests("forceLogin")) == 2
+
+
+async def test_refused_skills_are_told_and_not_asked_for_again(open_site, until):
+    """The sign-in works, so it goes on; what is wanting is said as long as it lasts."""
+    site = await open_site()
+    await signed_in(site, skills={"automatic": True})
+    site.simulator.add_fault(Fault("retcode", operation="resetSkill", code="600-001", times=-1))
+    site.simulator.restart()
+    found = await state(site, DEGRADED)
+    assert "600-001" in found.detail
+    assert len(site.simulator.requests("resetSkill")) == 2
+    await site.goes_on()
+
+
+async def test_a_sign_out_ends_a_recovery(kept, until):
+    """Whoever signs out while the gateway is away is out, and stays out."""
+    kept.simulator.add_fault(Fault("retcode", operation="login", code="100-003", times=-1))
+    stream = kept.watch()
+    await stream.read()
+    kept.simulator.restart()
+    await until(lambda: said(kept, "recovery_put_off"), "an attempt")
+    request = sessions_pb2.SignOutRequest(agent_id="101")
+    assert (await kept.ending(kept.sessions.SignOut(request, timeout=20))).code is StatusCode.OK
+    assert (await kept.ending(stream)).reason == "INSPECTOR_NOT_SIGNED_IN"
+    assert kept.adapter.store.orders == {}  # so there is nothing that could come due
+    assert kept.simulator.requests("logout") == ()
+
+
+async def test_a_sign_in_takes_the_place_of_a_recovery(kept, until):
+    """The caller's own sign-in is stored, its orders count from then on, and the open stream has a gap."""
+    kept.simulator.add_fault(Fault("retcode", operation="login", code="100-003", times=2))
+    stream = kept.watch()
+    await stream.read()
+    kept.simulator.restart()
+    await until(lambda: said(kept, "recovery_put_off"), "an attempt")
+    kept.simulator.clear_faults()
+    assert (await kept.ending(kept.sign_in(force=True))).code is StatusCode.OK
+    assert (await stream.read()).gap.reason == "TAKEOVER"
+    stream.cancel()
+    assert (await state(kept, ACTIVE)).re_sign_in == sessions_pb2.RE_SIGN_IN_NEVER
+    await kept.goes_on()
