@@ -121,11 +121,14 @@ class Reading:
         """Return the setting as it may be shown."""
         text = self.text(variable)
         shown = shown_value(text)
-        if variable.secret:
+        if variable.secret and text:
+            # Of an address all but the credentials may be seen; a key or token is a secret as a whole.
             try:
                 variable.parse(text)
             except ValueError:
                 shown = HIDDEN
+            else:
+                shown = shown if "://" in text else HIDDEN
         return SettingRow(variable.name, shown, variable.default, variable.meaning)
 
 

@@ -37,6 +37,7 @@ COMMANDS: Final = (
     CommandRow("sign-in", "sessions:sign_in", "Sign an inspector in."),
     CommandRow("sign-out", "sessions:sign_out", "Sign an inspector out."),
     CommandRow("adopt", "sessions:adopt", "Take over a session that another system opened."),
+    CommandRow("update-guid", "sessions:update_guid", "Have the gateway make a fresh GUID for an inspector."),
     CommandRow("sessions", "sessions:sessions", "List the inspectors' sessions."),
     CommandRow("listen", "inspection:listen", "Listen to an agent's call."),
     CommandRow("insert", "inspection:insert", "Join an agent's call."),
@@ -54,6 +55,7 @@ COMMANDS: Final = (
     CommandRow("monitor", "agents:monitor", "Be told what agents do; watch shows it."),
     CommandRow("stop-monitoring", "agents:stop_monitoring", "Be told of agents no more."),
     CommandRow("watch", "watch:watch", "Show an inspector's events as they come."),
+    CommandRow("seal-key", "seal_key:seal_key", "Make a key for QC_SEAL_KEYS."),
     CommandRow("explain", "explain:explain", "Explain a return code of the gateway."),
 )
 

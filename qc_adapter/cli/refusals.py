@@ -26,10 +26,11 @@ _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
 _ADVICE: Final[Mapping[str, str]] = {
     "INSPECTOR_NOT_SIGNED_IN": "sign in: qc-adapter sign-in AGENT_ID",
     "INSPECTOR_SESSION_LOST": "sign in again: qc-adapter sign-in AGENT_ID --force",
+    "INSPECTOR_RECOVERING": "wait until it is signed in again: qc-adapter sessions AGENT_ID",
+    "SESSION_CONFLICT": "let one system sign the inspector in; then qc-adapter sign-in AGENT_ID --force",
     "CURSOR_EXPIRED": "begin at the oldest event kept with --oldest, or accept the gap with --on-expired gap",
     OUTCOME_UNKNOWN: "look at the inspector's events and state before you repeat the command",
     "GATEWAY_MISCONFIGURED": "have the way from the adapter to the gateway checked: address, allow list, certificate",
-    "NOT_BUILT_YET": "this version cannot do it",
 }
 
 

@@ -1,4 +1,4 @@
-"""The session commands: sign in, sign out, adopt a session that another system opened, list."""
+"""The session commands: sign in, sign out, adopt a session that another system opened, renew its GUID, list."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from qc_adapter.cli.options import with_options
 from qc_adapter.cli.output import DOUBT, GOOD, Part, printable
 from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import read_secret
+from qc_adapter.cli.sign_in_form import FormOptions
 from qc_adapter.cli.updates import SESSION_STATES
 from qc_adapter.client import take_apart
 from qc_adapter.v1 import sessions_pb2 as pb
@@ -23,10 +24,16 @@ class Source(StrEnum):
     """How the events of a session come."""
 
     POLL = "poll"
+    PUSH = "push"
     NONE = "none"
 
 
-_SOURCES: Final = {Source.POLL: pb.EVENT_SOURCE_POLL, Source.NONE: pb.EVENT_SOURCE_NONE}
+_SOURCES: Final = {
+    None: pb.EVENT_SOURCE_UNSPECIFIED,
+    Source.POLL: pb.EVENT_SOURCE_POLL,
+    Source.PUSH: pb.EVENT_SOURCE_PUSH,
+    Source.NONE: pb.EVENT_SOURCE_NONE,
+}
 _SOURCE_NAMES: Final = {pb.EVENT_SOURCE_POLL: "poll", pb.EVENT_SOURCE_PUSH: "push", pb.EVENT_SOURCE_NONE: "none"}
 _PAGE: Final = 500
 
@@ -41,11 +48,13 @@ def sign_in(
     no_password: Annotated[bool, typer.Option("--no-password", help="The agent has none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Take the session over from another client.")] = False,
     *,
+    form: FormOptions,
     options: ClientOptions,
 ) -> None:
     """Sign an inspector in. The password is asked for, or comes from QC_PASSWORD or a file."""
-    password = "" if no_password else read_secret("password", file=password_file, variable="QC_PASSWORD")
-    request = pb.SignInRequest(agent_id=agent_id, password=password, phone_number=phone, force=force)
+    request = form.request()
+    request.agent_id, request.phone_number, request.force = agent_id, phone, force
+    request.password = "" if no_password else read_secret("password", file=password_file, variable="QC_PASSWORD")
 
     async def run(stub: Any) -> None:
         reply = await stub.SignIn(request, timeout=_seconds(options))
@@ -86,7 +95,10 @@ def sign_out(
 def adopt(
     agent_id: AgentId,
     guid_file: Annotated[str, typer.Option(metavar="FILE", help="Read the GUID there; - is stdin.")] = "",
-    event_source: Annotated[Source, typer.Option(help="none: another system reads the events.")] = Source.POLL,
+    event_source: Annotated[
+        Source | None,
+        typer.Option(help="none: another system reads the events. Else as the settings of the gateway say."),
+    ] = None,
     *,
     options: ClientOptions,
 ) -> None:
@@ -106,6 +118,21 @@ def adopt(
 
 
 @with_options
+def update_guid(agent_id: AgentId, *, options: ClientOptions) -> None:
+    """Have the gateway make a fresh GUID for an inspector, e.g. when the present one may have been seen."""
+
+    async def run(stub: Any) -> None:
+        reply = await stub.UpdateGuid(pb.UpdateGuidRequest(agent_id=agent_id), timeout=_seconds(options))
+        output = options.output()
+        if output.json:
+            output.message(reply)
+        else:
+            output.line(("GUID updated", GOOD), f"  {_session_text(reply.session)}")
+
+    asyncio.run(_calling(run, options))
+
+
+@with_options
 def sessions(
     agent_id: Annotated[str, typer.Argument(metavar="[AGENT_ID]", help="Only this one.", show_default=False)] = "",
     *,
@@ -120,7 +147,7 @@ def sessions(
             for session in found:
                 output.message(session)
         elif found:
-            heads = ("inspector", "state", "does", "events by", "signed in", "last poll", "detail")
+            heads = ("inspector", "state", "does", "events by", "signs in again", "signed in", "last poll", "detail")
             output.table(heads, [_row(session) for session in found])
         else:
             output.line("no sessions; sign in with: qc-adapter sign-in AGENT_ID")
@@ -153,19 +180,25 @@ def _seconds(options: ClientOptions) -> float:
     return options.timeout_seconds or UNARY_SECONDS
 
 
+def _id_of(session: pb.Session) -> str:
+    """Return the id as every command takes it."""
+    return session.agent_id if session.gateway in {"", "default"} else f"{session.gateway}/{session.agent_id}"
+
+
 def _session_text(session: pb.Session) -> str:
     where = f" at {printable(session.server_name)}" if session.server_name else ""
-    return f"inspector {session.agent_id}{where}, events by {_SOURCE_NAMES.get(session.event_source, 'poll')}"
+    return f"inspector {_id_of(session)}{where}, events by {_SOURCE_NAMES.get(session.event_source, 'poll')}"
 
 
 def _row(session: pb.Session) -> list[Part]:
     signed_in = session.signed_in_time.ToJsonString() if session.HasField("signed_in_time") else "elsewhere"
     last_poll = session.last_poll_time.ToJsonString() if session.HasField("last_poll_time") else "-"
     return [
-        session.agent_id,
+        _id_of(session),
         SESSION_STATES.get(session.state, str(session.state)),
         _activity(session),
         _SOURCE_NAMES.get(session.event_source, "poll"),
+        "yes" if session.re_sign_in == pb.RE_SIGN_IN_SAME_CREDENTIALS else "no",
         signed_in.partition(".")[0].removesuffix("Z"),
         last_poll.partition(".")[0].removesuffix("Z"),
         printable(session.detail),

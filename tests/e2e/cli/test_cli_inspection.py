@@ -202,6 +202,24 @@ async def test_sessions_lists_and_sign_out_removes(signed_in):
     assert "no sessions" in (await signed_in("sessions")).out
 
 
+async def test_all_fields_of_a_sign_in_can_be_given(called, simulator):
+    """Status, skills and flags reach the gateway; that the sign-in is made anew is shown, and a GUID can be renewed."""
+    ended = await called(
+        "sign-in", "101", "--no-password", "--phone", "40101", "--skills", "7,9", "--status", "busy",
+        "--no-auto-enter-idle", "--agent-type", "4", "--ip", "10.0.0.1", "--re-sign-in", "same-credentials",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    agent = simulator.state()["agents"]["101"]
+    assert (agent["skills"], agent["posture"]) == ((7, 9), "busy")
+    before = simulator.guid_of("101")
+    renewed = await called("update-guid", "101")
+    assert (renewed.code, renewed.out.split()[:2]) == (0, ["GUID", "updated"])
+    assert simulator.guid_of("101") not in {before, *renewed.out.split()}
+    [heads, row] = [line.split("  ") for line in (await called("sessions")).out.splitlines()]
+    assert "signs in again" in [one.strip() for one in heads]
+    assert "yes" in [one.strip() for one in row]
+
+
 async def test_an_adopted_session_is_polled(called, simulator, adapter):
     """A GUID from elsewhere comes by standard input, is used, and never printed."""
     simulator.sign_in("101")

@@ -26,6 +26,8 @@ import pytest
         ("watch 101 --cursor x --oldest", "exclude each other"),
         ("watch 101 --once -1", "--once"),
         ("sign-in 101 --password-file no-such", "no-such cannot be read"),
+        ("sign-in 101 --no-password --skills 1,x", "--skills '1,x' must be numbers"),
+        ("sign-in 101 --re-sign-in ever", "same-credentials"),
         ("demo --keep --serve", "exclude each other"),
         ("explain", "900-003"),
         ("explain 900", "900-003"),
@@ -80,6 +82,15 @@ def test_every_command_has_help_with_exit_codes(qc, command):
 def test_the_version_is_told(qc):
     """A number, and nothing else."""
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", qc("--version").out)
+
+
+def test_a_seal_key_is_new_each_time_and_fits_the_setting(qc):
+    """It can be put into QC_SEAL_KEYS as it is, and nothing else is printed."""
+    first, second = (qc("seal-key").out.strip() for _ in range(2))
+    assert first != second
+    checked = qc("check", QC_GATEWAY_URL="https://gw:8043", QC_SEAL_KEYS=f"{first},{second}")
+    assert checked.code == 0
+    assert first not in checked.out
 
 
 def test_explain_a_listed_code(qc):
