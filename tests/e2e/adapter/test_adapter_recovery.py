@@ -11,6 +11,7 @@ from grpc import StatusCode
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import sessions_pb2
 from tests.support.opening import opened
+from tests.support.watches import read, told, until_told
 
 AGAIN = sessions_pb2.RE_SIGN_IN_SAME_CREDENTIALS
 ACTIVE, LOST = sessions_pb2.SESSION_STATE_ACTIVE, sessions_pb2.SESSION_STATE_LOST
@@ -79,11 +80,10 @@ async def test_wire_a67_a_restarted_gateway_gets_everything_back_before_it_count
     assert (await state(site, ACTIVE)).monitored_agents == 2
     assert site.simulator.state()["agents"]["101"]["skills"] == (7, 9)
     assert set(site.simulator.watched_by("101")) == {"292", "293"}
-    kinds = []
-    while "AgentState_Ready" not in kinds:
-        message = await stream.read()
-        kinds.append(message.gap.reason or message.event.event_type)
-    assert kinds == ["TAKEOVER", "AgentOther_InService", "AgentState_Ready"]
+    first = await stream.read()
+    assert first.bookmark.session_state == RECOVERING
+    kinds = told(await until_told(stream, "AgentState_Ready"))
+    assert kinds == ["gap", "AgentOther_InService", "AgentState_Ready"]
     stream.cancel()
     assert [line["event"] for line in said(site, "session_recovered")] == ["session_recovered"]
     assert said(site, "session_lost") == []
@@ -220,7 +220,8 @@ async def test_a_sign_in_takes_the_place_of_a_recovery(kept, until):
     await until(lambda: said(kept, "recovery_put_off"), "an attempt")
     kept.simulator.clear_faults()
     assert (await kept.ending(kept.sign_in(force=True))).code is StatusCode.OK
-    assert (await stream.read()).gap.reason == "TAKEOVER"
+    [gap] = await read(stream, 1)
+    assert gap.gap.reason == "TAKEOVER"
     stream.cancel()
     assert (await state(kept, ACTIVE)).re_sign_in == sessions_pb2.RE_SIGN_IN_NEVER
     await kept.goes_on()
