@@ -150,6 +150,9 @@ async def _compare(findings: Findings, gateway: Child, inspectors: list[Inspecto
     for one in inspectors:
         queued: list[str] = await gateway.ask("trail", one.agent_id)
         await one.told_of(len(queued), SETTLE_SECONDS)
+        state, truth = await one.state(), str(await gateway.ask("state_of", one.agent_id))
+        if state != truth:
+            findings.problems.append(f"{one.agent_id} is {truth} and told to be {state}")
         told = one.told[: len(queued)]
         findings.queued += len(queued)
         findings.told += len(told)

@@ -13,7 +13,7 @@ from grpc import StatusCode
 
 from bench.centre.marks import mark
 from qc_adapter.client import CallFailed
-from qc_adapter.v1 import events_pb2
+from qc_adapter.v1 import events_pb2, sessions_pb2, sessions_pb2_grpc
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ class Inspector:
     async def told_of(self, number: int, seconds: float) -> bool:
         """Wait until so many events were told, at most that long."""
         return await _within(lambda: len(self.told) >= number, seconds)
+
+    async def state(self) -> str:
+        """Return what the adapter says of the inspector, in the words of the contract."""
+        stub = sessions_pb2_grpc.InspectorSessionsStub(self._client.channel)
+        reply = await stub.Get(sessions_pb2.GetRequest(agent_id=self.agent_id), timeout=_TIMEOUT_SECONDS)
+        return sessions_pb2.InspectorState.Name(reply.session.inspector_state).removeprefix("INSPECTOR_STATE_")
 
     async def monitor(self) -> None:
         """Ask for the news of the agents."""
