@@ -22,6 +22,7 @@ PATIENCE_SECONDS = 15.0
 RESTLESS = (
     "RequestHandler.start",
     "RequestHandler._handle_request",
+    "ScriptedGateway._serve",
     "Wire._serve",
     "Wire._pump",
     "RedisLink._bounded",

@@ -1,16 +1,14 @@
-"""A whole site on real sockets: simulated gateway, a wire that can break, the adapter, and a client of it."""
+"""A whole site on real sockets: a gateway, a wire that can break, the adapter, and a client of it."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 
 import grpc
-import pytest
 
-from tests.support.callers import PASSWORD, Caller
-from tests.support.opening import opened, simulated
-from tests.support.watching import Tape, kinds, leaving_nothing, recorded, until
+from tests.support.callers import Caller
+from tests.support.opening import opened
+from tests.support.watching import Tape, kinds, until
 from tests.support.wire import Wire
 
 
@@ -46,34 +44,14 @@ class Site(Caller):
         assert self.puts == before + 1
 
 
-@pytest.fixture
-async def nothing_leaks():
-    """After the test and the end of its site, tasks and sockets are what they were."""
-    async with leaving_nothing():
-        yield
-
-
-@pytest.fixture
-def tape():
-    """What is logged, at the finest level."""
-    with recorded() as made:
-        yield made
-
-
-@pytest.fixture
-async def open_site(nothing_leaks, tape):
-    """Open a site with other settings; after the test it is checked for leaks and secrets, and closed."""
-    async with contextlib.AsyncExitStack() as stack:
-        yield lambda *, gateway=None, **environment: _open(stack, tape, gateway or {}, environment)
-
-
-async def _open(stack, tape, gateway, environment):
-    simulator = await stack.enter_async_context(simulated(**gateway))
+async def site_before(stack, gateway, tape, environment, *, kind=Site, scheme="http"):
+    """Open a site before a gateway that runs; the stack checks it for leaks and secrets, and closes it."""
     wire = Wire()
-    await wire.start(int(simulator.url.rsplit(":", 1)[1]))
+    await wire.start(int(gateway.url.rsplit(":", 1)[1]))
     stack.push_async_callback(wire.refuse)
-    adapter, channel = await opened(stack, {"QC_GATEWAY_URL": wire.url} | environment)
-    site = Site(simulator=simulator, wire=wire, adapter=adapter, channel=channel, tape=tape)
+    url = wire.url.replace("http", scheme, 1)
+    adapter, channel = await opened(stack, {"QC_GATEWAY_URL": url} | environment)
+    site = kind(simulator=gateway, wire=wire, adapter=adapter, channel=channel, tape=tape)
     stack.push_async_callback(_judge, site)
     stack.push_async_callback(site.calms_down, kinds())
     return site
@@ -84,23 +62,3 @@ async def _judge(site):
     told = await site.page("/metrics") + await site.page("/readyz") + "".join(site.heard)
     assert site.tape.leaks(site.secrets | site.wire.secrets, told) == []
     assert site.tape.defects == []
-
-
-@pytest.fixture
-async def site(open_site):
-    """A site with inspector 101 signed in."""
-    made = await open_site()
-    assert (await made.ending(made.sign_in())).code is grpc.StatusCode.OK
-    return made
-
-
-@pytest.fixture(name="until")
-def until_fixture():
-    """The function that waits for a condition."""
-    return until
-
-
-@pytest.fixture
-def password():
-    """The password that sign-ins of this folder send."""
-    return PASSWORD
