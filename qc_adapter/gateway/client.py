@@ -39,9 +39,6 @@ __all__ = ["GatewayClient", "PollReply", "Receipt", "SignedIn"]
 _Judge = Callable[[str, RawReply, Renewal | None, tuple[Secret, ...], int], Envelope]
 _Loss = Callable[[str, ReplyLost, Renewal | None], GatewayError]
 
-# What a sign-out is answered with when there is nothing left to sign out.
-_ALREADY_OUT = frozenset({"100-006", "000-003", "100-008"})
-
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -90,14 +87,19 @@ class GatewayClient:
         self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None] = _nothing
     ) -> Receipt:
         """
-        Send one command and return the gateway's receipt.
+        Send one command and return the gateway's receipt; that it is done already is one as well.
 
         Raises GatewayRefused, GatewayUnavailable or GatewayMisconfigured when it was not executed,
         OutcomeUnknown when it may have been, DeadlineExceeded when the deadline came before it was sent.
         """
         headers = session_headers(request.operation.method, session) | dict(request.headers)
         trip = trip_of(request, session)
-        envelope = await self._command(trip, request, headers, deadline, on_send)
+        try:
+            envelope = await self._command(trip, request, headers, deadline, on_send)
+        except GatewayRefused as refused:
+            if refused.retcode not in request.operation.already:
+                raise
+            return Receipt(refused.text, refused.renewal, None, time.time())
         return Receipt(envelope.message, trip.reading.renewal, envelope.result, time.time())
 
     async def sign_in(self, agent_id: str, form: SignInForm, *, force: bool, deadline: Deadline) -> SignedIn:
@@ -118,11 +120,7 @@ class GatewayClient:
 
     async def sign_out(self, session: Session, *, force: bool, deadline: Deadline) -> None:
         """Sign the inspector out; being out already is a success. Raises like `send`."""
-        try:
-            await self.send(session, requests.sign_out(session.agent_id, force=force), deadline)
-        except GatewayRefused as refused:
-            if refused.retcode not in _ALREADY_OUT:
-                raise
+        await self.send(session, requests.sign_out(session.agent_id, force=force), deadline)
 
     async def update_guid(self, session: Session, deadline: Deadline) -> Renewal:
         """Have a fresh GUID made and return it; raises like `send`, `OutcomeUnknown` also when the reply has none."""

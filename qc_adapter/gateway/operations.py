@@ -29,7 +29,8 @@ class Operation:
 
     `method` is the gateway's own name in its logs and our metric label, `path` a template below
     `/agentgateway/resource`, `rpc` our name of it, `page` where the reference describes it. One that is not
-    `repeatable` is sent once, also after a refusal.
+    `repeatable` is sent once, also after a refusal. A refusal with a code of `already` says that what was asked for is
+    so already: a success.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Operation:
     page: str
     effects: Effects | None = None
     repeatable: bool = True
+    already: frozenset[str] = frozenset()
 
 
 BE_QC_START: Final = "AgentOther_BeQcStart"
@@ -64,6 +66,8 @@ def _at_target(*any_of: str, documented: bool = False, session_end: bool = False
 
 _QC = "/qualitycontrol/{agent_id}"
 _ONLINE = "/onlineagent/{agent_id}"
+#: What a sign-out is answered with when there is nothing left to sign out.
+_ALREADY_OUT: Final = frozenset({"100-006", "000-003", "100-008"})
 #: In no published page; verb, path and parameter are those of public clients (WIRE 2.4), the method names are ours.
 _CLIENTS = "public clients"
 
@@ -154,6 +158,7 @@ FORCE_DROP_CALL = Operation(
     # The events of whoever is on the call. Whose call it is nobody but the inspector's own log can tell.
     Effects((), frozenset({CALL_RELEASE, CUSTOMER_RELEASE, "AgentOther_PhoneRelease"}), documented=False),
     repeatable=False,
+    already=frozenset({"200-025"}),
 )
 ADJUST_SKILLS = Operation("adjustSkill", "POST", f"{_QC}/adjustskill", "AdjustSkills", "cec_07_2409, cec_07_0443")
 FORCE_REST = Operation(
@@ -170,8 +175,10 @@ STOP_MONITORING = Operation("endMonitor", "POST", f"{_QC}/endmonitor", "StopMoni
 
 SIGN_IN = Operation("login", "PUT", _ONLINE, "SignIn", "cec_07_1202")
 FORCE_SIGN_IN = Operation("forceLogin", "PUT", f"{_ONLINE}/forcelogin", "SignIn", "cec_07_1203")
-SIGN_OUT = Operation("logout", "DELETE", f"{_ONLINE}/logout", "SignOut", "cec_07_1219")
-FORCE_SIGN_OUT = Operation("forceLogout", "DELETE", f"{_ONLINE}/forcelogout", "SignOut", "cec_07_1220")
+SIGN_OUT = Operation("logout", "DELETE", f"{_ONLINE}/logout", "SignOut", "cec_07_1219", already=_ALREADY_OUT)
+FORCE_SIGN_OUT = Operation(
+    "forceLogout", "DELETE", f"{_ONLINE}/forcelogout", "SignOut", "cec_07_1220", already=_ALREADY_OUT
+)
 RESET_SKILLS = Operation("resetSkill", "POST", f"{_ONLINE}/resetskill/{{automatic}}", "SignIn", "cec_07_1209")
 POLL = Operation("getAgentEvent", "GET", "/agentevent/{agent_id}", "", "cec_07_1274")
 HANDSHAKE = Operation("handShake", "POST", f"{_ONLINE}/handshake", "", "cec_07_1204")

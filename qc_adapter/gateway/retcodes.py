@@ -81,6 +81,11 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Public clients know these refusals of a sign-in by their text only; no page names a code.
+_FULL = re.compile(
+    r"number of login agents has exceeded|number of video agents who log in .* reaches the upper limit",
+    re.ASCII | re.IGNORECASE,
+)
 _SHAPE = re.compile(r"(\d{3})-\d{3,}", re.ASCII)
 
 
@@ -128,3 +133,8 @@ def describe(code: str) -> Retcode:
     if about is not None:
         meaning += f"; codes of group {group} are about {about}"
     return Retcode(code, meaning, category, _ADVICE[category], source="none", listed=False)
+
+
+def tells_full(text: str) -> bool:
+    """Whether the text of a refusal says that no more agents may sign in, whatever its code."""
+    return _FULL.search(text) is not None

@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from qc_adapter.gateway.retcodes import Category, describe
+from qc_adapter.gateway.retcodes import Category, describe, tells_full
 from qc_adapter.model import errors
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
 }
 
 _REFUSED: Final = "GATEWAY_REFUSED"
+_FULL: Final = Answer(StatusCode.RESOURCE_EXHAUSTED, _REFUSED)
 _BY_CATEGORY: Final[Mapping[Category, Answer]] = {
     category: Answer(StatusCode[category.name], _REFUSED, retry=category is Category.UNAVAILABLE)
     for category in Category
@@ -100,7 +101,7 @@ def answer_to_retcode(retcode: str) -> Answer:
 def answer_to(error: errors.AdapterError) -> Answer:
     """Return what a caller is told about an error."""
     if isinstance(error, errors.GatewayRefused):
-        return answer_to_retcode(error.retcode)
+        return _FULL if tells_full(error.text) else answer_to_retcode(error.retcode)
     answer = BY_ERROR[type(error)]
     if isinstance(error, errors.InvalidRequest):
         return Answer(answer.code, error.reason)
