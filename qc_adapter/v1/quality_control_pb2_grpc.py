@@ -269,7 +269,7 @@ class QualityControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForceDropCall(self, request, context):
-        """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+        """Releases a call by its id; one that is gone already counts as released. Never repeated. Gateway: POST forcedropcall,
         cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
         call is one of the inspector's own (inference); otherwise no event comes to the inspector.
         """

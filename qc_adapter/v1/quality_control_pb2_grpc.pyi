@@ -115,7 +115,7 @@ class QualityControlStub:
     AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
     """
     ForceDropCall: _grpc.UnaryStreamMultiCallable[_quality_control_pb2.ForceDropCallRequest, _quality_control_pb2.CommandUpdate]
-    """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+    """Releases a call by its id; one that is gone already counts as released. Never repeated. Gateway: POST forcedropcall,
     cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
     call is one of the inspector's own (inference); otherwise no event comes to the inspector.
     """
@@ -214,7 +214,7 @@ class QualityControlAsyncStub(QualityControlStub):
     AgentState_SetRest_Success of the agent (inference), where the adapter reads that agent's events.
     """
     ForceDropCall: _aio.UnaryStreamMultiCallable[_quality_control_pb2.ForceDropCallRequest, _quality_control_pb2.CommandUpdate]  # type: ignore[assignment]
-    """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+    """Releases a call by its id; one that is gone already counts as released. Never repeated. Gateway: POST forcedropcall,
     cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
     call is one of the inspector's own (inference); otherwise no event comes to the inspector.
     """
@@ -388,7 +388,7 @@ class QualityControlServicer(metaclass=_abc_1.ABCMeta):
         request: _quality_control_pb2.ForceDropCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_quality_control_pb2.CommandUpdate], _abc.AsyncIterator[_quality_control_pb2.CommandUpdate]]:
-        """Releases a call by its id. Never repeated: the id may name another call by then. Gateway: POST forcedropcall,
+        """Releases a call by its id; one that is gone already counts as released. Never repeated. Gateway: POST forcedropcall,
         cec_07_2408. Confirmed by AgentEvent_Call_Release, AgentEvent_Customer_Release or AgentOther_PhoneRelease when the
         call is one of the inspector's own (inference); otherwise no event comes to the inspector.
         """

@@ -77,6 +77,7 @@ class InspectorSessionsServicer:
         Errors: ALREADY_EXISTS `GATEWAY_REFUSED` with retcode 100-002 when the agent is signed in elsewhere and `force` is
         not set; PERMISSION_DENIED for 100-015 (must not be forced out) and for a locked account; UNAUTHENTICATED
         `GATEWAY_REFUSED` with retcode 100-004 for a wrong password (never retried here: repetition locks the account);
+        RESOURCE_EXHAUSTED `GATEWAY_REFUSED` when no more agents may sign in;
         ABORTED `GATEWAY_BUSY_WITH_SAME_CALL` while another sign-in or sign-out of the agent is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -39,6 +39,7 @@ class InspectorSessionsStub:
     Errors: ALREADY_EXISTS `GATEWAY_REFUSED` with retcode 100-002 when the agent is signed in elsewhere and `force` is
     not set; PERMISSION_DENIED for 100-015 (must not be forced out) and for a locked account; UNAUTHENTICATED
     `GATEWAY_REFUSED` with retcode 100-004 for a wrong password (never retried here: repetition locks the account);
+    RESOURCE_EXHAUSTED `GATEWAY_REFUSED` when no more agents may sign in;
     ABORTED `GATEWAY_BUSY_WITH_SAME_CALL` while another sign-in or sign-out of the agent is under way.
     """
     SignOut: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SignOutRequest, _sessions_pb2.SignOutResponse]
@@ -68,6 +69,7 @@ class InspectorSessionsAsyncStub(InspectorSessionsStub):
     Errors: ALREADY_EXISTS `GATEWAY_REFUSED` with retcode 100-002 when the agent is signed in elsewhere and `force` is
     not set; PERMISSION_DENIED for 100-015 (must not be forced out) and for a locked account; UNAUTHENTICATED
     `GATEWAY_REFUSED` with retcode 100-004 for a wrong password (never retried here: repetition locks the account);
+    RESOURCE_EXHAUSTED `GATEWAY_REFUSED` when no more agents may sign in;
     ABORTED `GATEWAY_BUSY_WITH_SAME_CALL` while another sign-in or sign-out of the agent is under way.
     """
     SignOut: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SignOutRequest, _sessions_pb2.SignOutResponse]  # type: ignore[assignment]
@@ -100,6 +102,7 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         Errors: ALREADY_EXISTS `GATEWAY_REFUSED` with retcode 100-002 when the agent is signed in elsewhere and `force` is
         not set; PERMISSION_DENIED for 100-015 (must not be forced out) and for a locked account; UNAUTHENTICATED
         `GATEWAY_REFUSED` with retcode 100-004 for a wrong password (never retried here: repetition locks the account);
+        RESOURCE_EXHAUSTED `GATEWAY_REFUSED` when no more agents may sign in;
         ABORTED `GATEWAY_BUSY_WITH_SAME_CALL` while another sign-in or sign-out of the agent is under way.
         """
 
