@@ -60,7 +60,7 @@ for i = 1, #ripe, 2 do
     hand_over(id, tonumber(token), 0)
   elseif found and #found == 0 then
     retire(id, retention)
-  elseif found and source_of(found) == 'none' then
+  elseif found and read_by(found) == 'none' then
     park(id)
   else
     local token = call('INCR', FENCE)

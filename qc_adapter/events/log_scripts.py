@@ -30,7 +30,7 @@ if not holds(id, holder) then
 end
 local log = LOG .. id
 local epoch, n = head(id, ARGV[9])
-local items = {unpack(ARGV, 17 + changes)}
+local items = arguments(17 + changes)
 local lost = 0
 local last = call('HMGET', log, 'step', 'base', 'lost', 'state', 'detail', 'standing')
 local name, number = string.match(step, '^(.*)/(%d+)$')
@@ -53,7 +53,7 @@ else
 end
 trim(id, retention)
 -- What comes in through others, they add up.
-if not last[6] or not found or source_of(found) == 'poll' then
+if not last[6] or not found or read_by(found) == 'poll' then
   call('HSET', log, 'talking', ARGV[12], 'standing', ARGV[15])
 end
 call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])
@@ -87,6 +87,7 @@ if call('EXISTS', BUSY .. id) == 0 then
   if source_of(found) ~= ARGV[2] then return {'elsewhere', source_of(found)} end
 end
 local epoch, n = head(id, ARGV[3])
+n = close_hole(id, epoch, n, ARGV[9], ARGV[10], tonumber(ARGV[4]), retention)
 local log = LOG .. id
 local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce', 'standing')
 local before, marks = {}, {}
@@ -103,7 +104,7 @@ if same < #before and same < #marks then same = 0 end
 if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumber(ARGV[11])) then
   return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
-local items = {unpack(ARGV, 15 + same)}
+local items = arguments(15 + same)
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)
 if same < #marks then
@@ -118,7 +119,6 @@ return {'kept', epoch, n, same}
 """)
 
 # ARGV: id, epoch known or '', position known, fresh epoch, retention ms, most entries.
-# A position that Redis does not know was lost in a failover, and callers have it: it is not given to another event.
 # Returns epoch, position of the newest, how it ended, talking, standing, inspection, state and detail, each '' if there
 # is none, and the entries behind the known position, or all.
 READ = script("""
@@ -130,13 +130,7 @@ if not found or #found == 0 then
 elseif not call('ZSCORE', LEASES, id) then
   enlist(id, 0)
 end
-if epoch == ARGV[2] and n < tonumber(ARGV[3]) then
-  local gap = {'{"gap":"LOG_LOST"}'}
-  n = tonumber(ARGV[3])
-  append(id, n, gap, ARGV[6], retention)
-  tell(id, 'e', epoch, whole(n), gap)
-  n = n + 1
-end
+n = close_hole(id, epoch, n, ARGV[2], ARGV[3], ARGV[6], retention)
 local reply = {epoch, n, unpack(call('HMGET', LOG .. id, 'ended', 'talking', 'standing', 'receipt', 'state', 'detail'))}
 for i = 3, 8 do reply[i] = reply[i] or '' end
 local after = epoch == ARGV[2] and '(' .. ARGV[3] .. '-0' or '-'

@@ -64,11 +64,14 @@ local function recovering(found)
   return guid and field(found, 'recovering') == redis.sha1hex(bare(guid))
 end
 
+-- How the events of a sign-in come.
 local function source_of(found)
   local source = string.lower(string.gsub(field(found, 'event_source') or '', '%s', ''))
-  if recovering(found) then return 'none' end
   return source == '' and 'poll' or source
 end
+
+-- How they are read now: a sign-in that the gateway has forgotten has none.
+local function read_by(found) return recovering(found) and 'none' or source_of(found) end
 
 local function tell(id, flags, epoch, n, items)
   local lines = {flags .. ' ' .. (epoch or '') .. ' ' .. (n or '')}
@@ -103,6 +106,22 @@ local function add_takeover(id, fresh, capacity, retention)
   local gap = {'{"gap":"TAKEOVER"}'}
   append(id, n, gap, capacity, retention)
   tell(id, 'e', epoch, whole(n), gap)
+end
+
+-- A failover may lose the end of a log: positions that somebody knows are not used again. Returns the newest one.
+local function close_hole(id, epoch, n, known_epoch, known, capacity, retention)
+  if epoch ~= known_epoch or n >= tonumber(known) then return n end
+  local gap = {'{"gap":"LOG_LOST"}'}
+  append(id, tonumber(known), gap, capacity, retention)
+  tell(id, 'e', epoch, known, gap)
+  return known + 1
+end
+
+-- The arguments from that one on; `unpack` gives up at 8000.
+local function arguments(first)
+  local found = {}
+  for i = first, #ARGV do found[#found + 1] = ARGV[i] end
+  return found
 end
 
 local function trim(id, retention)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 
 from qc_adapter.events.inlet import Logged, batch_of
+from qc_adapter.events.model import GapReason
 from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_lease import Book
 from qc_adapter.gateway.envelope import RawEvent
@@ -119,3 +121,40 @@ async def test_a_gap_in_a_batch_is_logged_in_its_place(inlet, shelf):
     for expected in (2, 0):
         assert (await inlet("A").take("101", EventSource.PUSH, batch("1", unread=2))).new == expected
     assert [type(item) for item in torn.items] == [type(item) for _, item in shelf.entries()]
+
+
+async def test_a_position_that_a_failover_lost_is_not_given_to_a_pushed_event(replica, shelf):
+    """Callers have seen it: a gap takes the place behind, and the event comes after."""
+    shelf.sign_in(event_source="push")
+    one = replica("A")
+    feed = await one.mirror.follow("101")
+    inlet = RedisInlet(Book(one.link, one.terms, one.mirror), one.hub)
+    for text in "1234":
+        await inlet.take("101", EventSource.PUSH, batch(text))
+    shelf.client.xtrim("qc:events:101", maxlen=0)
+    shelf.client.execute_command("XSETID", "qc:events:101", "2-0")
+    shelf.client.hset("qc:log:101", "n", 2)
+    taken = await inlet.take("101", EventSource.PUSH, batch("new"))
+    assert taken.cursor == feed.cursor(6)
+    assert [(position, getattr(item, "content", item)) for position, item in shelf.entries()] == [
+        (5, GapReason.LOG_LOST),
+        (6, "new"),
+    ]
+
+
+async def test_a_sign_in_that_is_made_anew_takes_what_it_took_before(inlet, shelf):
+    """That the gateway has forgotten it does not make its events those of another system."""
+    mark = hashlib.sha1(b"first").hexdigest()
+    shelf.sign_in(event_source="push", recovering=mark)
+    with pytest.raises(EventsReadElsewhere):
+        await inlet("A").take("101", EventSource.NONE, batch("1"))
+    assert (await inlet("A").take("101", EventSource.PUSH, batch("1"))).new == 1
+
+
+async def test_more_events_at_once_than_lua_unpacks(inlet, shelf, replica, take):
+    """A batch or a poll's reply of many thousands of events is logged, not refused for ever."""
+    shelf.sign_in(event_source="push")
+    many = await inlet("A").take("101", EventSource.PUSH, batch(*map(str, range(9000))))
+    lease = await replica("B").win()
+    await lease.keep(take.step(*["AgentState_Ready"] * 9000))
+    assert (many.new, shelf.head()["n"]) == (9000, "18000")
