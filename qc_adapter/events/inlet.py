@@ -96,13 +96,8 @@ def batch_of(
 
 
 def repeated(before: Sequence[str], marks: Sequence[str]) -> int:
-    """Return how many of the first marks repeat the batch before: all of it, or its beginning and nothing else."""
-    same = 0
-    for known, mark in zip(before, marks, strict=False):
-        if known != mark:
-            break
-        same += 1
-    return same if same in (len(before), len(marks)) else 0
+    """Return how many of the first marks repeat the batch before: all of it or none."""
+    return len(before) if tuple(marks[: len(before)]) == tuple(before) else 0
 
 
 def _mark(name: object, raw: RawEvent) -> str:
@@ -137,6 +132,5 @@ class MemoryInlet:
         known = repeated(before, batch.marks) if again else 0
         for item in batch.items[known:]:
             feed.append(item)
-        # A part of the batch before leaves its rest to come again.
-        feed.last_batch = (now, before[known:] if 0 < known == len(batch.marks) < len(before) else batch.marks)
+        feed.last_batch = (now, batch.marks)
         return Logged(len(batch.items) - known, known, feed.cursor(feed.tail))

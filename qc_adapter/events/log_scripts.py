@@ -100,7 +100,8 @@ end
 for mark in string.gmatch(ARGV[14], '%S+') do marks[#marks + 1] = mark end
 local same = 0
 while same < #before and same < #marks and before[same + 1] == marks[same + 1] do same = same + 1 end
-if same < #before and same < #marks then same = 0 end
+-- All of the batch before comes again, or nothing: a part of it happened anew.
+if same < #before then same = 0 end
 if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumber(ARGV[11])) then
   return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
@@ -110,8 +111,6 @@ trim(id, retention)
 if same < #marks then
   call('HSET', log, 'batch', ARGV[14], 'talking', ARGV[12], 'standing', ARGV[13])
   tell(id, 'e', epoch, whole(n), items)
-elseif same < #before then
-  call('HSET', log, 'batch', table.concat(before, ' ', same + 1))
 end
 call('HSET', log, 'batch_at', whole(now), 'batch_nonce', ARGV[8])
 if found and #found > 0 then call('PERSIST', log) else call('PEXPIRE', log, 2 * retention) end

@@ -73,10 +73,9 @@ async def take(inlet, kinds_of_events):
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=6), st.lists(st.sampled_from("ab"), max_size=6))
-def test_a_batch_repeats_the_one_before_from_its_beginning_or_not_at_all(before, marks):
-    """One of the two begins with the other: then so much is repeated, and nothing otherwise."""
-    shorter = min(len(before), len(marks))
-    assert repeated(before, marks) == (shorter if before[:shorter] == marks[:shorter] else 0)
+def test_a_batch_repeats_the_one_before_as_a_whole_or_not_at_all(before, marks):
+    """It begins with all of the one before: then so much is repeated, and nothing otherwise."""
+    assert repeated(before, marks) == (len(before) if marks[: len(before)] == before else 0)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
