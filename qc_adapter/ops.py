@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from qc_adapter.http_listener import HttpListener
 from qc_adapter.model.errors import AdapterError
 from qc_adapter.telemetry.redaction import scrub
 
@@ -87,13 +88,12 @@ class OpsServer:
         check_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._listen = listen
+        self._listener = HttpListener(listen, stop_seconds=1.0)
         self._registry = registry
         self._checks = dict(checks)
         self._stuck_after_seconds = stuck_after_seconds
         self._check_seconds = check_seconds
         self._heartbeat = Heartbeat(clock, tick_seconds)
-        self._runner: web.AppRunner | None = None
         self._pages = {
             "/metrics": self._metrics,
             "/livez": self._livez,
@@ -103,9 +103,7 @@ class OpsServer:
     @property
     def port(self) -> int:
         """The port that is listened on; known after `start`."""
-        if self._runner is None or not self._runner.addresses:
-            raise RuntimeError("the ops server is not started")
-        return int(self._runner.addresses[0][1])
+        return self._listener.port
 
     async def start(self) -> None:
         """Listen; raises `OSError` when the address cannot be had."""
@@ -113,23 +111,13 @@ class OpsServer:
         for path, page in self._pages.items():
             app.router.add_get(path, page)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
-        # Probes and scrapes come every few seconds for ever: no line for each of them.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._runner = runner
+        await self._listener.start(app)
         self._heartbeat.start()
 
     async def stop(self) -> None:
         """Stop listening; a page that is being written gets a second to end."""
         await self._heartbeat.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._listener.stop()
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))

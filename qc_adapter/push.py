@@ -20,6 +20,7 @@ from aiohttp import web
 from qc_adapter.events.inlet import MOST_EVENTS, batch_of
 from qc_adapter.gateway.envelope import UnreadableReply, read_envelope
 from qc_adapter.gateway.wire import ReplyHeaders
+from qc_adapter.http_listener import HttpListener
 from qc_adapter.model.errors import AdapterError, NotSignedIn, StoreUnavailable
 from qc_adapter.model.inspector import DEFAULT_GATEWAY, inspector_id, is_inspector_id
 from qc_adapter.model.session import EventSource
@@ -47,6 +48,8 @@ class Counts(Protocol):
 
     def event_read(self, gateway: str, event_type: str) -> None: ...
 
+    def event_foreign(self, gateway: str) -> None: ...
+
     def push_received(self, gateway: str, outcome: str) -> None: ...
 
     def gap(self, gateway: str, reason: str) -> None: ...
@@ -62,6 +65,10 @@ class _Refused(Exception):
         self.what = what
 
 
+class _Stranger(_Refused):
+    """Nobody takes the events of this agent."""
+
+
 class PushServer:
     """Takes pushes of the gateways with these names into the logs."""
 
@@ -73,35 +80,25 @@ class PushServer:
         self._inlet = inlet
         self._counts = counts
         self._strangers: dict[str, int] = {}
-        self._runner: web.AppRunner | None = None
+        self._listener = HttpListener(
+            settings.listen, stop_seconds=_STOP_SECONDS, tls=self._tls, malformed=self._malformed
+        )
         self._log = structlog.get_logger()
 
     @property
     def port(self) -> int:
         """The port that is listened on; known after `start`."""
-        if self._runner is None or not self._runner.addresses:
-            raise RuntimeError("the push server is not started")
-        return int(self._runner.addresses[0][1])
+        return self._listener.port
 
     async def start(self) -> None:
         """Listen; raises `OSError` when the address cannot be had, or the certificate cannot be used."""
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
-        await runner.setup()
-        try:
-            listen = self._settings.listen
-            await web.TCPSite(runner, listen.host, listen.port, ssl_context=self._tls()).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._runner = runner
+        await self._listener.start(app)
 
     async def stop(self) -> None:
         """Stop listening; pushes under way get two seconds to end, and what is not answered comes again."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._listener.stop()
 
     def _tls(self) -> ssl.SSLContext | None:
         tls = self._settings.tls
@@ -111,6 +108,9 @@ class PushServer:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(tls.cert_file, tls.key_file)
         return context
+
+    def _malformed(self) -> None:
+        self._counts.push_received(DEFAULT_GATEWAY, "unreadable")
 
     async def _answer(self, request: web.Request) -> web.Response:
         gateway = self._gateways.get(request.path.rstrip("/") or "/", "")
@@ -145,9 +145,18 @@ class PushServer:
             self._log.warning("push_unreadable_in_part", gateway=gateway, count=unread)
             if not by_inspector:
                 raise _Refused(400, "unreadable", "no entry of eventList is an event")
-        new = 0
+        new, strangers = 0, dict[str, _Refused]()
         for agent_id, events in by_inspector.items():
-            new += await self._log_events(gateway, agent_id, events, unread)
+            try:
+                new += await self._log_events(gateway, agent_id, events, unread)
+            except _Stranger as stranger:
+                strangers[agent_id] = stranger
+        if strangers and len(strangers) == len(by_inspector):
+            raise next(iter(strangers.values()))
+        # The gateway signs out whose pushes fail: one inspector must not pay for an event that names another.
+        for agent_id in strangers:
+            for _ in by_inspector[agent_id]:
+                self._counts.event_foreign(gateway)
         return "taken" if new or not by_inspector else "repeated"
 
     async def _read(self, request: web.Request) -> Envelope:
@@ -158,6 +167,8 @@ class PushServer:
             raise _Refused(408, "unreadable", f"the body did not come within {_BODY_SECONDS:g} s") from None
         except web.HTTPRequestEntityTooLarge:
             raise _Refused(413, "unreadable", f"the body is longer than {_LARGEST_BODY} bytes") from None
+        except (web.RequestPayloadError, ConnectionError):
+            raise _Refused(400, "unreadable", "the body breaks off, or cannot be unpacked") from None
         try:
             envelope = read_envelope(
                 200,
@@ -175,7 +186,7 @@ class PushServer:
     async def _log_events(self, gateway: str, agent_id: str, events: list[RawEvent], unread: int) -> int:
         """Log the events of one inspector; returns how many were new."""
         if not is_inspector_id(agent_id):
-            raise _Refused(400, "unreadable", "an event names no agent")
+            raise _Stranger(400, "unreadable", "an event names no agent")
         try:
             batch = batch_of(agent_id, events, unread=unread, repeats_after_seconds=self._settings.retry_seconds / 2)
             logged = await self._inlet.take(agent_id, EventSource.PUSH, batch)
@@ -183,7 +194,7 @@ class PushServer:
             raise _Refused(503, "store_unavailable", failure.message) from None
         except AdapterError as failure:
             self._tell_of_stranger(agent_id, failure)
-            raise _Refused(404 if isinstance(failure, NotSignedIn) else 409, "unknown", failure.message) from None
+            raise _Stranger(404 if isinstance(failure, NotSignedIn) else 409, "unknown", failure.message) from None
         self._strangers.pop(agent_id, None)
         for raw in events[logged.repeated :]:
             self._counts.event_read(gateway, raw.event_type)

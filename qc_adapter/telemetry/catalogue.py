@@ -60,7 +60,7 @@ EVENTS_FOREIGN = MetricRow(
     "qc_events_foreign_total",
     "counter",
     ("gateway",),
-    "Events that a poll of one inspector brought and that name another agent; dropped.",
+    "Events that came for one inspector and name another agent, whom nobody here reads them for; dropped.",
 )
 PUSHES = MetricRow(
     "qc_pushes_total",

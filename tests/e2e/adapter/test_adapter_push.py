@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -190,6 +191,45 @@ async def test_a_push_without_events_and_one_that_is_readable_in_part(open_pushe
     assert (await pushed(site, body))[0] == 200
     assert told(await read(watch, 2)) == ["9-1", "gap"]
     watch.cancel()
+
+
+async def test_an_event_for_somebody_else_costs_no_sign_in(open_pushed):
+    """What names an agent without a session, or none, is dropped and counted where others of the push are taken."""
+    site = await open_pushed()
+    watch = site.watch()
+    await read(watch, 1)
+    events = [hold(1, "555"), hold(2), hold(3, "none"), hold(4, "555"), hold(5)]
+    assert (await pushed(site, json.dumps({"workNo": "101", "eventList": events}).encode()))[0] == 200
+    assert told(await read(watch, 2)) == ["9-2", "9-5"]
+    watch.cancel()
+    assert 'qc_events_foreign_total{gateway="default"} 3.0' in await site.page("/metrics")
+
+
+HEAD = f"POST /events HTTP/1.1\r\nHost: x\r\nservice_token: {PUSH_TOKEN}\r\n"
+BROKEN = {
+    "a header without a colon": f"POST /events HTTP/1.1\r\nHost: x\r\nservice_token {PUSH_TOKEN}\r\n\r\n",
+    "a header of 10 kB": f"POST /events HTTP/1.1\r\nHost: x\r\nservice_token: {PUSH_TOKEN * 500}\r\n\r\n",
+    "a body that is no gzip": f"{HEAD}Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+    "a chunk without a length": f"{HEAD}Transfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+    "a body that breaks off": f"{HEAD}Content-Length: 50\r\n\r\nabc",
+}
+
+
+async def test_broken_requests_are_counted_and_not_quoted(open_pushed):
+    """Whoever reaches the port fills no log with tracebacks, and no line quotes a token out of a broken request."""
+    site = await open_pushed()
+    for name, request in BROKEN.items():
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.adapter.push_port)
+        writer.write(request.encode())
+        if name == "a body that breaks off":
+            writer.write_eof()
+        else:
+            assert (await reader.readline()).split()[1] == b"400", name
+        await reader.read()
+        writer.close()
+    assert (await pushed(site, eventually(1, 1)))[0] == 200
+    assert [line for line in site.tape.lines if line.get("logger") == "aiohttp.server"] == []
+    assert pushes(await site.page("/metrics"), "unreadable") == len(BROKEN)
 
 
 async def test_a_callback_with_tls_is_trusted_by_its_ca(open_pushed, tmp_path):
