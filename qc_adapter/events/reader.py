@@ -204,8 +204,10 @@ class Reader:
         except (GatewayRefused, GatewayUnavailable, GatewayMisconfigured) as failure:
             return await self._unanswered(session, failure)
         self._answered()
-        await self._keep(session, renewal)
-        return self._pace.heartbeat_seconds
+        stored = await self._keep(session, renewal)
+        # Another system may have changed how its events come: then they wait in the gateway's queue.
+        pushed = stored is not None and stored.event_source is EventSource.PUSH
+        return self._pace.heartbeat_seconds if pushed else self._pace.pause_seconds
 
     async def _unanswered(
         self, session: Session, failure: GatewayRefused | GatewayUnavailable | GatewayMisconfigured

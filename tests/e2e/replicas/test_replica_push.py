@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
+from qc_adapter.simulator import Fault
 from tests.support.opening import PUSH_TOKEN, free_port, pushing
 from tests.support.watches import hold, read, told
 
@@ -57,3 +58,13 @@ async def test_a_lease_that_expires_leaves_no_gap(pushed_cluster, until):
     beats = len(made.simulator.requests("handShake", "101"))
     await until(lambda: len(made.simulator.requests("handShake", "101")) > beats, "a heartbeat")
     await until(lambda: "101" not in holder.held, "one holder")
+
+
+async def test_a_session_that_another_system_makes_a_polled_one_is_polled_at_once(open_cluster, until):
+    """Not a heartbeat's pause later: its events wait in the gateway's queue, and its sign-in for a poll."""
+    made = await open_cluster(1, **pushing(free_port(), QC_HEARTBEAT_SECONDS="30"))
+    made.simulator.add_fault(Fault("delay", operation="handShake", seconds=0.8, times=1))
+    await made.adopted(event_source="push")
+    await until(lambda: made.replicas[0].held, "a lease")
+    await made.write("HSET", "qc:session:101", "event_source", "poll")
+    await until(lambda: made.polls() > 0, "a poll")
