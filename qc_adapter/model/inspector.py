@@ -12,7 +12,7 @@ from typing import Final
 DEFAULT_GATEWAY: Final = "default"
 #: What a gateway may be called: it stands in keys, labels, addresses and names of variables.
 GATEWAY_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
-_ID: Final = re.compile(r"(?:([a-z][a-z0-9-]{0,30})/)?([0-9]{1,9})", re.ASCII)
+_ID: Final = re.compile(r"(?:([a-z][a-z0-9-]{0,30})/)?([1-9][0-9]{0,8})", re.ASCII)
 
 
 def gateway_of(agent_id: str) -> str:

@@ -88,11 +88,13 @@ async def test_a_minor_version_and_unknown_fields_are_read(store, writer):
 
 
 async def test_foreign_keys_are_not_inspectors(store, writer):
-    """Only decimal ids after the prefix are listed."""
-    writer.set("qc:session:lock", "1")
+    """Only ids as the adapter writes them are listed: two spellings of one would be two sessions of one inspector."""
+    for odd in ("lock", "0101", "0", "default/101", "north/0101", "north/101/2", "NORTH/101", "/101", " 101", "\u0663"):
+        writer.hset(f"qc:session:{odd}", mapping={"agent_id": odd.rpartition("/")[2], "guid": "XXX"})
     writer.set("other:101", "1")
-    await store.put(Session("101", Secret("XXX")))
-    assert await store.agent_ids() == ["101"]
+    for agent_id in ("101", "north/101"):
+        await store.put(Session(agent_id, Secret("XXX")))
+    assert sorted(await store.agent_ids()) == ["101", "north/101"]
 
 
 async def test_a_key_of_another_type_is_no_session(store, writer):
