@@ -53,6 +53,9 @@ def check_trust(reading: Reading, settings: Settings) -> None:
 
 def check_push(reading: Reading, settings: Settings) -> None:
     """A gateway that pushes needs to know where to, and how to be known."""
+    if settings.push is not None and settings.push.tls is not None and settings.push.url.startswith("http:"):
+        what = f"is of no use: {at.PUSH_URL.name} is not https, and no push would get through"
+        reading.complain(at.PUSH_TLS_CERT_FILE.name, settings.push.tls.cert_file, what)
     needed = (at.PUSH_LISTEN, at.PUSH_URL, at.PUSH_TOKEN)
     given = [variable for variable in needed if reading.text(variable)]
     missing = [variable.name for variable in needed if variable not in given]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: The gateway takes no longer callback address (cec_07_1202), and a gateway's name may stand at its end.
 LONGEST_CALLBACK: Final = 200
 LONGEST_NAME: Final = 32
+#: What logs and metrics call the first gateway, calls about none, and what is not listed.
+_TAKEN_NAMES: Final = (DEFAULT_GATEWAY, "none", "other")
+_CALLBACK = re.compile(r"https?://[\w.:\[\]-]+(/[\w~-][\w.~-]*)*/?", re.ASCII)
 _TOKEN = re.compile(r"[0-9A-Za-z]{16,50}", re.ASCII)
 
 OwnSource = Literal[EventSource.POLL, EventSource.PUSH]
@@ -53,10 +56,10 @@ def _level(text: str) -> Level:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(one.strip() for one in text.split(",") if one.strip())
     for name in names:
-        if not GATEWAY_NAME.fullmatch(name) or name == DEFAULT_GATEWAY or names.count(name) > 1:
+        if not GATEWAY_NAME.fullmatch(name) or name in _TAKEN_NAMES or names.count(name) > 1:
             raise ValueError(
                 "must be names of further gateways with commas between, each once: small letters, digits and hyphens, "
-                f"a letter first, at most 31 characters, and not {DEFAULT_GATEWAY}"
+                f"a letter first, at most 31 characters, and none of {', '.join(_TAKEN_NAMES)}"
             )
     return names
 
@@ -71,12 +74,20 @@ def _event_source(text: str) -> OwnSource:
 
 def _push_url(text: str) -> str:
     if text:
-        parts = urlsplit(text)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        # What needs no escapes: the path of a push is compared with it, and a user's name would go to the gateway.
+        if not _CALLBACK.fullmatch(text) or not _has_host_and_port(text):
             raise ValueError("must be an address that gateways can reach, as https://host:8443/events")
         if len(text) > LONGEST_CALLBACK - LONGEST_NAME:
             raise ValueError(f"must be at most {LONGEST_CALLBACK - LONGEST_NAME} characters long")
     return text.rstrip("/")
+
+
+def _has_host_and_port(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _push_token(text: str) -> Secret:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 import structlog
 
 from qc_adapter import app
+from qc_adapter import variables as at
 from qc_adapter.cli.environment_settings import settings_of
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.running import run
@@ -36,6 +38,11 @@ def begin_logs(settings: Settings) -> None:
 
 
 def start_failed(error: OSError) -> CommandFailed:
-    """Return the error for a port that cannot be had."""
+    """Return the error for a port that cannot be had, or a certificate that is none."""
+    if isinstance(error, ssl.SSLError):
+        pair = f"{at.PUSH_TLS_CERT_FILE.name} and {at.PUSH_TLS_KEY_FILE.name}"
+        what = f"the service cannot start: {pair} cannot be used ({error.reason or 'not PEM'})"
+        return CommandFailed(Exit.UNEXPECTED, what, advice="both are PEM files, and the key is the certificate's")
     what = f"the service cannot start: {error.strerror or error}"
-    return CommandFailed(Exit.UNEXPECTED, what, advice="is the port taken? QC_LISTEN and QC_OPS_LISTEN choose others")
+    others = f"{at.LISTEN.name}, {at.OPS_LISTEN.name} and {at.PUSH_LISTEN.name} choose others"
+    return CommandFailed(Exit.UNEXPECTED, what, advice=f"is the port taken? {others}")

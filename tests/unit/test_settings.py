@@ -157,6 +157,82 @@ def test_settings_that_do_not_fit_together_are_refused(pem, extra, variable, wha
     assert "canary" not in text
 
 
+PUSHED = {
+    "QC_PUSH_LISTEN": "0.0.0.0:8443",
+    "QC_PUSH_URL": "https://adapter:8443/events",
+    "QC_PUSH_TOKEN": "canary0123456789",
+}
+
+
+def test_a_site_with_push_and_several_gateways(pem):
+    """Each gateway has its own variables, and is told where to push under its own name."""
+    settings = read_settings(
+        LEAST
+        | PUSHED
+        | {
+            "QC_PUSH_URL": "https://adapter:8443/events/",
+            "QC_PUSH_TLS_CERT_FILE": pem,
+            "QC_PUSH_TLS_KEY_FILE": pem,
+            "QC_GATEWAYS": "north, far-east",
+            "QC_GATEWAY_NORTH_URL": "https://north",
+            "QC_GATEWAY_FAR_EAST_URL": "https://east",
+            "QC_GATEWAY_FAR_EAST_EVENT_SOURCE": "push",
+        }
+    )
+    assert [gateway.name for gateway in settings.gateways] == ["default", "north", "far-east"]
+    assert [str(gateway.event_source) for gateway in settings.gateways] == ["poll", "poll", "push"]
+    callbacks = [settings.push.callback_of(gateway.name) for gateway in settings.gateways]
+    assert callbacks == [f"https://adapter:8443/events{end}" for end in ("", "/north", "/far-east")]
+    assert (settings.push.token.reveal(), settings.push.tls.key_file) == ("canary0123456789", pem)
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("extra", "variable", "what"),
+    [
+        *(
+            ({"QC_PUSH_URL": url}, "QC_PUSH_URL", "as https://host:8443/events")
+            for url in (
+                "ftp://adapter/events",
+                "https://me:canary@adapter/events",
+                "https://adapter:99999/events",
+                "https://adapter/my%20events",
+                "https://adapter/my events",
+                "https://adapter//events",
+                "https://adapter/../events",
+                "https://adapter/events?all",
+                "https://[::1/events",
+                "https:///events",
+            )
+        ),
+        ({"QC_PUSH_URL": f"https://adapter/{'e' * 200}"}, "QC_PUSH_URL", "characters long"),
+        ({"QC_PUSH_TOKEN": "canary-with-signs-0815"}, "QC_PUSH_TOKEN", "letters and digits"),
+        ({"QC_PUSH_TOKEN": ""}, "QC_PUSH_LISTEN", "needs QC_PUSH_TOKEN too"),
+        ({"QC_PUSH_LISTEN": "0.0.0.0:50051"}, "QC_PUSH_LISTEN", "has the port of QC_LISTEN"),
+        ({"QC_PUSH_TLS_CERT_FILE": "PEM"}, "QC_PUSH_TLS_CERT_FILE", "needs QC_PUSH_TLS_KEY_FILE"),
+        (
+            {"QC_PUSH_URL": "http://adapter", "QC_PUSH_TLS_CERT_FILE": "PEM", "QC_PUSH_TLS_KEY_FILE": "PEM"},
+            "QC_PUSH_TLS_CERT_FILE",
+            "QC_PUSH_URL is not https",
+        ),
+        ({"QC_HEARTBEAT_SECONDS": "31"}, "QC_HEARTBEAT_SECONDS", "at most 30"),
+        ({"QC_EVENT_SOURCE": "none"}, "QC_EVENT_SOURCE", "poll or push"),
+        *(
+            ({"QC_GATEWAYS": name}, "QC_GATEWAYS", "further gateways")
+            for name in ("default", "none", "other", "N", "a,a")
+        ),
+        ({"QC_GATEWAYS": "north"}, "QC_GATEWAY_NORTH_URL", "is required"),
+    ],
+)
+def test_what_does_not_fit_a_site_with_push_is_refused(pem, extra, variable, what):
+    """One problem names one variable, and tells no secret."""
+    given = LEAST | PUSHED | {name: pem if value == "PEM" else value for name, value in extra.items()}
+    names, text = problems(given)
+    assert names == {variable}
+    assert what in text
+    assert "canary" not in text
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:1", "[::1]:65535", "127.9.9.9:50051"])
 def test_loopback_needs_no_certificates(address):
     """On this machine alone anyone may call."""
