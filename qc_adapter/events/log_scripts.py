@@ -73,8 +73,8 @@ return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost,
 """)
 
 # Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms after which and
-# within which the batch before may be repeated, name of this arrival, epoch and position known, how many items repeat
-# the batch before as known, talking, standing, marks, items.
+# within which the batch before may be repeated, names of this arrival and of those before it whose reply got lost,
+# epoch and position known, how many items repeat the batch before as known, talking, standing, marks, items.
 # Returns what became of them, epoch, position before them, how many of them repeat the batch before; or 'again' with
 # the same, talking and standing, when others added something meanwhile: what it adds up to is to be found out anew.
 APPEND = script("""
@@ -92,8 +92,8 @@ local log = LOG .. id
 local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce', 'standing')
 local before, marks = {}, {}
 local ago = last[2] and now - tonumber(last[3])
--- The reply of this script got lost, and it is run again.
-local again = last[4] == ARGV[8]
+-- The reply of this script got lost, and it or what the gateway sent then is run again, however late the first was run.
+local again = last[4] and string.find(ARGV[8], last[4], 1, true)
 if ago and (again or ago >= tonumber(ARGV[6]) and ago < tonumber(ARGV[7])) then
   for mark in string.gmatch(last[2], '%S+') do before[#before + 1] = mark end
 end
@@ -112,7 +112,7 @@ if same < #marks then
   call('HSET', log, 'batch', ARGV[14], 'talking', ARGV[12], 'standing', ARGV[13])
   tell(id, 'e', epoch, whole(n), items)
 end
-call('HSET', log, 'batch_at', whole(now), 'batch_nonce', ARGV[8])
+call('HSET', log, 'batch_at', whole(now), 'batch_nonce', string.match(ARGV[8], '%S+'))
 if found and #found > 0 then call('PERSIST', log) else call('PEXPIRE', log, 2 * retention) end
 return {'kept', epoch, n, same}
 """)

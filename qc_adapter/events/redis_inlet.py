@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Each try reads anew what another replica added meanwhile.
 _TRIES: Final = 32
+#: The gateway gives up after 120 s of failed pushes, with 10 s between two of them.
+_MOST_DOUBTFUL: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +40,42 @@ class RedisInlet:
     def __init__(self, book: Book, hub: Hub) -> None:
         self._book = book
         self._hub = hub
+        #: Arrivals of which nobody knows whether they were logged: a Redis that stood still may run them later.
+        self._doubtful: dict[str, tuple[str, ...]] = {}
 
     async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
         """Log what is new of a batch; a batch that was logged by a script whose reply got lost is not logged again."""
+        arrivals = (batch.nonce, *self._doubtful.get(agent_id, ()))[:_MOST_DOUBTFUL]
+        try:
+            reply = await self._append_at_end(agent_id, source, batch, arrivals)
+        except StoreUnavailable:
+            self._doubtful[agent_id] = arrivals
+            raise
+        self._doubtful.pop(agent_id, None)
+        return self._logged(agent_id, batch, reply)
+
+    async def _append_at_end(self, agent_id: str, source: EventSource, batch: Batch, arrivals: tuple[str, ...]) -> Any:
         feed = self._hub.find(agent_id)
         end = _End() if feed is None else _End(feed.epoch, feed.position, feed.standing)
         for _ in range(_TRIES):
-            reply = await self._append(agent_id, source, batch, end)
+            reply = await self._append(agent_id, source, batch, arrivals, end)
             if reply[0] != b"again":
-                return self._logged(agent_id, batch, reply)
+                return reply
             _, epoch, position, talking, standing, repeated = reply
             stood = from_standing(standing.decode(), talking.decode())
             end = _End(epoch.decode(), int(position), stood, int(repeated))
         raise StoreUnavailable("append", "others write to the same log all the time")
 
-    async def _append(self, agent_id: str, source: EventSource, batch: Batch, end: _End) -> Any:
+    async def _append(
+        self, agent_id: str, source: EventSource, batch: Batch, arrivals: tuple[str, ...], end: _End
+    ) -> Any:
         standing = end.standing
         for item in batch.items[end.repeated :]:
             standing = standing.after(item)
         terms = self._book.terms
         return await self._book.link.script(
             "append", log_scripts.APPEND, agent_id, source.value, fresh_epoch(), terms.capacity, terms.retention_ms,
-            int(batch.repeats_after_seconds * 1000), int(REPEATED_WITHIN_SECONDS * 1000), batch.nonce,
+            int(batch.repeats_after_seconds * 1000), int(REPEATED_WITHIN_SECONDS * 1000), " ".join(arrivals),
             end.epoch, end.position, end.repeated,
             to_call_ids(standing.talking), to_standing(standing), " ".join(batch.marks),
             *map(to_line, batch.items),

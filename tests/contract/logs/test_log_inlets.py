@@ -12,8 +12,10 @@ from qc_adapter.events.model import GapReason
 from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_lease import Book
 from qc_adapter.gateway.envelope import RawEvent
-from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable
+from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable, StoreUnavailable
 from qc_adapter.model.session import EventSource
+from qc_adapter.store.opening import open_link
+from tests.support.watching import until
 
 
 def batch(*texts, **more):
@@ -158,3 +160,25 @@ async def test_more_events_at_once_than_lua_unpacks(inlet, shelf, replica, take)
     lease = await replica("B").win()
     await lease.keep(take.step(*["AgentState_Ready"] * 9000))
     assert (many.new, shelf.head()["n"]) == (9000, "18000")
+
+
+async def test_a_batch_that_redis_ran_late_is_not_logged_again(replica, shelf, own_redis_server):
+    """Redis stood still with it and went on as the gateway pushed it again: both come to it at the same moment."""
+    made = type(replica("A"))(own_redis_server.url, "A")
+    link = open_link(own_redis_server.url, timeout_seconds=0.2)
+    await made.mirror.follow("101")
+    inlet = RedisInlet(Book(link, made.terms, made.mirror), made.hub)
+    with own_redis_server.client() as client:
+        there = type(shelf)(client)
+        there.sign_in(event_source="push")
+        await inlet.take("101", EventSource.PUSH, batch("0", repeats_after_seconds=60.0))
+        own_redis_server.freeze()
+        with pytest.raises(StoreUnavailable):
+            await inlet.take("101", EventSource.PUSH, batch("1", repeats_after_seconds=60.0))
+        own_redis_server.thaw()
+        await until(lambda: contents(there) == ["0", "1"], "a late batch")
+        again = await inlet.take("101", EventSource.PUSH, batch("1", "2", repeats_after_seconds=60.0))
+        assert (again.new, again.repeated) == (1, 1)
+        assert contents(there) == ["0", "1", "2"]
+    await link.close()
+    await made.close()
