@@ -16,6 +16,7 @@ import structlog
 
 from qc_adapter.events.model import GapReason, Item
 from qc_adapter.events.translate import translate
+from qc_adapter.gateway.envelope import plain_text
 from qc_adapter.model.inspector import gateway_of, number_of
 
 if TYPE_CHECKING:
@@ -140,9 +141,8 @@ class Polling:
 
     def _foreign(self, raw: RawEvent) -> None:
         self._counts.event_foreign(self._gateway_name)
-        self._log.warning(
-            "foreign_event_dropped", agent_id=self._agent_id, work_no=raw.work_no, event_type=raw.event_type
-        )
+        work_no, event_type = plain_text(raw.work_no), plain_text(raw.event_type)
+        self._log.warning("foreign_event_dropped", agent_id=self._agent_id, work_no=work_no, event_type=event_type)
 
 
 def _lost(why: str) -> Brought:
