@@ -5,7 +5,8 @@ from __future__ import annotations
 from qc_adapter.events.lua import script
 
 # The poll step. ARGV: id, holder, store, step, lease ms, GUID used, epoch and position known, fresh epoch, capacity,
-# retention ms, talking, state, detail, standing, number of fields to change, names and values, items.
+# retention ms, talking, state, detail, standing or '' for a heartbeat, number of fields to change, names and values,
+# items.
 # Returns what became of it, then epoch, position before the items, the record, 1 if a gap was added before them, and
 # talking, standing and the last inspection.
 STEP = script("""
@@ -53,7 +54,7 @@ else
 end
 trim(id, retention)
 -- What comes in through others, they add up.
-if not last[6] or not found or read_by(found) == 'poll' then
+if ARGV[15] ~= '' and (not last[6] or not found or read_by(found) == 'poll') then
   call('HSET', log, 'talking', ARGV[12], 'standing', ARGV[15])
 end
 call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])

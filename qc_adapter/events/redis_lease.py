@@ -15,6 +15,7 @@ from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
+from qc_adapter.model.session import EventSource
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS
 from qc_adapter.sessions.record import to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
@@ -168,11 +169,13 @@ class RedisLease:
 
     async def _step(self, step: Step, standing: Standing, changes: tuple[str, ...], lines: list[bytes]) -> Any:
         terms = self._terms
+        # A heartbeat brings no events: what the inspector does is added up where they come in.
+        polled = step.used.event_source is EventSource.POLL
         return await self._link.script(
             "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
-            terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail, to_standing(standing),
-            len(changes), *changes, *lines,
+            terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail,
+            to_standing(standing) if polled else "", len(changes), *changes, *lines,
         )  # fmt: skip
 
     async def restore(self, session: Session) -> None:

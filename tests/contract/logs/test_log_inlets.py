@@ -8,12 +8,13 @@ import hashlib
 import pytest
 
 from qc_adapter.events.inlet import Logged, batch_of
+from qc_adapter.events.leases import PollState, Step
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_lease import Book
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn, SessionUnreadable, StoreUnavailable
-from qc_adapter.model.session import EventSource
+from qc_adapter.model.session import EventSource, Secret, Session
 from qc_adapter.store.opening import open_link
 from tests.support.watching import until
 
@@ -96,6 +97,17 @@ async def test_the_calls_of_a_pushed_inspector_are_kept(inlet, shelf):
     assert "1-7" in shelf.head()["talking"]
     await inlet("B").take("101", EventSource.PUSH, batch_of("101", [RawEvent("AgentEvent_Call_Release", "101", "1-7")]))
     assert "1-7" not in shelf.head()["talking"]
+
+
+async def test_a_heartbeat_leaves_what_was_pushed_as_it_is(inlet, shelf, replica):
+    """Also one that finds a record which another system made a polled one: it knows less than was pushed meanwhile."""
+    shelf.sign_in(event_source="push")
+    lease = await replica("A").win()
+    talking = batch_of("101", [RawEvent("AgentEvent_Talking", "101", {"callid": "1-7"})])
+    await inlet("B").take("101", EventSource.PUSH, talking)
+    shelf.sign_in(event_source="poll")
+    await lease.keep(Step(Session("101", Secret("first"), EventSource.PUSH), None, (), PollState.ACTIVE, ""))
+    assert "1-7" in shelf.head()["talking"]
 
 
 async def test_a_batch_needs_a_session_that_takes_it(inlet, shelf):
