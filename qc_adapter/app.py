@@ -183,6 +183,7 @@ class Adapter:
             InspectorEvents(
                 parser,
                 sessions=self.sessions,
+                orders=self.shared.recoveries,
                 follows=self.shared.follows,
                 hub=self.hub,
                 inlet=self.shared.inlet,

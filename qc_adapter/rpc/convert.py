@@ -130,10 +130,11 @@ def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
     return events.WatchResponse(cursor=cursor, gap=_gap(gap))
 
 
-def bookmark_message(cursor: str, feed: Feed) -> events.WatchResponse:
+def bookmark_message(cursor: str, feed: Feed, kept: Kept) -> events.WatchResponse:
     """Return a position, with what is known of the session."""
     state = sessions.SESSION_STATE_UNSPECIFIED if feed.state is None else _STATES[feed.state]
-    return events.WatchResponse(cursor=cursor, bookmark=events.Bookmark(session_state=state, detail=feed.detail))
+    state, detail = _with_recovery(state, feed.detail, kept)
+    return events.WatchResponse(cursor=cursor, bookmark=events.Bookmark(session_state=state, detail=detail))
 
 
 def _gap(gap: Gap) -> events.Gap:
@@ -208,7 +209,7 @@ def session_message(session: Session, status: PollStatus | None, kept: Kept = NO
         if status.answered_time:
             message.last_poll_time.CopyFrom(timestamp(status.answered_time))
         _tell_activity(message, SIGNED_OUT if status.state is PollState.LOST else status.activity)
-    _show_recovery(message, kept)
+    message.state, message.detail = _with_recovery(message.state, message.detail, kept)
     return message
 
 
@@ -219,9 +220,12 @@ def _tell_activity(message: sessions.Session, activity: Activity) -> None:
         message.inspector_state_since.CopyFrom(timestamp(activity.since))
 
 
-def _show_recovery(message: sessions.Session, kept: Kept) -> None:
+def _with_recovery(
+    state: sessions.SessionState.ValueType, detail: str, kept: Kept
+) -> tuple[sessions.SessionState.ValueType, str]:
     """Let a session that is read again, but is not yet what it was, not look as if it were."""
-    if kept.stage is Stage.WANTING and message.state == sessions.SESSION_STATE_ACTIVE:
-        message.state, message.detail = sessions.SESSION_STATE_DEGRADED, kept.detail
-    elif kept.stage not in (None, Stage.WANTING) and message.state != sessions.SESSION_STATE_LOST:
-        message.state, message.detail = sessions.SESSION_STATE_RECOVERING, kept.detail
+    if kept.stage is Stage.WANTING and state == sessions.SESSION_STATE_ACTIVE:
+        return sessions.SESSION_STATE_DEGRADED, kept.detail
+    if kept.stage not in (None, Stage.WANTING) and state != sessions.SESSION_STATE_LOST:
+        return sessions.SESSION_STATE_RECOVERING, kept.detail
+    return state, detail

@@ -84,6 +84,8 @@ async def test_wire_a67_a_restarted_gateway_gets_everything_back_before_it_count
     assert first.bookmark.session_state == RECOVERING
     kinds = told(await until_told(stream, "AgentState_Ready"))
     assert kinds == ["gap", "AgentOther_InService", "AgentState_Ready"]
+    last = await stream.read()
+    assert (last.bookmark.session_state, last.bookmark.detail) == (ACTIVE, "")
     stream.cancel()
     assert [line["event"] for line in said(site, "session_recovered")] == ["session_recovered"]
     assert said(site, "session_lost") == []
