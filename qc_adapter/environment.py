@@ -138,8 +138,10 @@ def shown_value(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in visible[:200])
 
 
-def unknown_variables(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """Return a sentence for each QC_ variable that means nothing, with the one that was probably meant."""
+def unknown_variables(
+    environment: Mapping[str, str], known: Iterable[str], advice: Callable[[str], str] = lambda _: ""
+) -> list[str]:
+    """Return a sentence for each QC_ variable that means nothing, with advice or the one that was probably meant."""
     names = sorted(known)
     found = []
     for name in sorted(environment):
@@ -148,7 +150,8 @@ def unknown_variables(environment: Mapping[str, str], known: Iterable[str]) -> l
         if name.endswith("_PORT") and environment[name].startswith(("tcp://", "udp://")):
             continue  # a service link as well
         near = difflib.get_close_matches(name, names, n=1)
-        found.append(f"{name} is not a setting" + (f": did you mean {near[0]}?" if near else " and is ignored"))
+        meant = advice(name) or (f"did you mean {near[0]}?" if near else "")
+        found.append(f"{name} is not a setting" + (f": {meant}" if meant else " and is ignored"))
     return found
 
 

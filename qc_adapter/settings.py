@@ -16,9 +16,10 @@ from qc_adapter.environment import (
     unknown_variables,
 )
 from qc_adapter.gateway.settings import GatewaySettings
-from qc_adapter.model.inspector import DEFAULT_GATEWAY
+from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
 from qc_adapter.model.session import EventSource, Secret
-from qc_adapter.settings_checks import check_pair, check_push, check_times, check_trust
+from qc_adapter.settings_certificates import check_certificates
+from qc_adapter.settings_checks import check_gateways, check_pair, check_push, check_times, check_trust
 from qc_adapter.variables import GatewayVariables
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
     check_trust(reading, settings)
     check_push(reading, settings)
     check_times(reading, settings)
+    check_gateways(reading, settings)
+    check_certificates(reading, settings)
     if reading.problems:
         raise InvalidSettings(reading.problems)
     return settings
@@ -200,11 +203,20 @@ def _push(reading: Reading) -> PushSettings | None:
     return PushSettings(where, url, token, tls, reading.value(at.PUSH_RETRY))
 
 
+def _unnamed(variable: str) -> str:
+    """Return what to say of a variable that looks like one of a gateway that is not named."""
+    for suffix in at.GATEWAY_SUFFIXES:
+        name = variable.removeprefix("QC_GATEWAY_").removesuffix(f"_{suffix}").lower().replace("_", "-")
+        if variable == f"QC_GATEWAY_{name.upper().replace('-', '_')}_{suffix}" and GATEWAY_NAME.fullmatch(name):
+            return f"add {name} to {at.GATEWAYS.name}"
+    return ""
+
+
 def _warnings(environment: Mapping[str, str], reading: Reading) -> list[str]:
     further = _further(reading)
     variables = [*at.VARIABLES, *(one for each in further for one in each.all())]
     known = {one.name for one in variables} | {f"{one.name}_FILE" for one in variables if one.secret}
-    found = unknown_variables(environment, known)
+    found = unknown_variables(environment, known, _unnamed)
     for of in (at.GATEWAY, *further):
         url = reading.text(of.url)
         if url.startswith("http:") and not Listen(urlsplit(url).hostname or "", 0).loopback:

@@ -51,11 +51,27 @@ def check_trust(reading: Reading, settings: Settings) -> None:
                 reading.complain(variable.name, str(where), f"has the port of {earlier.name}: choose another")
 
 
+def check_gateways(reading: Reading, settings: Settings) -> None:
+    """One gateway under two names would have two readers for each inspector."""
+    names: dict[str, str] = {}
+    for gateway in settings.gateways:
+        variable = at.GatewayVariables(gateway.name).url.name
+        other = names.setdefault(gateway.base_url.lower(), variable)
+        if other != variable:
+            reading.complain(variable, gateway.url, f"is the gateway of {other} already: two readers of one inspector")
+
+
 def check_push(reading: Reading, settings: Settings) -> None:
     """A gateway that pushes needs to know where to, and how to be known."""
     if settings.push is not None and settings.push.tls is not None and settings.push.url.startswith("http:"):
         what = f"is of no use: {at.PUSH_URL.name} is not https, and no push would get through"
         reading.complain(at.PUSH_TLS_CERT_FILE.name, settings.push.tls.cert_file, what)
+    if reading.text(at.PUSH_TLS_CERT_FILE) and not reading.text(at.PUSH_LISTEN):
+        reading.complain(
+            at.PUSH_TLS_CERT_FILE.name,
+            reading.text(at.PUSH_TLS_CERT_FILE),
+            f"is of no use without {at.PUSH_LISTEN.name}: where gateways push events to",
+        )
     needed = (at.PUSH_LISTEN, at.PUSH_URL, at.PUSH_TOKEN)
     given = [variable for variable in needed if reading.text(variable)]
     missing = [variable.name for variable in needed if variable not in given]

@@ -126,6 +126,8 @@ class GatewayVariables:
 
 
 GATEWAY: Final = GatewayVariables()
+#: How the variables of a further gateway end.
+GATEWAY_SUFFIXES: Final = ("URL", "CA_FILE", "CERT_FILE", "KEY_FILE", "AGENT_ID_MAX", "EVENT_SOURCE")
 GATEWAYS = Variable(
     "QC_GATEWAYS", "",
     "names of further gateways, as north,south; each has its own QC_GATEWAY_NORTH_URL, ..._CA_FILE, ..._CERT_FILE, "

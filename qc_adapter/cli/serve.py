@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,11 +37,7 @@ def begin_logs(settings: Settings) -> None:
 
 
 def start_failed(error: OSError) -> CommandFailed:
-    """Return the error for a port that cannot be had, or a certificate that is none."""
-    if isinstance(error, ssl.SSLError):
-        pair = f"{at.PUSH_TLS_CERT_FILE.name} and {at.PUSH_TLS_KEY_FILE.name}"
-        what = f"the service cannot start: {pair} cannot be used ({error.reason or 'not PEM'})"
-        return CommandFailed(Exit.UNEXPECTED, what, advice="both are PEM files, and the key is the certificate's")
+    """Return the error for a port that cannot be had."""
     what = f"the service cannot start: {error.strerror or error}"
     others = f"{at.LISTEN.name}, {at.OPS_LISTEN.name} and {at.PUSH_LISTEN.name} choose others"
     return CommandFailed(Exit.UNEXPECTED, what, advice=f"is the port taken? {others}")

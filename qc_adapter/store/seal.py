@@ -47,7 +47,7 @@ def new_key() -> Secret:
 
 def parse_keys(text: str) -> tuple[Secret, ...]:
     """Return the keys of a list with commas; raises ValueError that does not repeat them."""
-    keys = tuple(Secret(one.strip()) for one in text.split(",") if one.strip())
+    keys = tuple(Secret(one.strip()) for one in text.split(",")) if text else ()
     try:
         if keys:
             Seal(keys)

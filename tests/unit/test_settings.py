@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trustme
 
 from qc_adapter.settings import (
     InvalidSettings,
@@ -23,11 +24,12 @@ def problems(environment):
     return {problem.variable for problem in refused.value.problems}, str(refused.value)
 
 
-@pytest.fixture
-def pem(tmp_path):
-    """A file that exists."""
-    path = tmp_path / "some.pem"
-    path.write_text("certificate")
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    """A certificate and its key in one file, which is good as a CA too."""
+    path = tmp_path_factory.mktemp("pem") / "some.pem"
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(path)
     return str(path)
 
 
@@ -147,11 +149,25 @@ def test_all_problems_come_at_once():
         ({"QC_ALLOW_INSECURE": "maybe"}, "QC_ALLOW_INSECURE", "1 or 0"),
         ({"QC_STORE_URL_FILE": "/no/such/file"}, "QC_STORE_URL_FILE", "cannot be read"),
         ({"QC_STORE_URL_FILE": "PEM", "QC_STORE_URL": "memory://"}, "QC_STORE_URL_FILE", "one of them"),
+        ({"QC_GATEWAY_CA_FILE": "TEXT"}, "QC_GATEWAY_CA_FILE", "PEM"),
+        ({"QC_TLS_CERT_FILE": "PEM", "QC_TLS_KEY_FILE": "TEXT"}, "QC_TLS_CERT_FILE", "QC_TLS_KEY_FILE its key"),
+        ({"QC_TLS_CERT_FILE": "PEM", "QC_TLS_KEY_FILE": "OTHER"}, "QC_TLS_KEY_FILE", "not the key of QC_TLS_CERT_FILE"),
+        ({"QC_PUSH_TLS_CERT_FILE": "PEM", "QC_PUSH_TLS_KEY_FILE": "PEM"}, "QC_PUSH_TLS_CERT_FILE", "QC_PUSH_LISTEN"),
+        ({"QC_SEAL_KEYS": ","}, "QC_SEAL_KEYS", "44 characters"),
+        (
+            {"QC_GATEWAYS": "north", "QC_GATEWAY_NORTH_URL": "https://GATEWAY:8043/"},
+            "QC_GATEWAY_NORTH_URL",
+            "QC_GATEWAY_URL already",
+        ),
     ],
 )
-def test_settings_that_do_not_fit_together_are_refused(pem, extra, variable, what):
+def test_settings_that_do_not_fit_together_are_refused(pem, tmp_path, extra, variable, what):
     """One problem names one variable and says what to do about it."""
-    names, text = problems(LEAST | {name: pem if value == "PEM" else value for name, value in extra.items()})
+    text_file, other = tmp_path / "text", tmp_path / "other.pem"
+    text_file.write_text("certificate")
+    trustme.CA().private_key_pem.write_to_path(other)
+    files = {"PEM": pem, "TEXT": str(text_file), "OTHER": str(other)}
+    names, text = problems(LEAST | {name: files.get(value, value) for name, value in extra.items()})
     assert names == {variable}
     assert what in text
     assert "canary" not in text

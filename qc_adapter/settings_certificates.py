@@ -1,0 +1,51 @@
+"""Whether the certificate files that the settings name can be used: else a port or a connection would fail later."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from qc_adapter import variables as at
+from qc_adapter.variables import GatewayVariables
+
+if TYPE_CHECKING:
+    from qc_adapter.environment import Reading, Variable
+    from qc_adapter.settings import Settings
+
+_MISMATCH: Final = "KEY_VALUES_MISMATCH"
+
+
+def check_certificates(reading: Reading, settings: Settings) -> None:
+    """Read each file that the settings name; whether a peer trusts it only a connection can tell."""
+    for gateway in settings.gateways:
+        variables = GatewayVariables(gateway.name)
+        _check_pair(reading, variables.cert_file, variables.key_file)
+        _check_authorities(reading, variables.ca_file)
+    _check_pair(reading, at.TLS_CERT_FILE, at.TLS_KEY_FILE)
+    _check_authorities(reading, at.TLS_CLIENT_CA_FILE)
+    _check_pair(reading, at.PUSH_TLS_CERT_FILE, at.PUSH_TLS_KEY_FILE)
+
+
+def _check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str | None]) -> None:
+    cert_file, key_file = reading.value(cert), reading.value(key)
+    if not (cert_file and key_file and reading.sound(cert, key)):
+        return
+    try:
+        # Without a password of its own OpenSSL would ask for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password=lambda: b"")
+    except ssl.SSLError as error:
+        if error.reason == _MISMATCH:
+            reading.complain(key.name, key_file, f"is not the key of {cert.name}")
+        else:
+            what = f"must be a certificate in PEM form, and {key.name} its key, in PEM form and without a password"
+            reading.complain(cert.name, cert_file, what)
+
+
+def _check_authorities(reading: Reading, ca: Variable[str | None]) -> None:
+    ca_file = reading.value(ca)
+    if not (ca_file and reading.sound(ca)):
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+    except ssl.SSLError:
+        reading.complain(ca.name, ca_file, "must be certificates in PEM form")
