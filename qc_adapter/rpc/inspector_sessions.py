@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from qc_adapter.gateway import operations
@@ -11,6 +12,7 @@ from qc_adapter.model.inspector import gateway_of, is_inspector_id, number_of
 from qc_adapter.model.session import EventSource, Secret, bare_guid
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import session_message
+from qc_adapter.rpc.values import skill_problems
 from qc_adapter.sessions.orders import NOTHING_KEPT, Orders
 from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
@@ -40,9 +42,8 @@ _Flag = Literal[
 ]
 _PAGE: Final = 100
 _LARGEST_PAGE: Final = 1000
-_MOST_SKILLS: Final = 1000
 #: Longest texts of a sign-in (cec_07_1202).
-_LENGTHS: Final = {"password": 32, "phone_number": 24, "ip": 15, "entry_ip": 64, "vc_phone_number": 24}
+_LENGTHS: Final = {"password": 32, "phone_number": 24, "entry_ip": 64, "vc_phone_number": 24}
 _FLAGS: Final[tuple[_Flag, ...]] = get_args(_Flag)
 _SOURCES: Final = {
     pb.EVENT_SOURCE_UNSPECIFIED: None,
@@ -163,10 +164,16 @@ def _form(request: pb.SignInRequest) -> SignInForm:
         for field, longest in _LENGTHS.items()
         if len(getattr(request, field)) > longest
     ]
+    if request.ip and not _is_ipv4(request.ip):
+        problems.append(("ip", "must be an IPv4 address, as 10.1.2.3"))
     if request.status not in (0, 3, 4, 5):
         problems.append(("status", f"has no value {int(request.status)}"))
     if request.re_sign_in not in pb.ReSignIn.values():
         problems.append(("re_sign_in", f"has no value {int(request.re_sign_in)}"))
+    if request.skills.automatic and request.skills.skill_ids:
+        problems.append(("skills.skill_ids", "must be empty with automatic, which takes all"))
+    else:
+        problems += skill_problems("skills.skill_ids", request.skills.skill_ids, fewest=0)
     if problems:
         raise InvalidRequest(problems)
     flags: dict[str, Any] = {name: getattr(request, name) for name in _FLAGS if request.HasField(name)}
@@ -182,12 +189,18 @@ def _form(request: pb.SignInRequest) -> SignInForm:
     )
 
 
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _skills(request: pb.SignInRequest) -> SkillReset | None:
     if not request.HasField("skills"):
         return None
     skills = request.skills
-    if len(skills.skill_ids) > _MOST_SKILLS:
-        raise InvalidRequest([("skills.skill_ids", f"must be at most {_MOST_SKILLS}")])
     return SkillReset(
         automatic=skills.automatic,
         skill_ids=tuple(skills.skill_ids),

@@ -85,19 +85,24 @@ def rest(duration: Duration, cause: int) -> tuple[int, int]:
 
 def skill_ids(ids: Sequence[int]) -> Sequence[int]:
     """Return the ids of skill queues; raises `InvalidRequest`."""
-    if not 1 <= len(ids) <= MOST_SKILLS:
-        raise InvalidRequest([("skill_ids", f"must be 1 to {MOST_SKILLS} ids, got {len(ids)}")])
+    if problems := skill_problems("skill_ids", ids, fewest=1):
+        raise InvalidRequest(problems)
+    return ids
+
+
+def skill_problems(field: str, ids: Sequence[int], *, fewest: int) -> list[tuple[str, str]]:
+    """Return what is wrong with the ids of skill queues in that field."""
+    if not fewest <= len(ids) <= MOST_SKILLS:
+        return [(field, f"must be {fewest} to {MOST_SKILLS} ids, got {len(ids)}")]
     known: set[int] = set()
     problems = []
     for place, skill in enumerate(ids):
         if not 1 <= skill <= HIGHEST_SKILL:
-            problems.append((f"skill_ids[{place}]", f"must be 1 to {HIGHEST_SKILL}, got {skill}"))
+            problems.append((f"{field}[{place}]", f"must be 1 to {HIGHEST_SKILL}, got {skill}"))
         elif skill in known:
-            problems.append((f"skill_ids[{place}]", f"repeats {skill}"))
+            problems.append((f"{field}[{place}]", f"repeats {skill}"))
         known.add(skill)
-    if problems:
-        raise InvalidRequest(first_of("skill_ids", problems))
-    return ids
+    return first_of(field, problems)
 
 
 def first_of(field: str, problems: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -257,7 +257,7 @@ class SkillReset(_message.Message):
     """Whether the phone is linked."""
     @_builtins.property
     def skill_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """These skills, when not automatic; at most 1000."""
+        """These skills, each once, at most 1000; none with `automatic`."""
 
     def __init__(
         self,
@@ -346,7 +346,7 @@ class SignInRequest(_message.Message):
     status: Global___SignInRequest.Status.ValueType
     """Status right after the sign-in."""
     ip: _builtins.str
-    """IPv4 address of the workplace; gateway default 127.0.0.1."""
+    """IPv4 address of the workplace, not IPv6; gateway default 127.0.0.1."""
     entry_ip: _builtins.str
     """Entry address."""
     phone_linkage: _builtins.bool

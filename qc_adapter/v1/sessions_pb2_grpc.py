@@ -86,14 +86,16 @@ class InspectorSessionsServicer:
 
     def SignOut(self, request, context):
         """Signs an inspector out and forgets its session. "Already out" is success (cec_07_1219, cec_07_1220). Without
-        `force` the gateway does nothing while the inspector is in a call.
+        `force` the gateway does nothing while the inspector is in a call. FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when
+        no session is stored: without its GUID nobody can be signed out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Adopt(self, request, context):
-        """Takes over a session that another system opened at the gateway.
+        """Takes over a session that another system opened at the gateway. Nothing is asked there: a GUID that is wrong shows
+        with the first poll, heartbeat or command, as INSPECTOR_SESSION_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,10 +44,13 @@ class InspectorSessionsStub:
     """
     SignOut: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SignOutRequest, _sessions_pb2.SignOutResponse]
     """Signs an inspector out and forgets its session. "Already out" is success (cec_07_1219, cec_07_1220). Without
-    `force` the gateway does nothing while the inspector is in a call.
+    `force` the gateway does nothing while the inspector is in a call. FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when
+    no session is stored: without its GUID nobody can be signed out.
     """
     Adopt: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]
-    """Takes over a session that another system opened at the gateway."""
+    """Takes over a session that another system opened at the gateway. Nothing is asked there: a GUID that is wrong shows
+    with the first poll, heartbeat or command, as INSPECTOR_SESSION_LOST.
+    """
     UpdateGuid: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.UpdateGuidRequest, _sessions_pb2.UpdateGuidResponse]
     """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
     (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
@@ -74,10 +77,13 @@ class InspectorSessionsAsyncStub(InspectorSessionsStub):
     """
     SignOut: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SignOutRequest, _sessions_pb2.SignOutResponse]  # type: ignore[assignment]
     """Signs an inspector out and forgets its session. "Already out" is success (cec_07_1219, cec_07_1220). Without
-    `force` the gateway does nothing while the inspector is in a call.
+    `force` the gateway does nothing while the inspector is in a call. FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when
+    no session is stored: without its GUID nobody can be signed out.
     """
     Adopt: _aio.UnaryUnaryMultiCallable[_sessions_pb2.AdoptRequest, _sessions_pb2.AdoptResponse]  # type: ignore[assignment]
-    """Takes over a session that another system opened at the gateway."""
+    """Takes over a session that another system opened at the gateway. Nothing is asked there: a GUID that is wrong shows
+    with the first poll, heartbeat or command, as INSPECTOR_SESSION_LOST.
+    """
     UpdateGuid: _aio.UnaryUnaryMultiCallable[_sessions_pb2.UpdateGuidRequest, _sessions_pb2.UpdateGuidResponse]  # type: ignore[assignment]
     """Asks the gateway for a fresh GUID on purpose, e.g. when the present one may have been seen by others
     (cec_07_1225). The old one dies after the gateway's grace. Errors as SignOut, OUTCOME_UNKNOWN included: then a poll or
@@ -113,7 +119,8 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.SignOutResponse, _abc.Awaitable[_sessions_pb2.SignOutResponse]]:
         """Signs an inspector out and forgets its session. "Already out" is success (cec_07_1219, cec_07_1220). Without
-        `force` the gateway does nothing while the inspector is in a call.
+        `force` the gateway does nothing while the inspector is in a call. FAILED_PRECONDITION `INSPECTOR_NOT_SIGNED_IN` when
+        no session is stored: without its GUID nobody can be signed out.
         """
 
     @_abc_1.abstractmethod
@@ -122,7 +129,9 @@ class InspectorSessionsServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.AdoptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.AdoptResponse, _abc.Awaitable[_sessions_pb2.AdoptResponse]]:
-        """Takes over a session that another system opened at the gateway."""
+        """Takes over a session that another system opened at the gateway. Nothing is asked there: a GUID that is wrong shows
+        with the first poll, heartbeat or command, as INSPECTOR_SESSION_LOST.
+        """
 
     @_abc_1.abstractmethod
     def UpdateGuid(

@@ -149,6 +149,9 @@ async def test_two_sign_ins_of_one_agent_at_once_do_not_overlap(open_site):
         ({"vc_phone_number": "1" * 25}, "vc_phone_number"),
         ({"status": 9}, "status"),
         ({"skills": {"skill_ids": range(1001)}}, "skills.skill_ids"),
+        ({"skills": {"skill_ids": [7, 7]}}, "skills.skill_ids[1]"),
+        ({"skills": {"automatic": True, "skill_ids": [7]}}, "skills.skill_ids"),
+        ({"ip": "fe80::1"}, "ip"),
     ],
 )
 async def test_bad_fields_of_a_sign_in_are_named(open_site, changes, field):
