@@ -98,12 +98,15 @@ class ControlApi:
 
     def _act_on_agent(self, verb: str, parts: tuple[str, ...], body: Any) -> Any:
         controls = self._controls
+        if len(parts) > 1 and not parts[1].isdecimal():
+            raise _Wrong([f"agent_id must be digits, not {parts[1]!r}"])
         match (verb, *parts):
             case ("POST", "agents", agent_id):
                 controls.set_agent(agent_id, **attributes(body))
             case ("DELETE", "agents", agent_id):
                 return {"signed_out": controls.sign_out(agent_id)}
             case ("POST", "agents", agent_id, "rotate"):
+                self._signed_in(agent_id)
                 controls.rotate(agent_id)
             case _:
                 return None
@@ -132,11 +135,7 @@ class ControlApi:
         controls = self._controls
         match (verb, *parts):
             case ("POST", "events"):
-                _want(body, {"agent_id"}, {"event", "raw_body"})
-                if "raw_body" in body:
-                    controls.inject_raw(str(body["agent_id"]), str(body["raw_body"]).encode())
-                else:
-                    controls.inject(str(body["agent_id"]), body.get("event"))
+                self._queue(body)
             case ("POST", "faults"):
                 fault, found = parse_fault(body)
                 if fault is None:
@@ -149,6 +148,23 @@ class ControlApi:
             case _:
                 return None
         return {"done": True}
+
+    def _queue(self, body: Any) -> None:
+        _want(body, {"agent_id"}, {"event", "raw_body"})
+        if ("event" in body) == ("raw_body" in body):
+            raise _Wrong(["either event or raw_body is needed"])
+        agent_id = str(body["agent_id"])
+        self._signed_in(agent_id)
+        if "raw_body" in body:
+            self._controls.inject_raw(agent_id, str(body["raw_body"]).encode())
+        elif isinstance(body["event"], dict | list | str | None):
+            self._controls.inject(agent_id, body["event"])
+        else:
+            raise _Wrong(["event must be an object, a list, a text or null"])
+
+    def _signed_in(self, agent_id: str) -> None:
+        if self._controls.gateway.roster.agent(agent_id).sign_in is None:
+            raise CallRefused(f"agent {agent_id} is not signed in")
 
 
 def attributes(value: Any) -> dict[str, Any]:

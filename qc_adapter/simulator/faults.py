@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
 
+from qc_adapter.simulator.routes import ROUTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -37,6 +39,8 @@ DAMAGES_REPLY: Final = frozenset(
 HANG_LIMIT_SECONDS: Final = 120.0
 # A fault names this operation to hit pushes; one that names none hits requests only.
 PUSH: Final = "pushEvent"
+#: What a fault may name: an operation, pushes, or nothing.
+OPERATIONS: Final = frozenset({None, PUSH, *(operation for operation, _, _ in ROUTES)})
 # On a push: wait, lose it on its way, or lose the answer of a callback that has taken it.
 PUSH_ACTIONS: Final = frozenset({"delay", "reset_before", "reset_after"})
 
@@ -181,6 +185,8 @@ def parse_fault(value: Any) -> tuple[Fault | None, list[str]]:
         found += [f"match.{name} is not known" for name in match if name not in _MATCH_NAMES]
         flat |= {name: None if item is None else str(item) for name, item in match.items() if name in _MATCH_NAMES}
     known = {field.name for field in fields(Fault)}
+    if flat.get("operation") not in OPERATIONS:
+        found.append(f"match.operation must be one of {', '.join(sorted(filter(None, OPERATIONS)))}")
     found += [f"{name} is not known" for name in flat if name not in known]
     if flat.get("action") not in ACTIONS:
         found.append(f"action must be one of {', '.join(sorted(ACTIONS))}")
@@ -193,4 +199,6 @@ def parse_fault(value: Any) -> tuple[Fault | None, list[str]]:
         item = flat.get(name)
         if item is not None and (not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds)):
             found.append(f"{name} must be of type {kinds[-1].__name__}")
+    if flat.get("times") == 0:
+        found.append("times must be a number from 1 on, or -1 for ever")
     return (None, found) if found else (Fault(**flat), [])

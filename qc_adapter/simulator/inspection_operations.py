@@ -133,7 +133,7 @@ class InspectionOperations:
             return refused(self._codes.no_right)
         call = self._switchboard.call(request.values["callId"])
         if call is None:
-            return refused(self._codes.call_not_found)
+            return refused(self._codes.no_call_to_drop)
         self._timetable.after(self._settings.event_delay_seconds, lambda: self._switchboard.end(call))
         return ACCEPTED
 

@@ -38,6 +38,8 @@ class MistakeCodes:
     # The reference page of intercept lists no 900-005.
     intercept_without_inspection: str = "900-003"
     call_not_found: str = "900-003"
+    # Seen with public clients, which take it for a success.
+    no_call_to_drop: str = "200-025"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,11 @@ def problems(settings: SimulatorSettings) -> list[str]:
         found.append("tls_port needs tls_cert_file and tls_key_file, or self_signed")
     found += [f"{name} must not be negative" for name in _NOT_NEGATIVE if getattr(settings, name) < 0]
     found += [f"{name} must be positive" for name in _POSITIVE if getattr(settings, name) <= 0]
+    found += [
+        f"{name} must be from 0 to 1"
+        for name in ("floor_hold_chance", "floor_wrap_up_chance")
+        if not 0 <= getattr(settings, name) <= 1
+    ]
     for name in ("call_seconds", "floor_wrap_up_seconds"):
         spans = getattr(settings, name)
         if len(spans) != 2 or not 0 <= spans[0] <= spans[1]:

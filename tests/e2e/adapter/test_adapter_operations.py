@@ -304,7 +304,7 @@ async def test_refusals_have_their_answers(site, until):
         itself = await site.ending(ask(site, rpc, **FIELDS[rpc] | {"work_no": "101"}))
         assert (itself.reason, itself.fields) == ("SELF_INSPECTION", ("work_no",))
     site.simulator.start_call("292")
-    for rpc, retcode in (("SwitchMode", "900-005"), ("ToggleListenInsert", "900-005"), ("ForceDropCall", "900-003")):
+    for rpc, retcode in (("SwitchMode", "900-005"), ("ToggleListenInsert", "900-005")):
         ended = await site.ending(ask(site, rpc, **FIELDS[rpc]))
         assert (ended.code, ended.reason) == (StatusCode.FAILED_PRECONDITION, "WRONG_INSPECTION_STATE"), rpc
         assert ended.metadata["retcode"] == retcode

@@ -623,6 +623,14 @@ async def test_control_api_does_what_the_methods_do(client):
     status, answer = await client.control("POST", "/faults", {"action": "explode", "times": "x"})
     assert (status, len(answer["problems"])) == (400, 2)
     assert (await client.control("POST", "/agents/101", {"beauty": 1}))[0] == 400
+    for path, body, status in (
+        ("/agents/x", {"inspector": True}, 400),
+        ("/agents/999/rotate", None, 409),
+        ("/events", {"agent_id": "101"}, 400),
+        ("/events", {"agent_id": "101", "event": 5}, 400),
+        ("/events", {"agent_id": "999", "event": {}}, 409),
+    ):
+        assert (await client.control("POST", path, body))[0] == status, path
     assert (await client.control("GET", "/nowhere"))[0] == 404
     assert "POST /simulator/faults" in (await client.control("GET", ""))[1]
     shown = str(await client.control("GET", "/state")) + str(await client.control("GET", "/record"))

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from qc_adapter.simulator import Fault, ScenarioInvalid, Simulator, SimulatorSettings
+from qc_adapter.simulator.controls import Controls
 from qc_adapter.simulator.faults import FaultBook, parse_fault
 from qc_adapter.simulator.mailbox import Closed, Letter, Mailbox
 from qc_adapter.simulator.polls import Polls
@@ -60,6 +61,8 @@ def test_wrong_fault_tells_everything_at_once():
     fault, found = parse_fault({"match": {"operaton": "x"}, "action": "explode", "times": "1", "nonsense": 1})
     assert fault is None
     assert len(found) == 4
+    for wrong in ({"match": {"operation": "intercpt"}}, {"times": 0}):
+        assert len(parse_fault({"action": "delay"} | wrong)[1]) == 1
 
 
 def test_wrong_scenario_tells_everything_at_once():
@@ -80,8 +83,6 @@ def test_wrong_scenario_tells_everything_at_once():
 
 def test_scenario_sets_the_scene_and_runs_its_steps(floor):
     """A scenario begins with its agents, calls and faults; steps follow at their times."""
-    from qc_adapter.simulator.controls import Controls
-
     controls = Controls(floor.gateway)
     parse(
         {
@@ -100,6 +101,20 @@ def test_scenario_sets_the_scene_and_runs_its_steps(floor):
     assert floor.agent("292").call_id is None
     floor.move(1)
     assert [fault["action"] for fault in floor.gateway.faults.armed()] == ["html", "delay"]
+
+
+def test_a_step_that_cannot_be_done_is_told_and_the_others_go_on(floor, caplog):
+    """Whether an agent has a call, or a node exists, shows only when the step's time has come."""
+    steps = [
+        {"at_seconds": 1, "do": "hold_call", "agent_id": "292"},
+        {"at_seconds": 1, "do": "fail_node", "node": 7},
+        {"at_seconds": 2, "do": "start_call", "agent_id": "292"},
+    ]
+    parse({"steps": steps}).apply(Controls(floor.gateway))
+    floor.move(2)
+    assert floor.gateway.switchboard.call_of("292") is not None
+    told = [record.getMessage() for record in caplog.records]
+    assert ["hold_call" in told[0], "fail_node" in told[1], len(told)] == [True, True, 2]
 
 
 async def test_event_goes_to_the_newest_poll():

@@ -176,7 +176,7 @@ def test_mistakes_have_their_codes(new_floor):
     assert floor.do("addSupervise", work_no="292") == "900-003"
     assert floor.do("intercept", work_no="292") == "900-005"
     assert floor.do("stopSuperviseOrInsert", work_no="292") == "900-005"
-    assert floor.do("forceDropCall", callId="1-1") == "900-003"
+    assert floor.do("forceDropCall", callId="1-1") == "200-025"
     assert floor.do("requestSwitchInsertWhisperAgent", query={"whisperagentid": "292", "switchtype": "7"}) == "000-002"
     floor.agent("101").inspector = False
     assert floor.do("addSupervise", work_no="292") == "900-002"
