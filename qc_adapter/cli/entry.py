@@ -30,7 +30,7 @@ class CommandRow:
 
 
 COMMANDS: Final = (
-    CommandRow("demo", "demo:demo", "Simulator and adapter in one process: one story, step by step."),
+    CommandRow("demo", "demo:demo", "Simulator, adapter and a story in one process."),
     CommandRow("serve", "serve:serve", "Run the service."),
     CommandRow("check", "check:check", "Show the settings of serve and what is wrong with them."),
     CommandRow("simulate", "simulate:simulate", "Run a CC-Gateway to try and test against."),
@@ -55,6 +55,7 @@ COMMANDS: Final = (
     CommandRow("monitor", "agents:monitor", "Be told what agents do; watch shows it."),
     CommandRow("stop-monitoring", "agents:stop_monitoring", "Be told of agents no more."),
     CommandRow("watch", "watch:watch", "Show an inspector's events as they come."),
+    CommandRow("feed", "feed:feed", "Log events that another system read."),
     CommandRow("seal-key", "seal_key:seal_key", "Make a key for QC_SEAL_KEYS."),
     CommandRow("explain", "explain:explain", "Explain a return code of the gateway."),
 )

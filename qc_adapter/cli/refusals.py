@@ -28,6 +28,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "INSPECTOR_SESSION_LOST": "sign in again: qc-adapter sign-in AGENT_ID --force",
     "INSPECTOR_RECOVERING": "wait until it is signed in again: qc-adapter sessions AGENT_ID",
     "SESSION_CONFLICT": "let one system sign the inspector in; then qc-adapter sign-in AGENT_ID --force",
+    "EVENTS_READ_HERE": "feed sessions only that were adopted with --event-source none",
     "CURSOR_EXPIRED": "begin at the oldest event kept with --oldest, or accept the gap with --on-expired gap",
     OUTCOME_UNKNOWN: "look at the inspector's events and state before you repeat the command",
     "GATEWAY_MISCONFIGURED": "have the way from the adapter to the gateway checked: address, allow list, certificate",
@@ -60,7 +61,8 @@ def to_failed(failure: CallFailed, target: str, *, may_have_run: bool = False) -
             exit_code = Exit.UNKNOWN
         known = OUTCOME_UNKNOWN if exit_code is Exit.UNKNOWN else failure.reason
         advice = _ADVICE.get(known, "try again" if exit_code is Exit.UNAVAILABLE else "")
-        what = f"{failure.code.name} {failure.reason}: {message}"
+        name = failure.code.name if failure.code.name == failure.reason else f"{failure.code.name} {failure.reason}"
+        what = f"{name}: {message}"
         return CommandFailed(exit_code, what, advice=advice, details=details)
     if failure.code is not StatusCode.UNAVAILABLE:
         return CommandFailed(exit_code_of(failure), f"{failure.code.name}: {message}", details=details)

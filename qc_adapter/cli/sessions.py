@@ -14,7 +14,7 @@ from qc_adapter.cli.output import DOUBT, GOOD, Part, printable
 from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import read_secret
 from qc_adapter.cli.sign_in_form import FormOptions
-from qc_adapter.cli.updates import SESSION_STATES
+from qc_adapter.cli.updates import SESSION_STATES, activity_text
 from qc_adapter.client import take_apart
 from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
@@ -193,25 +193,16 @@ def _session_text(session: pb.Session) -> str:
 def _row(session: pb.Session) -> list[Part]:
     signed_in = session.signed_in_time.ToJsonString() if session.HasField("signed_in_time") else "elsewhere"
     last_poll = session.last_poll_time.ToJsonString() if session.HasField("last_poll_time") else "-"
+    state = SESSION_STATES.get(session.state, str(session.state))
+    if session.event_source == pb.EVENT_SOURCE_NONE and session.state == pb.SESSION_STATE_UNSPECIFIED:
+        state = "read elsewhere"
     return [
         _id_of(session),
-        SESSION_STATES.get(session.state, str(session.state)),
-        _activity(session),
+        state,
+        activity_text(session),
         _SOURCE_NAMES.get(session.event_source, "poll"),
         "yes" if session.re_sign_in == pb.RE_SIGN_IN_SAME_CREDENTIALS else "no",
         signed_in.partition(".")[0].removesuffix("Z"),
         last_poll.partition(".")[0].removesuffix("Z"),
         printable(session.detail),
     ]
-
-
-def _activity(session: pb.Session) -> str:
-    """Return what the inspector does, of whom, and since when."""
-    if session.inspector_state not in pb.InspectorState.values():
-        return str(session.inspector_state)
-    name = pb.InspectorState.Name(session.inspector_state).removeprefix("INSPECTOR_STATE_")
-    if session.inspector_state == pb.INSPECTOR_STATE_UNSPECIFIED:
-        return "unknown"
-    of = f" {session.inspected_work_no}" if session.inspected_work_no else ""
-    since = f" since {session.inspector_state_since.ToDatetime():%H:%M:%S}"
-    return name.lower().replace("_", " ") + of + (since if session.HasField("inspector_state_since") else "")

@@ -58,7 +58,9 @@ class FormOptions:
         str, typer.Option(metavar="IDS", help="Skill queues to serve, as 1,2,3, or all.", show_default=False)
     ] = ""
     status: Annotated[Status | None, typer.Option(help="Status right after the sign-in.", show_default=False)] = None
-    agent_type: Annotated[int, typer.Option(help="4 PC and phone, 11 video.", show_default=False)] = 0
+    agent_type: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="4 PC and phone, 11 video.", show_default=False)
+    ] = 0
     ip: Annotated[str, typer.Option(help="IPv4 address of the workplace.")] = ""
     entry_ip: Annotated[str, typer.Option(help="Entry address.")] = ""
     video_phone: Annotated[str, typer.Option(help="Number for video calls.")] = ""
@@ -91,6 +93,6 @@ def _skills(text: str) -> pb.SkillReset:
     if text == "all":
         return pb.SkillReset(automatic=True)
     try:
-        return pb.SkillReset(skill_ids=[int(one) for one in text.split(",")])
+        return pb.SkillReset(skill_ids=[int(one) for one in text.split(",")])  # refuses what is no uint32, too
     except ValueError:
         raise CommandFailed(Exit.USAGE, f"--skills {text!r} must be numbers with commas between, or all") from None

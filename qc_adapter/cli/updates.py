@@ -97,6 +97,18 @@ def fields_text(message: Message) -> str:
     return " ".join(shown)
 
 
+def activity_text(session: sessions.Session) -> str:
+    """Return what the inspector does, of whom, and since when."""
+    if session.inspector_state not in sessions.InspectorState.values():
+        return str(session.inspector_state)
+    name = sessions.InspectorState.Name(session.inspector_state).removeprefix("INSPECTOR_STATE_")
+    if session.inspector_state == sessions.INSPECTOR_STATE_UNSPECIFIED:
+        return "unknown"
+    of = f" {session.inspected_work_no}" if session.inspected_work_no else ""
+    since = f" since {session.inspector_state_since.ToDatetime():%H:%M:%S}"
+    return name.lower().replace("_", " ") + of + (since if session.HasField("inspector_state_since") else "")
+
+
 def _outcome_parts(outcome: qc.CommandOutcome) -> list[Part]:
     name, style = _STATES.get(outcome.state, ("accepted, no event can confirm it here", DIM))
     texts = [f"call_id={printable(outcome.call_id)}"] if outcome.call_id else []

@@ -157,12 +157,14 @@ class MemoryRota:
 
     async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
         """Return what the readers said with their last steps, and what the inspectors do."""
-        found = {agent_id: self._statuses.get(agent_id) for agent_id in agent_ids}
-        return {
-            agent_id: replace(status, activity=self.activity(agent_id))
-            for agent_id, status in found.items()
-            if status is not None
-        }
+        found = {}
+        for agent_id in agent_ids:
+            status, activity = self._statuses.get(agent_id), self.activity(agent_id)
+            if status is not None:
+                found[agent_id] = replace(status, activity=activity)
+            elif activity != NOTHING_KNOWN:  # nobody reads here, and events were fed in
+                found[agent_id] = PollStatus(PollState.STARTING, activity=activity)
+        return found
 
     def activity(self, agent_id: str) -> Activity:
         """Return what the inspector does."""
