@@ -10,6 +10,7 @@ import orjson
 from qc_adapter.cli.command import Shown
 from qc_adapter.cli.output import BAD, DIM, GOOD, HEAD, Output, printable
 from qc_adapter.cli.refusals import exit_code_of
+from qc_adapter.cli.updates import activity_text
 from qc_adapter.client import take_apart
 from qc_adapter.v1 import quality_control_pb2 as pb
 from qc_adapter.v1 import sessions_pb2
@@ -49,6 +50,8 @@ class Story:
         await self._refusal()
         self._log_line()
         await self._metrics()
+        await self._inspector()
+        await self._rest()
 
     def _where(self) -> None:
         stage = self._stage
@@ -139,3 +142,25 @@ class Story:
         for line in found:
             if "_bucket{" not in line:
                 self._output.line(f"   {line}")
+
+    async def _inspector(self) -> None:
+        self._step(
+            8,
+            f"What {INSPECTOR} does now",
+            "InspectorSessions.Get. The gateway cannot be asked: events and receipts are added up.",
+        )
+        request = sessions_pb2.GetRequest(agent_id=INSPECTOR)
+        session = (await self._stage.sessions.Get(request, timeout=_CALL_SECONDS)).session
+        if session.inspected_work_no != AGENT:
+            raise StoryFailed(f"the inspector is not said to have taken over the call of {AGENT}")
+        self._output.line("   ", (INSPECTOR, GOOD), f"  {activity_text(session)} UTC")
+
+    async def _rest(self) -> None:
+        self._step(
+            9,
+            f"{INSPECTOR} sends {IDLE_AGENT} to rest for a minute",
+            "QualityControl.ForceRest. No event comes to the inspector: the agent's own one proves it.",
+        )
+        request = pb.ForceRestRequest(agent_id=INSPECTOR, work_no=IDLE_AGENT, cause=1)
+        request.duration.FromSeconds(60)
+        await self._show(self._stage.quality_control.ForceRest(request, timeout=_CALL_SECONDS))

@@ -191,6 +191,8 @@ async def test_the_demo_tells_the_whole_story(qc):
         '"method":"intercept"',
         'qc_requests_total{code="OK",gateway="default",method="intercept"} 1.0',
         "WRONG_INSPECTION_STATE",
+        "intercepted 292 since",
+        "by AgentState_SetRest_Success of agent 293",
     ):
         assert said in ended.out
     assert ended.err == ""
