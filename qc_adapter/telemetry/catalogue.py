@@ -97,13 +97,13 @@ POLL_AGE_SECONDS = MetricRow(
     "qc_poll_age_seconds",
     "gauge",
     ("gateway",),
-    "Age of the oldest last poll among the sessions that this replica owns; at 120 the gateway signs out.",
+    "Age of the oldest last poll or heartbeat among this replica's sessions; at 120 the gateway signs out.",
 )
 LEASES_HELD = MetricRow(
     "qc_leases_held",
     "gauge",
     ("gateway",),
-    "Leases to poll that this replica holds.",
+    "Leases that this replica holds: inspectors for whom it polls or sends heartbeats.",
 )
 LEASE_CHANGES = MetricRow(
     "qc_lease_changes_total",

@@ -73,15 +73,15 @@ async def test_serve_says_that_a_port_is_taken(simulator, adapter, qc):
 
 
 async def test_serve_says_that_a_certificate_is_none(simulator, qc, tmp_path):
-    """It names the variables of the port that it is for, and does not speak of ports that are taken."""
+    """It names the variables of the port that it is for, before anything starts."""
     none = tmp_path / "none.pem"
     none.write_text("none")
     push = {"QC_PUSH_LISTEN": "127.0.0.1:0", "QC_PUSH_URL": "https://adapter", "QC_PUSH_TOKEN": "canary0123456789"}
     tls = {"QC_PUSH_TLS_CERT_FILE": str(none), "QC_PUSH_TLS_KEY_FILE": str(none)}
     ended = await qc("serve", **(FREE_PORTS | {"QC_GATEWAY_URL": simulator.url} | push | tls))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "QC_PUSH_TLS_CERT_FILE" in ended.err
-    assert "taken" not in ended.err
+    assert "PEM" in ended.err
     assert "canary" not in ended.err + ended.out
 
 
