@@ -101,10 +101,13 @@ def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
         signed_in_at=_seconds(fields.get("signed_in_at", "")),
         recovering=fields.get("recovering") == _digest(bare_guid(fields.get("guid", ""))),
     )
+    if not session.guid.reveal():
+        raise UnreadableRecord("it has no guid")
     try:
         return storable(session)
     except InvalidRequest as error:
-        raise UnreadableRecord(error.message) from None
+        # Without a colon after the name: what follows one is taken for a secret and hidden in the log.
+        raise UnreadableRecord("; ".join(f"its {field} {what}" for field, what in error.violations)) from None
 
 
 def _digest(guid: str) -> str:

@@ -213,10 +213,15 @@ async def test_bad_records_hide_nobody(open_site, redis_server, redis_url, until
         client.set("qc:session:102", "not a hash")
         client.hset("qc:session:202", mapping={"agent_id": "203", "guid": "canary"})
         client.hset("qc:session:303", mapping={"agent_id": "303", "guid": guid})
+        client.hset("qc:session:404", mapping={"agent_id": "404"})
+        client.hset("qc:session:405", mapping={"agent_id": "405", "guid": "can ary"})
     await until(lambda: site.simulator.requests("getAgentEvent", "303"), "a poll")
     listed = (await site.ending(site.sessions.List(sessions_pb2.ListRequest(), timeout=20))).updates[0]
-    assert [one.agent_id for one in listed.sessions] == ["102", "202", "303"]
-    assert [bool(one.detail) for one in listed.sessions] == [True, True, False]
+    assert [one.agent_id for one in listed.sessions] == ["102", "202", "303", "404", "405"]
+    assert [bool(one.detail) for one in listed.sessions] == [True, True, False, True, True]
     ended = await site.ending(site.get("202"))
     assert (ended.code, ended.reason) == (StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_UNREADABLE")
-    assert [line["event"] for line in site.tape.lines].count("session_unreadable") == 2
+    told = {line["agent_id"]: line["detail"] for line in site.tape.lines if line["event"] == "session_unreadable"}
+    assert sorted(told) == ["102", "202", "404", "405"]
+    assert "it has no guid" in told["404"]
+    assert "its guid must be" in told["405"]  # which the log does not take for a secret
