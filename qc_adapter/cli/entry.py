@@ -8,7 +8,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PROGRAM: Final = "qc-adapter"
+_ABOUT: Final = "Real-time quality control on a Huawei CC-Gateway, over gRPC."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,11 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     """Return the commands; only the one that will run is imported."""
     app = typer.Typer(
         name=PROGRAM,
-        help="Real-time quality control on a Huawei CC-Gateway, over gRPC.",
-        epilog=epilog(),
-        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    app.callback(help=_ABOUT, epilog=epilog(), no_args_is_help=True)(_first)
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     for row in COMMANDS:
         if row.name == wanted:
@@ -118,6 +117,14 @@ def _load(place: str) -> Callable[..., Any]:
     module, _, function = place.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(f"qc_adapter.cli.{module}"), function)
     return loaded
+
+
+def _first(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    """Stand for the options before a command; `run` has seen to the version."""
+    if version:
+        raise CommandFailed(Exit.USAGE, "--version stands alone")
 
 
 def _not_loaded() -> None:

@@ -22,6 +22,7 @@ _BY_CODE: Final = {
     StatusCode.DATA_LOSS: Exit.UNEXPECTED,
     StatusCode.CANCELLED: Exit.UNEXPECTED,
 }
+_AGAIN: Final = "try again"
 _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
 _ADVICE: Final[Mapping[str, str]] = {
     "INSPECTOR_NOT_SIGNED_IN": "sign in: qc-adapter sign-in AGENT_ID",
@@ -60,7 +61,8 @@ def to_failed(failure: CallFailed, target: str, *, may_have_run: bool = False) -
             # The replica went away while the command was under way.
             exit_code = Exit.UNKNOWN
         known = OUTCOME_UNKNOWN if exit_code is Exit.UNKNOWN else failure.reason
-        advice = _ADVICE.get(known, "try again" if exit_code is Exit.UNAVAILABLE else "")
+        again = exit_code is Exit.UNAVAILABLE and not message.endswith(_AGAIN)
+        advice = _ADVICE.get(known, _AGAIN if again else "")
         name = failure.code.name if failure.code.name == failure.reason else f"{failure.code.name} {failure.reason}"
         what = f"{name}: {message}"
         return CommandFailed(exit_code, what, advice=advice, details=details)
