@@ -136,7 +136,6 @@ class Adapter:
                 sources=sources,
                 seal=seal,
                 notices=self.readers,
-                counts=self.metrics,
                 request_seconds=settings.gateways[0].request_timeout_seconds,
             ),
         )

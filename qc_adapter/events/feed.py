@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.model import Item
 
 OLDEST: Final = "oldest"
+_NO_BATCH: Final[tuple[float, tuple[str, ...]]] = (0.0, ())
 #: A wait without a deadline still has a timer: event loops do not take infinity.
 _LONGEST_WAIT_SECONDS: Final = 86_400.0
 _CURSOR = re.compile(r"([0-9a-f]{12})-([0-9]{1,15})")
@@ -74,6 +75,7 @@ class Feed:
         "readers",
         "standing",
         "state",
+        "torn",
         "touched_at",
     )
 
@@ -102,7 +104,9 @@ class Feed:
         self.pins = 0
         self.touched_at = time.monotonic()
         #: When the last batch came in that no poll brought, and the marks of its items; see `qc_adapter.events.inlet`.
-        self.last_batch: tuple[float, tuple[str, ...]] = (0.0, ())
+        self.last_batch = _NO_BATCH
+        #: Whether a sign-in was lost and nothing came since of the one after it; the shared log says it of itself.
+        self.torn = False
 
     @property
     def tail(self) -> int:
@@ -212,6 +216,17 @@ class Feed:
     def begin_anew(self) -> None:
         """Forget what the events and receipts of an older sign-in added up to."""
         self.standing, self.inspection = NOTHING_HEARD, None
+        self.forget_batch()
+
+    def forget_batch(self) -> None:
+        """Expect the first batch of another sign-in, which may look like that of the one before."""
+        self.last_batch = _NO_BATCH
+
+    def mend(self) -> None:
+        """Put a gap where a sign-in was lost, before what comes of the one after it."""
+        if self.torn:
+            self.torn = False
+            self.append(GapReason.TAKEOVER)
 
     def restore(self, entries: Iterable[tuple[int, Item]], standing: Standing) -> None:
         """Fill an empty feed with the positions and items that the log keeps, and what they added up to."""

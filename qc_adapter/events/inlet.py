@@ -130,6 +130,8 @@ class MemoryInlet:
         came_at, before = feed.last_batch
         again = batch.repeats_after_seconds <= now - came_at < REPEATED_WITHIN_SECONDS
         known = repeated(before, batch.marks) if again else 0
+        if batch.items[known:]:
+            feed.mend()
         for item in batch.items[known:]:
             feed.append(item)
         feed.last_batch = (now, batch.marks)

@@ -70,7 +70,7 @@ for i = 1, #ripe, 2 do
     call('HSET', LOG .. id, 'state', 'starting', 'detail', '')
     -- What the gateway pushes does not come through whoever holds the lease.
     if found and source_of(found) == 'push' then forced = 0 end
-    if forced > 0 then add_takeover(id, fresh, capacity, retention) end
+    if torn(id) or forced > 0 then add_takeover(id, fresh, capacity, retention) end
     claims[#claims + 1] = id .. ':' .. token .. ':' .. forced
     hand_over(id, token, forced)
   end
@@ -117,7 +117,7 @@ if ended ~= '' and leaving < now and found and orders[1] and orders[1] == field(
   call('HSET', SESSION .. id, 'recovering', redis.sha1hex(bare(guid)))
   park(id)
   begin_anew(id)
-  call('HSET', LOG .. id, 'state', 'recovering', 'detail', ARGV[5])
+  call('HSET', LOG .. id, 'state', 'recovering', 'detail', ARGV[5], 'torn', 1)
   tell(id, 'gs')
   call('PUBLISH', WAKE, id)
   return {'recovering', record(id)}
@@ -151,8 +151,7 @@ tell(id, 'gs')
 return {store, token}
 """)
 
-# ARGV: id, '' or how it ends for the holder: 'revoked', 'replaced' by a new sign-in, 'recovered' when it had ended;
-# fresh epoch, capacity, retention ms.
+# ARGV: id, '' or how it ends for the holder: 'revoked', or 'replaced' by a new sign-in.
 ENLIST = script("""
 local id = ARGV[1]
 local found = record(id)
@@ -160,12 +159,9 @@ if found and #found == 0 then return 0 end
 -- What a holder's poll may have taken away is a gap, also if the lease was given up before and nobody has it yet.
 local before = tonumber(call('ZSCORE', LEASES, id) or '0')
 local given_up = (before == REVOKED or before == REPLACED) and before or 0
-if ARGV[2] == 'replaced' or ARGV[2] == 'recovered' then begin_anew(id) end
-if ARGV[2] == 'recovered' then
-  add_takeover(id, ARGV[3], ARGV[4], tonumber(ARGV[5]))
-  dismiss(id)
-  enlist(id, 0)
-elseif ARGV[2] ~= '' then
+-- What is pushed may have come before the reply to the sign-in, and begins anew by itself.
+if ARGV[2] == 'replaced' and not (found and source_of(found) == 'push') then begin_anew(id) end
+if ARGV[2] ~= '' then
   enlist(id, dismiss(id) and (ARGV[2] == 'replaced' and REPLACED or REVOKED) or given_up)
 elseif not call('HGET', HOLDERS, id) then
   enlist(id, given_up)
@@ -175,9 +171,11 @@ end
 return 1
 """)
 
-# ARGV: id, ms. A sign-out is under way: the end of the session will not be a loss.
+# ARGV: id, ms. A sign-out is under way, or a sign-in in its place: the end of the session will not be a loss.
 LEAVING = script("""
 call('HSET', LOG .. ARGV[1], 'leaving', whole(now + tonumber(ARGV[2])))
+-- The first batch of the next sign-in may look like that of this one.
+call('HDEL', LOG .. ARGV[1], 'batch', 'batch_at', 'batch_nonce')
 return 1
 """)
 

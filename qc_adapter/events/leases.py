@@ -68,8 +68,6 @@ class Taken(Enum):
     REVOKED = "revoked"
     #: It belongs to an older sign-in, and ends with it.
     REPLACED = "replaced"
-    #: The sign-in before was lost, perhaps with events: there is a gap though nobody has the lease.
-    RECOVERED = "recovered"
 
 
 class LeaseLost(Exception):

@@ -107,6 +107,10 @@ if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumb
   return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
 local items = arguments(15 + same)
+if #items > 0 and torn(id) then
+  add_takeover(id, ARGV[3], ARGV[4], retention)
+  n = n + 1
+end
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)
 if same < #marks then

@@ -124,6 +124,10 @@ local function arguments(first)
   return found
 end
 
+-- Whether a sign-in was lost, and nothing came since of the one after it, whoever made that. Said once: what comes
+-- first has a gap before it.
+local function torn(id) return call('HDEL', LOG .. id, 'torn') == 1 end
+
 local function trim(id, retention)
   local events, limit = EVENTS .. id, now - retention
   local count, last = 1, nil
@@ -163,8 +167,10 @@ local function park(id)
   call('ZADD', LEASES, 'inf', id)
 end
 
--- What was found out about a sign-in that is over.
-local function begin_anew(id) call('HDEL', LOG .. id, 'talking', 'standing', 'receipt') end
+-- What was found out about a sign-in that is over. A batch of the next one may look like its last one and is another.
+local function begin_anew(id)
+  call('HDEL', LOG .. id, 'talking', 'standing', 'receipt', 'batch', 'batch_at', 'batch_nonce')
+end
 
 -- Nobody is to sign the inspector in again.
 local function forget_orders(id)
@@ -179,7 +185,7 @@ local function retire(id, retention)
   call('HDEL', PARKED, id)
   forget_orders(id)
   if call('EXISTS', LOG .. id) == 1 then
-    call('HDEL', LOG .. id, 'leaving', 'state', 'detail', 'polled_at')
+    call('HDEL', LOG .. id, 'leaving', 'state', 'detail', 'polled_at', 'torn')
     call('HSET', LOG .. id, 'ended', 'gone')
     begin_anew(id)
     call('PEXPIRE', LOG .. id, 2 * retention)
@@ -187,8 +193,13 @@ local function retire(id, retention)
   end
 end
 
--- Puts an inspector with a session on the books.
+-- Puts an inspector with a session on the books. One who is being recovered stays where he is, with all that is told.
 local function enlist(id, score)
+  local found = record(id)
+  if found and recovering(found) then
+    call('HDEL', LOG .. id, 'leaving')
+    return park(id)
+  end
   call('HDEL', PARKED, id)
   if call('HDEL', LOG .. id, 'ended', 'leaving', 'state', 'detail') > 0 then tell(id, 's') end
   call('PERSIST', LOG .. id)

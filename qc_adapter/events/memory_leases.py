@@ -11,7 +11,6 @@ import structlog
 
 from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
-from qc_adapter.events.model import GapReason
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
 from qc_adapter.model.session import EventSource
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, Stage
@@ -105,8 +104,9 @@ class MemoryRota:
             lease = self._held[agent_id] = MemoryLease(agent_id, self, self._store)
             # What the gateway pushes does not come through whoever holds the lease.
             forced = taken is not Taken.NOT and not await self._pushed(agent_id)
-            if forced:
-                self._hub.feed(agent_id).append(GapReason.TAKEOVER)
+            feed = self._hub.feed(agent_id)
+            feed.torn = feed.torn or forced
+            feed.mend()
             known = self._statuses.get(agent_id)
             ago = time.time() - known.answered_time if known is not None and known.answered_time else None
             claims.append(Claim(lease, forced, taken is Taken.REVOKED, ago))
@@ -116,6 +116,10 @@ class MemoryRota:
     async def _pushed(self, agent_id: str) -> bool:
         session = await self._store.get(agent_id)
         return session is not None and session.event_source is EventSource.PUSH
+
+    async def _recovering(self, agent_id: str) -> bool:
+        session = await self._store.get(agent_id)
+        return session is not None and session.recovering
 
     async def scan(self) -> None:
         """Notice what was put into the store without us."""
@@ -133,10 +137,12 @@ class MemoryRota:
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""
         self._leaving.discard(agent_id)
-        if taken is Taken.RECOVERED:
-            self._hub.feed(agent_id).append(GapReason.TAKEOVER)
-            self.free(agent_id)
-        elif agent_id not in self._held:
+        if agent_id in self._parked and await self._recovering(agent_id):
+            return
+        if taken is Taken.REPLACED and not await self._pushed(agent_id):
+            # What is pushed may have come before the reply to the sign-in, and begins anew by itself.
+            self._hub.feed(agent_id).begin_anew()
+        if agent_id not in self._held:
             self.free(agent_id, self._free.get(agent_id, Taken.NOT))  # nobody has it yet
         elif taken is not Taken.NOT:
             self.free(agent_id, taken)
@@ -144,6 +150,7 @@ class MemoryRota:
     async def leaving(self, agent_id: str) -> None:
         """Note that a sign-out is under way."""
         self._leaving.add(agent_id)
+        self._hub.feed(agent_id).forget_batch()
 
     async def retire(self, agent_id: str) -> None:
         """Take an inspector without a session off the book."""
@@ -153,6 +160,7 @@ class MemoryRota:
             self._say(agent_id, None)
             feed = self._hub.feed(agent_id)
             feed.begin_anew()
+            feed.torn = False
             feed.end(NotSignedIn(agent_id))
 
     async def statuses(self, agent_ids: Sequence[str]) -> dict[str, PollStatus]:
@@ -181,8 +189,6 @@ class MemoryRota:
         self._forget(agent_id)
         self._say(agent_id, None)  # what was found out about an older sign-in
         self._free[agent_id] = taken
-        if taken is Taken.REPLACED:
-            self._hub.feed(agent_id).begin_anew()
         self._hub.feed(agent_id).reopen()
 
     def park(self, agent_id: str, session: Session | None) -> None:
@@ -208,6 +214,7 @@ class MemoryRota:
             self._store.replace(replace(session, recovering=True))
             self.park(agent_id, replace(session, recovering=True))
             self._note_end(agent_id, PollState.RECOVERING, detail)
+            self._hub.feed(agent_id).torn = True
             self._log.warning("session_recovering", agent_id=agent_id, retcode=retcode, detail=detail)
             return PollState.RECOVERING
         else:
@@ -221,7 +228,9 @@ class MemoryRota:
         """End the streams of an inspector who could not be signed in again."""
         self.park(agent_id, session)
         self._note_end(agent_id, PollState.LOST, detail)
-        self._hub.feed(agent_id).end((SessionConflict if conflict else SessionLost)(agent_id, retcode))
+        feed = self._hub.feed(agent_id)
+        feed.torn = False
+        feed.end((SessionConflict if conflict else SessionLost)(agent_id, retcode))
 
     def _note_end(self, agent_id: str, state: PollState, detail: str) -> None:
         before = self._statuses.get(agent_id)

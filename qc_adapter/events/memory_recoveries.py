@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from qc_adapter.events.leases import Taken
 from qc_adapter.events.redis_recoveries import DOUBT_SECONDS
 from qc_adapter.sessions.orders import Kept, Stage
 from qc_adapter.sessions.recovery_book import Case
@@ -77,7 +76,7 @@ class MemoryRecoveries:
         entry.stage, entry.detail, entry.attempts, entry.claim = Stage.RESTORING, "", 0, ""
         entry.recovered_at, entry.due_at, entry.doubtful_until = now, now, 0.0
         entry.taken_at = now if forced else entry.taken_at
-        await self._rota.enlist(case.agent_id, Taken.RECOVERED)
+        await self._rota.enlist(case.agent_id)
         return True
 
     async def settle(self, case: Case, detail: str) -> bool:

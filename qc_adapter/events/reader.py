@@ -259,6 +259,9 @@ class Reader:
         if ended is None:
             return self._pace.pause_seconds
         self.state, self.detail = ended, refusal.message
+        if ended is PollState.RECOVERING:
+            # It stands before what comes first of the next sign-in.
+            self._counts.gap(gateway_of(self._agent_id), GapReason.TAKEOVER.lower())
         return None
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:

@@ -118,11 +118,6 @@ class Readers:
         """Poll with another GUID, which may be of the same sign-in at the gateway or of another one."""
         await self._enlist(session.agent_id, Taken.REVOKED)
 
-    async def recovered(self, session: Session) -> None:
-        """Poll for a session that took the place of one which the gateway had forgotten: that is a gap."""
-        self._counts.gap(session.gateway, GapReason.TAKEOVER.lower())
-        await self._enlist(session.agent_id, Taken.RECOVERED)
-
     async def leaving(self, agent_id: str) -> None:
         """Expect the end of a session that is just being signed out; `forget` or `notice` follows."""
         await self._rota.leaving(agent_id)

@@ -11,10 +11,11 @@ local hold, name, doubt = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local reply = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
   local key = ORDERS .. id
-  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at')
+  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at', 'signed_in_at')
   local session, stage = record(id), found[1] or ''
   local signing = stage == 'signing_in' or stage == 'taking_over'
-  if stage == '' or not session or #session == 0 or signing and not recovering(session) then
+  local ours = session and field(session, 'signed_in_at') == found[7]
+  if stage == '' or not ours or signing and not recovering(session) then
     -- Another system wrote the session anew, or took it away.
     forget_orders(id)
   else
@@ -26,23 +27,27 @@ for _, id in ipairs(call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now), 'LIMIT
       if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
     end
     call('ZADD', RECOVERING, whole(now + hold), id)
-    reply[#reply + 1] = {id, stage, found[2], found[3] or '', found[4] or '0', doubtful and 1 or 0,
+    reply[#reply + 1] = {id, stage, found[2] or '', found[3] or '', found[4] or '0', doubtful and 1 or 0,
       found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
   end
 end
 return reply
 """)
 
-# All of these begin with id, claim; they return 0 when the claim is gone.
+# All of these begin with id, claim, which they use up; they return 0 when it is another one's by now.
 _CLAIMED = """
 local id, key = ARGV[1], ORDERS .. ARGV[1]
-if call('HGET', key, 'claim') ~= ARGV[2] then return 0 end
+local claims = call('HMGET', key, 'claim', 'used_claim')
+if claims[2] == ARGV[2] then return 1 end  -- a reply got lost
+if claims[1] ~= ARGV[2] then return 0 end
+local function use_up() call('HSET', key, 'claim', '', 'used_claim', ARGV[2]) end
 """
 
 # ARGV: ..., stage, detail, ms until the next attempt, 1 if in doubt.
 PUT_OFF = script(
     _CLAIMED
     + """
+use_up()
 call('HSET', key, 'stage', ARGV[3], 'detail', ARGV[4])
 call('HINCRBY', key, 'attempts', 1)
 if ARGV[6] == '0' then call('HDEL', key, 'doubt') end
@@ -51,30 +56,32 @@ return 1
 """
 )
 
-# ARGV: ..., GUID, signed_in_at, 1 if taken over by force, fresh epoch, capacity, retention ms, the record.
-SIGNED_IN = script("""
-local id, key, found = ARGV[1], ORDERS .. ARGV[1], record(ARGV[1])
-if found and field(found, 'guid') == ARGV[3] then return 1 end  -- a reply got lost
-if call('HGET', key, 'claim') ~= ARGV[2] or not found or #found == 0 then return 0 end
+# ARGV: ..., signed_in_at, 1 if taken over by force, the record.
+SIGNED_IN = script(
+    _CLAIMED
+    + """
+local found = record(id)
+if not found or not recovering(found) then return 0 end
+use_up()
 call('DEL', SESSION .. id)
-call('HSET', SESSION .. id, unpack(ARGV, 9))
-call('HSET', key, 'signed_in_at', ARGV[4], 'recovered_at', whole(now), 'stage', 'restoring', 'detail', '',
-  'attempts', 0, 'claim', '')
+call('HSET', SESSION .. id, unpack(ARGV, 5))
+call('HSET', key, 'signed_in_at', ARGV[3], 'recovered_at', whole(now), 'stage', 'restoring', 'detail', '',
+  'attempts', 0)
 call('HDEL', key, 'doubt')
-if ARGV[5] == '1' then call('HSET', key, 'taken_at', whole(now)) end
+if ARGV[4] == '1' then call('HSET', key, 'taken_at', whole(now)) end
 call('ZADD', RECOVERING, whole(now), id)
-add_takeover(id, ARGV[6], ARGV[7], tonumber(ARGV[8]))
-dismiss(id)
 enlist(id, 0)
 tell(id, 'gs')
 return 1
-""")
+"""
+)
 
 # ARGV: ..., detail.
 SETTLE = script(
     _CLAIMED
     + """
-call('HSET', key, 'stage', ARGV[3] == '' and '' or 'wanting', 'detail', ARGV[3], 'claim', '')
+use_up()
+call('HSET', key, 'stage', ARGV[3] == '' and '' or 'wanting', 'detail', ARGV[3])
 call('ZREM', RECOVERING, id)
 return 1
 """
@@ -88,6 +95,7 @@ forget_orders(id)
 local found = record(id)
 if found and recovering(found) then
   call('HDEL', SESSION .. id, 'recovering')
+  call('HDEL', LOG .. id, 'torn')  -- the streams end
   park(id)
   call('HSET', LOG .. id, 'ended', ARGV[3], 'state', 'lost', 'detail', ARGV[4])
   tell(id, 'gs')

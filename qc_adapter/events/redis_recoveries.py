@@ -25,7 +25,6 @@ class RedisRecoveries:
 
     def __init__(self, book: Book) -> None:
         self._link = book.link
-        self._terms = book.terms
 
     async def due(self, most: int, claim_seconds: float) -> Sequence[Case]:
         """Claim what is due."""
@@ -43,8 +42,8 @@ class RedisRecoveries:
         new = storable(session)
         return bool(
             await self._link.script(
-                "recover", scripts.SIGNED_IN, case.agent_id, case.claim, new.guid.reveal(), repr(new.signed_in_at),
-                int(forced), fresh_epoch(), self._terms.capacity, self._terms.retention_ms, *to_fields(new),
+                "recover", scripts.SIGNED_IN, case.agent_id, case.claim, repr(new.signed_in_at), int(forced),
+                *to_fields(new),
             )
         )  # fmt: skip
 

@@ -107,10 +107,7 @@ class RedisRota:
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""
-        terms = self._terms
-        await self._link.script(
-            "enlist", lease_scripts.ENLIST, agent_id, taken.value, fresh_epoch(), terms.capacity, terms.retention_ms
-        )
+        await self._link.script("enlist", lease_scripts.ENLIST, agent_id, taken.value)
 
     async def leaving(self, agent_id: str) -> None:
         """Note that a sign-out is under way."""

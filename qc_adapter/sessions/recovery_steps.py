@@ -63,12 +63,6 @@ class Notices(Protocol):
     async def notice(self, session: Session) -> None: ...
 
 
-class Counts(Protocol):
-    """What a recovery counts."""
-
-    def gap(self, gateway: str, reason: str) -> None: ...
-
-
 class RecoverySteps:
     """Signs an inspector in again, and gives it back what it had."""
 
@@ -83,7 +77,6 @@ class RecoverySteps:
         sources: EventSources,
         seal: Seal | None,
         notices: Notices,
-        counts: Counts,
         request_seconds: float,
     ) -> None:
         """Without a seal no orders can be opened, and the sessions are lost."""
@@ -95,7 +88,6 @@ class RecoverySteps:
         self._sources = sources
         self._seal = seal
         self._notices = notices
-        self._counts = counts
         self._request_seconds = request_seconds
         self._log = structlog.get_logger()
 
@@ -173,7 +165,6 @@ class RecoverySteps:
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
         if stored:
             self._log.info("signed_in_again", agent_id=case.agent_id, force=force)
-            self._counts.gap(session.gateway, "takeover")
             await self._notices.notice(session)
         else:
             await self._undo(session, "another sign-in or sign-out came before it")

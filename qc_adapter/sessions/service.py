@@ -49,8 +49,6 @@ class Listeners(Protocol):
 
     async def adopted(self, session: Session) -> None: ...
 
-    async def recovered(self, session: Session) -> None: ...
-
     async def leaving(self, agent_id: str) -> None: ...
 
     async def forget(self, agent_id: str) -> None: ...
@@ -168,10 +166,8 @@ class SessionService:
             raise
         self._log.info("signed_in", agent_id=agent_id, force=orders.force)
         # The two minutes of silence that end a sign-in run from now: poll at once.
-        if older is not None and older.recovering:
-            await self._listeners.recovered(session)
-        else:
-            await (self._listeners.replaced if replaced else self._listeners.notice)(session)
+        live = older is None or not older.recovering  # else nobody polls for the one before
+        await (self._listeners.replaced if replaced and live else self._listeners.notice)(session)
         if orders.skills is not None:
             receipt = await self._gateway.request(session, reset_skills(agent_id, orders.skills), deadline)
             await self._keeper.absorb(session, receipt.renewal)

@@ -98,19 +98,6 @@ async def test_a_lease_that_was_taken_away_is_not_whitewashed(shelf, replica, fi
     assert shelf.told() == ["TAKEOVER"]
 
 
-async def test_a_recovered_session_begins_with_a_gap(shelf, replica, take):
-    """What came between the loss and the new sign-in nobody read, and nobody has the lease: the gap is told once."""
-    shelf.sign_in()
-    one = replica("one")
-    await (await one.win()).end(take.step().used, "100-006", "")
-    one.forget()
-    shelf.sign_in(guid="second")
-    await one.rota.enlist("101", Taken.RECOVERED)
-    assert (await one.beat())["101"].forced is False
-    assert shelf.told() == ["TAKEOVER"]
-    assert "ended" not in shelf.head()
-
-
 async def test_a_session_that_is_polled_is_not_enlisted_again(shelf, replica):
     """Noticing a session twice does not disturb its reader."""
     shelf.sign_in()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from qc_adapter.events.activity import InspectorState
 from qc_adapter.events.hub import Hub
-from qc_adapter.events.leases import PollState
+from qc_adapter.events.inlet import MemoryInlet, batch_of
+from qc_adapter.events.leases import PollState, Taken
 from qc_adapter.events.memory_leases import MemoryRota
 from qc_adapter.events.memory_recoveries import MemoryRecoveries
+from qc_adapter.events.model import Gap
+from qc_adapter.events.redis_inlet import RedisInlet
 from qc_adapter.events.redis_recoveries import RedisRecoveries
-from qc_adapter.model.session import Secret, Session
+from qc_adapter.gateway.envelope import RawEvent
+from qc_adapter.model.session import EventSource, Renewal, Secret, Session
 from qc_adapter.sessions.memory import MemorySessionStore
 from qc_adapter.sessions.monitored import MemoryMonitored, RedisMonitored
 from qc_adapter.sessions.orders import Kept, SealedOrders, Stage
@@ -33,7 +39,7 @@ class Desk:
     async def lose(self, session):
         """Let the gateway say that it does not know the session."""
         await self.rota.enlist("101")
-        [claim] = (await self.rota.beat([], claiming=True)).claims
+        [claim] = await self.read_on()
         return await claim.lease.end(session, "100-006", "forgotten")
 
     async def lost(self, **more):
@@ -43,6 +49,10 @@ class Desk:
         await self.age()
         assert await self.lose(session) is PollState.RECOVERING
         return session
+
+    async def read_on(self):
+        """Let whoever wins the lease begin to read."""
+        return (await self.rota.beat([], claiming=True)).claims
 
     async def one(self, claim_seconds=LONG):
         [case] = await self.book.due(10, claim_seconds)
@@ -59,12 +69,17 @@ class MemoryDesk(Desk):
         store, self.hub = MemorySessionStore(), Hub()
         rota = MemoryRota(store, self.hub)
         super().__init__(store, rota, MemoryRecoveries(store, rota), MemoryMonitored(store))
+        self.inlet = MemoryInlet(store, self.hub)
 
     async def age(self):
         self.store.orders["101"].tried_at -= 60
 
     def gaps(self):
         return [entry.item.reason for entry in self.hub.feed("101").read(0, 9)]
+
+    async def kinds(self):
+        items = [entry.item for entry in self.hub.feed("101").read(0, 9)]
+        return [str(one.reason) if isinstance(one, Gap) else one.event_type for one in items]
 
     async def ended(self):
         ended = self.hub.feed("101").ended
@@ -78,11 +93,15 @@ class RedisDesk(Desk):
         self.shelf = shelf
         book = RedisRecoveries(replica.rota._book)
         super().__init__(replica.store, replica.rota, book, RedisMonitored(replica.link))
+        self.inlet = RedisInlet(replica.rota._book, Hub())
 
     async def age(self):
         self.shelf.client.hdel("qc:orders:101", "tried_at")
 
     def gaps(self):
+        return self.shelf.told()
+
+    async def kinds(self):
         return self.shelf.told()
 
     async def ended(self):
@@ -125,6 +144,7 @@ async def test_a_recovery_goes_from_step_to_step(desk):
     new = Session("101", Secret("second"), signed_in_at=time.time())
     assert await desk.book.signed_in(await desk.one(), new, forced=True)
     assert await desk.store.get("101") == new
+    assert len(await desk.read_on()) == 1
     assert [str(one) for one in desk.gaps()] == ["TAKEOVER"]
     case = await desk.one()
     assert (case.stage, case.sealed, case.monitored) == (Stage.RESTORING, "sealed", ("292", "293"))
@@ -132,6 +152,58 @@ async def test_a_recovery_goes_from_step_to_step(desk):
     assert await desk.book.settle(case, "no skills")
     assert await desk.book.due(10, LONG) == []
     assert await desk.shown() == Kept(True, Stage.WANTING, "no skills", 2)
+
+
+async def test_who_does_not_get_in_leaves_a_recovery_as_it_was(desk):
+    """A caller's sign-in or sign-out that failed takes nothing away from what is told, and nobody reads."""
+    await desk.lost()
+    await desk.rota.leaving("101")
+    await desk.rota.enlist("101")
+    assert await desk.read_on() == []
+    status = (await desk.rota.statuses(["101"]))["101"]
+    assert (status.state, status.detail) == (PollState.RECOVERING, "forgotten")
+    assert (await desk.one()).stage is Stage.SIGNING_IN
+
+
+@pytest.mark.parametrize("taken", [Taken.NOT, Taken.REPLACED, Taken.REVOKED])
+async def test_whoever_comes_after_a_loss_begins_with_a_gap(desk, taken):
+    """A sign-in, a session that is adopted: the streams went on, and are told once what they may have missed."""
+    await desk.lost()
+    await desk.sign_in("callers", orders=None)
+    await desk.rota.enlist("101", taken)
+    assert len(await desk.read_on()) == 1
+    await desk.rota.enlist("101")
+    assert [str(one) for one in desk.gaps()] == ["TAKEOVER"]
+
+
+async def test_what_is_pushed_first_has_the_gap_before_it(desk):
+    """Events may come before the reply to the sign-in, and look like those of the one before: they are new."""
+    batch = batch_of("101", [RawEvent("AgentState_Ready", "101", None, None)])
+    await desk.sign_in(event_source=EventSource.PUSH)
+    assert (await desk.inlet.take("101", EventSource.PUSH, batch)).new == 1
+    await desk.age()
+    await desk.lose(await desk.store.get("101"))
+    await desk.store.begin("101", "mark", LONG)
+    again = replace(batch, nonce="another")
+    assert (await desk.inlet.take("101", EventSource.PUSH, again)).new == 1
+    assert await desk.kinds() == ["AgentState_Ready", "TAKEOVER", "AgentState_Ready"]
+    new = Session("101", Secret("second"), EventSource.PUSH, signed_in_at=time.time())
+    assert await desk.book.signed_in(await desk.one(), new, forced=False)
+    assert len(await desk.read_on()) == 1
+    assert len(await desk.kinds()) == 3
+
+
+async def test_a_sign_in_in_place_of_a_pushed_one_keeps_what_came_before_its_reply(desk):
+    """Its first batch may look like that of the older one, and what it says of the inspector stays."""
+    batch = batch_of("101", [RawEvent(one, "101", None, None) for one in ("AgentOther_InService", "AgentState_Ready")])
+    await desk.sign_in(event_source=EventSource.PUSH, orders=None)
+    assert (await desk.inlet.take("101", EventSource.PUSH, batch)).new == 2
+    await desk.rota.leaving("101")
+    assert (await desk.inlet.take("101", EventSource.PUSH, replace(batch, nonce="another"))).new == 2
+    await desk.sign_in("second", event_source=EventSource.PUSH, orders=None)
+    await desk.rota.enlist("101", Taken.REPLACED)
+    [claim] = await desk.read_on()
+    assert claim.lease.activity.state is InspectorState.IDLE
 
 
 async def test_what_is_put_off_is_due_later(desk):
@@ -188,7 +260,11 @@ async def test_who_is_given_up_is_lost(desk, conflict):
     status = (await desk.rota.statuses(["101"]))["101"]
     assert (status.state, status.detail) == (PollState.LOST, "elsewhere")
     await desk.rota.scan()
-    assert (await desk.rota.beat([], claiming=True)).claims == []
+    assert await desk.read_on() == []
+    await desk.sign_in("callers", orders=None)
+    await desk.rota.enlist("101", Taken.REPLACED)
+    assert len(await desk.read_on()) == 1
+    assert desk.gaps() == []  # the streams have ended
 
 
 async def test_a_sign_in_that_does_not_last_is_not_made_anew_at_once(desk):
@@ -225,7 +301,40 @@ async def test_a_session_that_another_system_wrote_is_not_recovered(replica, she
     assert (found.guid, found.recovering) == (Secret("theirs"), False)
     assert await desk.shown() == Kept()
     await desk.rota.scan()
-    assert len((await desk.rota.beat([], claiming=True)).claims) == 1
+    assert len(await desk.read_on()) == 1
+    assert desk.gaps() == ["TAKEOVER"]
+
+
+async def test_a_session_that_another_system_wrote_is_not_given_skills(replica, shelf):
+    """It came between the new sign-in and what was to follow: the orders were not for it."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost()
+    new = Session("101", Secret("second"), signed_in_at=time.time())
+    assert await desk.book.signed_in(await desk.one(), new, forced=False)
+    shelf.client.delete("qc:session:101")
+    shelf.sign_in(guid="theirs")
+    assert await desk.book.due(10, LONG) == []
+    assert await desk.shown() == Kept()
+
+
+async def test_what_is_said_twice_counts_once(replica, shelf):
+    """A reply of Redis got lost: the repetition says the same, though a poll has renewed the GUID since."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost()
+    case = await desk.one()
+    for _ in range(2):
+        assert await desk.book.put_off(case, Stage.SIGNING_IN, "away", 0, doubtful=False)
+    case = await desk.one()
+    assert case.attempts == 1
+    new = Session("101", Secret("second"), signed_in_at=time.time())
+    assert await desk.book.signed_in(case, new, forced=True)
+    await desk.store.renew("101", new.guid, Renewal(guid=Secret("third")))
+    assert await desk.book.signed_in(case, new, forced=True)
+    assert (await desk.store.get("101")).guid == Secret("third")
+    case = await desk.one()
+    for _ in range(2):
+        assert await desk.book.settle(case, "")
+    assert await desk.shown() == Kept(True, None, "", 2)
 
 
 async def test_a_sign_in_of_another_system_is_not_made_anew(replica, shelf):

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import sessions_pb2
-from tests.support.opening import opened
+from tests.support.opening import PUSH_TOKEN, free_port, opened, pushing, simulated
 from tests.support.watches import read, told, until_told
 
 AGAIN = sessions_pb2.RE_SIGN_IN_SAME_CREDENTIALS
@@ -227,3 +227,75 @@ async def test_a_sign_in_takes_the_place_of_a_recovery(kept, until):
     stream.cancel()
     assert (await state(kept, ACTIVE)).re_sign_in == sessions_pb2.RE_SIGN_IN_NEVER
     await kept.goes_on()
+
+
+async def test_a_sign_in_that_fails_leaves_the_recovery_as_it_is(kept, until):
+    """The session goes on recovering, is counted as that, and is recovered in the end."""
+    for operation in ("login", "forceLogin"):
+        kept.simulator.add_fault(Fault("retcode", operation=operation, code="100-003", times=-1))
+    stream = kept.watch()
+    await stream.read()
+    kept.simulator.restart()
+    await until(lambda: said(kept, "recovery_put_off"), "an attempt")
+    assert (await kept.ending(kept.sign_in(force=True))).reason == "GATEWAY_UNAVAILABLE"
+    assert (await session(kept)).state == RECOVERING
+    assert kept.adapter.readers.counts() == {("default", "recovering"): 1}
+    kept.simulator.clear_faults()
+    await state(kept, ACTIVE)
+    assert (await stream.read()).bookmark.session_state == RECOVERING
+    assert told(await until_told(stream, "AgentState_Ready")) == ["gap", "AgentOther_InService", "AgentState_Ready"]
+    stream.cancel()
+
+
+async def test_a_session_that_is_adopted_takes_the_place_of_a_recovery(kept, until):
+    """The open stream is told that it may have missed events, before the first event of the adopted session."""
+    kept.simulator.add_fault(Fault("retcode", operation="login", code="100-003", times=-1))
+    stream = kept.watch()
+    await stream.read()
+    kept.simulator.restart()
+    await until(lambda: said(kept, "recovery_put_off"), "an attempt")
+    guid = kept.simulator.sign_in("101")
+    kept.secrets.add(guid)
+    adopt = sessions_pb2.AdoptRequest(agent_id="101", guid=guid)
+    assert (await kept.ending(kept.sessions.Adopt(adopt, timeout=20))).code is StatusCode.OK
+    assert told(await until_told(stream, "AgentState_Ready")) == ["gap", "AgentOther_InService", "AgentState_Ready"]
+    stream.cancel()
+    await kept.goes_on()
+
+
+async def test_a_pushed_sign_in_is_recovered_with_the_gap_before_its_events(open_site, until):
+    """Its events come before the reply and look like those of the sign-in before: none is lost."""
+    site = await open_site(gateway={"push_retry_seconds": 0.1, "push_timeout_seconds": 2.0}, **pushing(free_port()))
+    site.secrets.add(PUSH_TOKEN)
+    assert (await site.ending(site.sign_in(re_sign_in=AGAIN))).code is StatusCode.OK
+    site.adapter.store.orders["101"].tried_at -= 5
+    stream = site.watch(cursor="oldest")
+    await until_told(stream, "AgentState_Ready")
+    site.simulator.add_fault(Fault("delay", operation="login", seconds=0.2, after=True))
+    site.simulator.restart()
+    expected = ["gap", "AgentOther_InService", "AgentState_Ready"]
+    assert told(await until_told(stream, "AgentState_Ready")) == expected
+    stream.cancel()
+    assert (await state(site, ACTIVE)).inspector_state == sessions_pb2.INSPECTOR_STATE_IDLE
+    await site.goes_on()
+
+
+async def test_an_inspector_of_a_named_gateway_is_recovered_there(open_site, until):
+    """The same number at the default gateway is none of it."""
+    async with simulated() as north:
+        site = await open_site(QC_GATEWAYS="north", QC_GATEWAY_NORTH_URL=north.url)
+        assert (await site.ending(site.sign_in())).code is StatusCode.OK
+        again = {"re_sign_in": AGAIN, "skills": {"skill_ids": [7]}}
+        assert (await site.ending(site.sign_in("north/101", **again))).code is StatusCode.OK
+        site.secrets |= {north.guid_of("101")}
+        site.adapter.store.orders["north/101"].tried_at -= 5
+        await site.adapter.shared.monitored.begin("north/101", ["292"])
+        await until(lambda: north.state()["agents"]["101"]["held_polls"] == 1, "a held poll")
+        north.restart()
+        await state(site, RECOVERING, "north/101")
+        assert (await state(site, ACTIVE, "north/101")).monitored_agents == 1
+        agent = north.state()["agents"]["101"]
+        assert (agent["skills"], north.watched_by("101")) == ((7,), ("292",))
+        assert [line["gateway"] for line in said(site, "session_recovered")] == ["north"]
+        assert 'qc_event_gaps_total{gateway="north",reason="takeover"} 1.0' in await site.page("/metrics")
+        assert sign_ins(site) == 1
