@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from qc_adapter.commands.journal import Journal
+from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.runner import CommandRunner
 from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.events.hub import Hub
@@ -111,7 +112,7 @@ class Adapter:
             follows=self.shared.follows,
             ledger=self.shared.ledger,
             receipts=self.shared.receipts,
-            monitored=self.shared.monitored,
+            keeping=Keeping(self.shared.monitored, self.shared.recoveries),
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
         turns, sources = Turns(self.store), _event_sources(settings)

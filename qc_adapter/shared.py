@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from qc_adapter.commands.keeping import Orders
 from qc_adapter.commands.ledger import Ledger, MemoryLedger, RedisLedger
 from qc_adapter.events.inlet import Inlet, MemoryInlet
 from qc_adapter.events.memory_leases import MemoryRota
@@ -21,7 +22,7 @@ from qc_adapter.sessions.recovery_book import KeptOrders, RecoveryBook
 from qc_adapter.store.generation import Generation
 
 if TYPE_CHECKING:
-    from qc_adapter.commands.monitoring import Monitored
+    from qc_adapter.commands.keeping import Monitored
     from qc_adapter.commands.receipts import Receipts
     from qc_adapter.commands.sending import Sessions
     from qc_adapter.events.hub import Follows, Hub
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from qc_adapter.store.link import RedisLink
 
 
-class Recoveries(RecoveryBook, KeptOrders, Protocol):
-    """The book of recoveries, also to look into."""
+class Recoveries(RecoveryBook, KeptOrders, Orders, Protocol):
+    """The book of recoveries, also to look into, and to strike out of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Monitoring of agents: more of them than one request can name, and who is to remember them."""
+"""Monitoring of more agents than one request can name."""
 
 from __future__ import annotations
 
@@ -7,44 +7,18 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
-
 from qc_adapter.commands.model import Accepted, Outcome
-from qc_adapter.gateway import operations
-from qc_adapter.model.errors import AdapterError, DeadlineExceeded, GatewayRefused, OutcomeUnknown, StoreUnavailable
+from qc_adapter.model.errors import AdapterError, DeadlineExceeded, GatewayRefused, OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from qc_adapter.commands.model import Command, Update
-    from qc_adapter.commands.run import CommandRun
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.model.deadline import Deadline
 
 #: So many agents fit into one request: the whole address stays below the 4 kB that old servers take.
 BATCH: Final = 500
-
-
-class Monitored(Protocol):
-    """Remembers whom an inspector monitors, so that it can be begun anew; raises `StoreUnavailable`."""
-
-    async def begin(self, inspector: str, work_nos: Sequence[str]) -> None:
-        """Add these agents."""
-        ...
-
-    async def end(self, inspector: str, work_nos: Sequence[str]) -> None:
-        """Take these agents away."""
-        ...
-
-
-class Forgotten:
-    """Remembers nobody: monitoring ends with the sign-in."""
-
-    async def begin(self, inspector: str, work_nos: Sequence[str]) -> None:
-        """Do nothing."""
-
-    async def end(self, inspector: str, work_nos: Sequence[str]) -> None:
-        """Do nothing."""
 
 
 class Runs(Protocol):
@@ -53,20 +27,6 @@ class Runs(Protocol):
     def run(self, command: Command, deadline: Deadline) -> AsyncGenerator[Update]: ...
 
     def between(self, agent_id: str, after: str, until: str) -> list[Update]: ...
-
-
-async def note(monitored: Monitored, run: CommandRun) -> None:
-    """Have remembered whom the inspector monitors now; the gateway has taken the command, whatever becomes of this."""
-    command = run.command
-    if run.accepted is None or not command.work_nos:
-        return
-    begins = command.request.operation is operations.MONITOR
-    try:
-        await (monitored.begin if begins else monitored.end)(command.agent_id, command.work_nos)
-    except StoreUnavailable as failure:
-        structlog.get_logger().warning(
-            "monitoring_not_recorded", method=command.method, agent_id=command.agent_id, detail=failure.message
-        )
 
 
 def in_batches(

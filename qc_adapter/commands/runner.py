@@ -14,9 +14,9 @@ import structlog
 from qc_adapter.commands.explanation import explained
 from qc_adapter.commands.follow import follow, missed_before, open_at, told_between, too_late
 from qc_adapter.commands.joining import Joining
+from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.ledger import MemoryLedger, State
 from qc_adapter.commands.model import Accepted, Follow, Update
-from qc_adapter.commands.monitoring import Forgotten, note
 from qc_adapter.commands.receipts import Receipts, acceptance_of
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from qc_adapter.commands.journal import Journal
     from qc_adapter.commands.ledger import Ledger
     from qc_adapter.commands.model import Command
-    from qc_adapter.commands.monitoring import Monitored
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.model.deadline import Deadline
 
@@ -65,20 +64,20 @@ class CommandRunner:
         counts: CountsOutcomes,
         follows: Follows | None = None,
         ledger: Ledger | None = None,
-        monitored: Monitored | None = None,
+        keeping: Keeping | None = None,
         receipts: Receipts | None = None,
     ) -> None:
         """
         Without `follows`, `ledger` and `receipts` there is no other replica.
 
-        Without `monitored` nothing is begun anew.
+        Without `keeping` nothing is kept for a recovery.
         """
         self._sender = Sender(gateway, sessions, keeper)
         self._hub = hub
         self._follows: Follows = follows or hub
         self._witnesses = Witnesses(sessions, self._follows)
         self._joining = Joining(ledger or MemoryLedger(), self._follows)
-        self._monitored: Monitored = monitored or Forgotten()
+        self._keeping = keeping or Keeping()
         self._receipts: Receipts = receipts or hub
         self._journal = journal
         self._counts = counts
@@ -177,7 +176,7 @@ class CommandRunner:
             run.witness = await self._witnesses.of(run, in_time)
             if await self._joining.enter(run, in_time):
                 await self._joining.settle(run, *await self._send(run, in_time))
-                await note(self._monitored, run)
+                await self._keeping.note(run)
         except AdapterError as failure:
             self._journal.drop(run)
             run.fail(failure, "unavailable" if isinstance(failure, GatewayUnavailable) else "not_sent")

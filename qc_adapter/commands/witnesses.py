@@ -54,7 +54,7 @@ class Witnesses:
             session = await self._sessions.get(agent_id)
         except SessionUnreadable:
             return False  # that is for whoever wrote it to mend; the command needs it for its proof only
-        return session is not None and session.event_source is not EventSource.NONE
+        return session is not None and session.event_source is not EventSource.NONE and not session.recovering
 
     async def _in_time(self, command: Command, asked: Awaitable[T], deadline: Deadline) -> T:
         try:

@@ -96,7 +96,8 @@ return 1
 """)
 
 # The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
-# detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in again.
+# detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in again, ms to
+# wait when the gateway has told of the sign-out.
 # Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
 # is to be signed in again.
 PARK = script("""
@@ -113,7 +114,9 @@ if ended ~= '' and leaving < now and found and orders[1] and orders[1] == field(
   local pause = losses > 0 and math.min(tonumber(ARGV[7]), 1000 * 2 ^ (losses - 1)) or 1000
   call('HSET', ORDERS .. id, 'stage', 'signing_in', 'detail', ARGV[5], 'retcode', string.match(ended, '%S*$'),
     'losses', losses, 'attempts', 0, 'claim', '')
-  call('ZADD', RECOVERING, whole(math.max(now, tonumber(orders[4] or '0') + pause)), id)
+  local told = string.find(call('HGET', LOG .. id, 'standing') or '', '"out"', 1, true)
+  local soonest = told and now + tonumber(ARGV[8]) or now
+  call('ZADD', RECOVERING, whole(math.max(soonest, tonumber(orders[4] or '0') + pause)), id)
   call('HSET', SESSION .. id, 'recovering', redis.sha1hex(bare(guid)))
   park(id)
   begin_anew(id)

@@ -11,9 +11,10 @@ import structlog
 
 from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
+from qc_adapter.events.standing import Phase
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
 from qc_adapter.model.session import EventSource
-from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, Stage
+from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,7 +211,8 @@ class MemoryRota:
         if agent_id in self._leaving or session is None:
             self.park(agent_id, session)
         elif (orders := self._store.orders.get(agent_id)) is not None:
-            _begin_recovery(orders, retcode, detail)
+            told = self._hub.feed(agent_id).standing.phase is Phase.OUT
+            _begin_recovery(orders, retcode, detail, TOLD_PAUSE_SECONDS if told else 0.0)
             self._store.replace(replace(session, recovering=True))
             self.park(agent_id, replace(session, recovering=True))
             self._note_end(agent_id, PollState.RECOVERING, detail)
@@ -252,7 +254,7 @@ class MemoryRota:
             book.pop(agent_id, None)
 
 
-def _begin_recovery(orders: OrdersEntry, retcode: str, detail: str) -> None:
+def _begin_recovery(orders: OrdersEntry, retcode: str, detail: str, not_before_seconds: float) -> None:
     """Have the inspector signed in again: at once, or after a pause if the sign-in before lived for a short time."""
     now = time.monotonic()
     quick = orders.recovered_at is not None and now - orders.recovered_at < QUIET_SECONDS
@@ -261,4 +263,4 @@ def _begin_recovery(orders: OrdersEntry, retcode: str, detail: str) -> None:
     orders.stage, orders.detail, orders.retcode, orders.attempts, orders.claim = (
         Stage.SIGNING_IN, detail, retcode, 0, "",
     )  # fmt: skip
-    orders.due_at = max(now, orders.tried_at + pause)
+    orders.due_at = max(now + not_before_seconds, orders.tried_at + pause)

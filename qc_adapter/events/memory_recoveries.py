@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.events.redis_recoveries import DOUBT_SECONDS
-from qc_adapter.sessions.orders import Kept, Stage
+from qc_adapter.sessions.orders import FORCED_OUT, SIGNED_OUT_BY_FORCE, Kept, Stage
 from qc_adapter.sessions.recovery_book import Case
 
 if TYPE_CHECKING:
@@ -91,12 +91,21 @@ class MemoryRecoveries:
         """End the recovery, and the log with it."""
         if self._claimed(case) is None:
             return False
-        self._store.forget_orders(case.agent_id)
-        session = await self._store.get(case.agent_id)
-        if session is not None:
-            self._store.replace(replace(session, recovering=False))
-        self._rota.give_up(case.agent_id, await self._store.get(case.agent_id), retcode, detail, conflict=conflict)
+        await self._lose(case.agent_id, retcode, detail, conflict=conflict)
         return True
+
+    async def dismiss(self, agent_id: str) -> None:
+        """Forget the orders."""
+        await self._lose(agent_id, FORCED_OUT, SIGNED_OUT_BY_FORCE, conflict=False)
+
+    async def _lose(self, agent_id: str, retcode: str, detail: str, *, conflict: bool) -> None:
+        """Let nobody sign the inspector in again."""
+        self._store.forget_orders(agent_id)
+        session = await self._store.get(agent_id)
+        if session is not None and session.recovering:
+            lost = replace(session, recovering=False)
+            self._store.replace(lost)
+            self._rota.give_up(agent_id, lost, retcode, detail, conflict=conflict)
 
     async def kept(self, agent_ids: Sequence[str]) -> dict[str, Kept]:
         """Return what is kept for inspectors."""

@@ -87,22 +87,26 @@ return 1
 """
 )
 
-# ARGV: ..., how the log ends, detail.
-GIVE_UP = script(
-    _CLAIMED
-    + """
-forget_orders(id)
-local found = record(id)
-if found and recovering(found) then
-  call('HDEL', SESSION .. id, 'recovering')
-  call('HDEL', LOG .. id, 'torn')  -- the streams end
-  park(id)
-  call('HSET', LOG .. id, 'ended', ARGV[3], 'state', 'lost', 'detail', ARGV[4])
-  tell(id, 'gs')
+# Nobody signs the inspector in again.
+_LOSE = """
+local function lose(id, ended, detail)
+  forget_orders(id)
+  local found = record(id)
+  if found and recovering(found) then
+    call('HDEL', SESSION .. id, 'recovering')
+    call('HDEL', LOG .. id, 'torn')  -- the streams end
+    park(id)
+    call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', detail)
+    tell(id, 'gs')
+  end
 end
-return 1
 """
-)
+
+# ARGV: ..., how the log ends, detail.
+GIVE_UP = script(_CLAIMED + _LOSE + "lose(id, ARGV[3], ARGV[4]) return 1")
+
+# ARGV: id, how the log ends if a recovery has begun already, detail.
+DISMISS = script(_LOSE + "lose(ARGV[1], ARGV[2], ARGV[3]) return 1")
 
 # ARGV: ids. Returns of each whether there are orders, the stage, the detail, and how many agents are monitored.
 KEPT = script("""

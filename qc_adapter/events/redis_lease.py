@@ -16,7 +16,7 @@ from qc_adapter.events.model import GapReason
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import EventSource
-from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS
+from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS
 from qc_adapter.sessions.record import to_changes, to_fields
 from qc_adapter.sessions.redis import read_stored
 from qc_adapter.store import keys
@@ -244,7 +244,7 @@ class RedisLease:
     async def _park(self, guid: str, ended: str, detail: str) -> Any:
         return await self._link.script(
             "park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail,
-            int(QUIET_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000),
+            int(QUIET_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000), int(TOLD_PAUSE_SECONDS * 1000),
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qc_adapter.events import recovery_scripts as scripts
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.sessions.orders import Kept, Stage
+from qc_adapter.sessions.orders import FORCED_OUT, SIGNED_OUT_BY_FORCE, Kept, Stage
 from qc_adapter.sessions.record import storable, to_fields
 from qc_adapter.sessions.recovery_book import Case
 
@@ -55,6 +55,10 @@ class RedisRecoveries:
         """End the recovery, and the log with it."""
         ended = f"{'conflict' if conflict else 'lost'} {retcode}"
         return bool(await self._link.script("recover", scripts.GIVE_UP, case.agent_id, case.claim, ended, detail))
+
+    async def dismiss(self, agent_id: str) -> None:
+        """Forget the orders."""
+        await self._link.script("recover", scripts.DISMISS, agent_id, f"lost {FORCED_OUT}", SIGNED_OUT_BY_FORCE)
 
     async def kept(self, agent_ids: Sequence[str]) -> dict[str, Kept]:
         """Return what is kept for inspectors."""

@@ -36,10 +36,14 @@ TAKEN: Final = frozenset({Phase.SEIZED, Phase.CONNECTED, Phase.CALLED, Phase.TAL
 
 _LEFT_CALL: Final = frozenset({model.CALL_RELEASE, model.CUSTOMER_RELEASE})
 _LEFT_ALL: Final = frozenset({model.PHONE_RELEASE, model.READY, model.WORK, model.SHUTDOWN, model.IN_SERVICE})
-_FREED: Final = frozenset({model.READY, "AgentState_Force_Ready"})
 #: Busy, rest or wrap-up was left. During a call they say something about the time after it.
 _BACK: Final = frozenset(
-    {"AgentState_CancelNotReady_Success", "AgentState_CancelRest_Success", "AgentState_CancelWork_Success"}
+    {
+        "AgentState_CancelNotReady_Success",
+        "AgentState_CancelRest_Success",
+        "AgentState_CancelWork_Success",
+        "AgentState_Force_Ready",
+    }
 )
 #: Asked for during a call they begin after it, so they do not end what is under way.
 _GOES_AWAY: Final = frozenset(
@@ -54,7 +58,7 @@ _GOES_AWAY: Final = frozenset(
 _OFFERED: Final = frozenset({"AgentEvent_Ringing", "AgentEvent_Auto_Answer", "AgentEvent_Customer_Alerting"})
 #: Where events lead that mean the same whatever came before.
 _PLAIN: Final[Mapping[str, Phase]] = {
-    **dict.fromkeys(_FREED, Phase.IDLE),
+    model.READY: Phase.IDLE,
     model.WORK: Phase.AWAY,
     model.SHUTDOWN: Phase.OUT,
     model.IN_SERVICE: Phase.UNKNOWN,  # what the inspector is after a sign-in, the next event says

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 QUIET_SECONDS: Final = 60.0
 #: Between two attempts to sign in again.
 LONGEST_PAUSE_SECONDS: Final = 15.0
+#: A sign-in that the gateway said to be over may have been ended by an inspector, whose receipt is on its way then.
+TOLD_PAUSE_SECONDS: Final = 1.0
+#: What is said of a session that an inspector ended, after it was found to be gone.
+FORCED_OUT: Final = "100-006"
+SIGNED_OUT_BY_FORCE: Final = "an inspector has signed this one out by force"
 #: The settings say where events are pushed to, not the caller; and the token is theirs.
 _OF_THE_SETTINGS: Final = frozenset({"callback_uri", "service_token"})
 _PLAIN: Final = tuple(one.name for one in fields(SignInForm) if one.name not in {*_OF_THE_SETTINGS, "password"})

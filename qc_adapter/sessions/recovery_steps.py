@@ -158,24 +158,23 @@ class RecoverySteps:
             try:
                 stored = await self._book.signed_in(case, session, forced=force)
                 break
-            except StoreUnavailable as failure:
+            except StoreUnavailable:
                 if life.over:
-                    await self._undo(session, failure.message)
+                    await self._undo(session)
                     raise
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
         if stored:
             self._log.info("signed_in_again", agent_id=case.agent_id, force=force)
             await self._notices.notice(session)
-        else:
-            await self._undo(session, "another sign-in or sign-out came before it")
+        else:  # another sign-in or sign-out came before it
+            await self._undo(session)
 
-    async def _undo(self, session: Session, why: str) -> None:
+    async def _undo(self, session: Session) -> None:
         """End a sign-in that cannot be stored: its GUID is known to nobody else."""
         try:
             await self._gateway.sign_out(session, force=True, deadline=Deadline.after(_SPARE_SECONDS))
         except AdapterError as failure:
-            why = failure.message
-            self._log.warning("sign_in_not_undone", agent_id=session.agent_id, detail=why)
+            self._log.warning("sign_in_not_undone", agent_id=session.agent_id, detail=failure.message)
 
     async def restore(self, case: Case) -> None:
         """Set the skills and begin the monitoring anew; each may be repeated without harm."""

@@ -149,7 +149,8 @@ class _ReSignInEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReSignIn.Val
     RE_SIGN_IN_SAME_CREDENTIALS: _ReSignIn.ValueType  # 2
     """Keep the credentials of this sign-in, sealed, and sign in with them again: set the skills and begin the monitoring
     anew before the session is reported active. Takes the session over from another client only if `force` was set, and
-    not twice within a minute. Ends with SignOut, with another SignIn, and when the gateway refuses the credentials.
+    not twice within a minute. Ends with SignOut, with another SignIn, when the gateway refuses the credentials, and with
+    a ForceSignOut of the inspector through the adapter.
     """
 
 class ReSignIn(_ReSignIn, metaclass=_ReSignInEnumTypeWrapper):
@@ -162,7 +163,8 @@ RE_SIGN_IN_NEVER: ReSignIn.ValueType  # 1
 RE_SIGN_IN_SAME_CREDENTIALS: ReSignIn.ValueType  # 2
 """Keep the credentials of this sign-in, sealed, and sign in with them again: set the skills and begin the monitoring
 anew before the session is reported active. Takes the session over from another client only if `force` was set, and
-not twice within a minute. Ends with SignOut, with another SignIn, and when the gateway refuses the credentials.
+not twice within a minute. Ends with SignOut, with another SignIn, when the gateway refuses the credentials, and with
+a ForceSignOut of the inspector through the adapter.
 """
 Global___ReSignIn: _TypeAlias = ReSignIn  # noqa: Y015
 

@@ -267,6 +267,37 @@ async def test_who_is_given_up_is_lost(desk, conflict):
     assert desk.gaps() == []  # the streams have ended
 
 
+@pytest.mark.parametrize("first", ["the receipt", "the loss"])
+async def test_who_was_signed_out_by_force_is_lost(desk, first):
+    """Whichever is heard of first: the orders are dropped, the streams end, and an attempt under way is undone."""
+    session = await desk.sign_in()
+    await desk.age()
+    if first == "the receipt":
+        await desk.book.dismiss("101")
+        assert await desk.lose(session) is PollState.LOST
+    else:
+        assert await desk.lose(session) is PollState.RECOVERING
+        case = await desk.one()
+        await desk.book.dismiss("101")
+        assert not await desk.book.signed_in(case, Session("101", Secret("second")), forced=False)
+    assert await desk.ended() == ("SessionLost", "100-006")
+    assert await desk.shown() == Kept()
+    assert await desk.book.due(10, LONG) == []
+    await desk.book.dismiss("101")
+
+
+async def test_a_sign_out_that_was_told_may_be_one_by_force(desk):
+    """The receipt of whoever ended it is on its way: a recovery gives it a moment."""
+    gone = batch_of("101", [RawEvent("AgentOther_ShutdownService", "101", None, None)])
+    session = await desk.sign_in(event_source=EventSource.PUSH)
+    await desk.age()
+    await desk.inlet.take("101", EventSource.PUSH, gone)
+    assert await desk.lose(session) is PollState.RECOVERING
+    assert await desk.book.due(10, LONG) == []
+    await desk.book.dismiss("101")
+    assert await desk.ended() == ("SessionLost", "100-006")
+
+
 async def test_a_sign_in_that_does_not_last_is_not_made_anew_at_once(desk):
     """A second loss soon after a recovery waits: a gateway that forgets everything at once must not be stormed."""
     await desk.lost()

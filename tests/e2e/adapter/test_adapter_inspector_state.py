@@ -85,6 +85,10 @@ async def test_a_changed_mode_is_told_from_its_receipt_on(site):
         await does(site, rpc, **more)
         before, since = since, await becomes(site, state, "292")
         assert since > before
+    await site.ending(site.sign_in("102"))
+    await does(site, "ForceBusy", "101", agent_id="102")
+    await does(site, "ForceIdle", "101", agent_id="102")
+    assert await becomes(site, "LISTENING", "292") == since  # that was about the time after the call
     await does(site, "Intercept")
     assert await becomes(site, "INTERCEPTED", "292") > since
 

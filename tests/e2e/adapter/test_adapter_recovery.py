@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
-from qc_adapter.v1 import sessions_pb2
+from qc_adapter.v1 import quality_control_pb2, sessions_pb2
 from tests.support.opening import PUSH_TOKEN, free_port, opened, pushing, simulated
 from tests.support.watches import read, told, until_told
 
@@ -261,6 +261,19 @@ async def test_a_session_that_is_adopted_takes_the_place_of_a_recovery(kept, unt
     assert told(await until_told(stream, "AgentState_Ready")) == ["gap", "AgentOther_InService", "AgentState_Ready"]
     stream.cancel()
     await kept.goes_on()
+
+
+async def test_who_is_signed_out_by_force_stays_out(kept):
+    """An inspector's ForceSignOut is no loss to be made good: the stream ends, and nobody signs in again."""
+    await kept.ending(kept.sign_in("102"))
+    stream = kept.watch()
+    await stream.read()
+    request = quality_control_pb2.ForceSignOutRequest(agent_id="102", work_no="101")
+    ended = await kept.ending(kept.commands.ForceSignOut(request, timeout=20))
+    assert (ended.code, ended.outcome) == (StatusCode.OK, "CONFIRMED")
+    assert (await kept.ending(stream)).reason == "INSPECTOR_SESSION_LOST"
+    assert (await session(kept)).re_sign_in == sessions_pb2.RE_SIGN_IN_NEVER
+    assert len(kept.simulator.requests("login", "101")) == 1
 
 
 async def test_a_pushed_sign_in_is_recovered_with_the_gap_before_its_events(open_site, until):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qc_adapter.commands.journal import Journal
+from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.model import Accepted, Command, Follow, Missed, Outcome, Told
 from qc_adapter.commands.runner import CommandRunner
 from qc_adapter.events.hub import Hub
@@ -119,7 +120,7 @@ class Desk:
         self.store = MemorySessionStore()
         self.keeper = GuidKeeper(self.store)
         self.outcomes = []
-        self.monitored = []
+        self.kept = []
         self.unreadable = set()
         self.forgetful = None
         self.followers = []
@@ -130,7 +131,7 @@ class Desk:
             hub=self.hub,
             journal=Journal(),
             counts=self,
-            monitored=self,
+            keeping=Keeping(self, self),
         )
 
     # The ports that only take note.
@@ -141,10 +142,13 @@ class Desk:
     async def begin(self, inspector, work_nos):
         if self.forgetful:
             raise self.forgetful
-        self.monitored.append(("begin", inspector, len(work_nos)))
+        self.kept.append(("begin", inspector, len(work_nos)))
 
     async def end(self, inspector, work_nos):
-        self.monitored.append(("end", inspector, len(work_nos)))
+        self.kept.append(("end", inspector, len(work_nos)))
+
+    async def dismiss(self, agent_id):
+        self.kept.append(("dismiss", agent_id))
 
     async def get(self, agent_id):
         if agent_id in self.unreadable:

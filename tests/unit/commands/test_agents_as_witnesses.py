@@ -6,7 +6,7 @@ from qc_adapter.commands.model import Command, Follow
 from qc_adapter.events.model import AgentEvent, Details
 from qc_adapter.gateway import requests
 from qc_adapter.gateway.requests import Mode
-from qc_adapter.model.errors import NotSignedIn, OutcomeUnknown, SessionLost
+from qc_adapter.model.errors import GatewayRefused, NotSignedIn, OutcomeUnknown, SessionLost
 from qc_adapter.model.session import EventSource, Secret, Session
 
 BE_QC_START, READY, PHONE_RELEASE = "AgentOther_BeQcStart", "AgentState_Ready", "AgentOther_PhoneRelease"
@@ -102,6 +102,26 @@ async def test_a_session_that_the_gateway_ended_proves_a_sign_out(desk, agent, w
     agent.end(why)
     verdict = (await caller.end())[-1].verdict
     assert (verdict.confirmed, verdict.proof) == (confirmed, None)
+
+
+async def test_who_was_signed_out_by_force_is_not_signed_in_again(desk, agent):
+    """What is kept for that is dropped when the gateway has taken the command, and not before."""
+    caller = desk.follow(command(FORCE_SIGN_OUT))
+    trip = await desk.gate.arrived()
+    trip.go()
+    trip.refuse("900-003")
+    with pytest.raises(GatewayRefused):
+        await caller.end()
+    assert desk.kept == []
+    await accepted(desk, command(FORCE_SIGN_OUT))
+    assert desk.kept == [("dismiss", "292")]
+
+
+async def test_a_session_that_is_recovering_proves_nothing(desk, agent):
+    """Nobody reads its events now, so the outcome has no state, and nobody waits for one."""
+    await desk.store.put(Session("292", Secret("of-292"), recovering=True))
+    caller = await accepted(desk, command(FORCE_BUSY))
+    assert (await caller.end())[-1].verdict.confirmed is None
 
 
 async def test_the_end_of_a_session_proves_no_other_command(desk, agent):

@@ -82,7 +82,7 @@ async def test_what_was_taken_is_remembered_once(desk):
         again = follow(desk, batches(build=build, request_id=build.__name__))
         assert await again.end() == caller.updates
     await desk.runner.stop(1)
-    assert desk.monitored == [
+    assert desk.kept == [
         *(("begin", "101", size) for size in (BATCH, BATCH, 200)),
         *(("end", "101", size) for size in (BATCH, BATCH, 200)),
     ]
@@ -107,7 +107,7 @@ async def test_a_caller_that_goes_leaves_its_batch_remembered(desk):
     await caller.leave()
     trip.accept()
     await desk.runner.stop(1)
-    assert desk.monitored == [("begin", "101", BATCH)]
+    assert desk.kept == [("begin", "101", BATCH)]
     assert len(desk.gate.trips) == 1
 
 
