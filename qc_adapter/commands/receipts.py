@@ -54,6 +54,15 @@ def acceptance_of(run: CommandRun) -> Acceptance | None:
     return Acceptance(act, command.work_no, run.standing, run.sent_at, accepted_at, mode)
 
 
+def doubt_of(run: CommandRun) -> Acceptance | None:
+    """Return what a command leaves in doubt of which nobody knows whether it was done: the mode, if it changes that."""
+    command = run.command
+    act, _ = _ACTS.get(command.request.operation, (None, None))
+    if act not in {Act.SWITCH, Act.TOGGLE} or not run.standing.taken:
+        return None
+    return Acceptance(Act.SWITCH, command.work_no, run.standing, run.sent_at, time.time())
+
+
 def _mode_in(request: GatewayRequest) -> Mode:
     [number] = parse_qs(request.query)["switchtype"]
     return _MODES[requests.Mode(int(number))]

@@ -17,7 +17,7 @@ from qc_adapter.commands.joining import Joining
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.ledger import MemoryLedger, State
 from qc_adapter.commands.model import Accepted, Follow, Update
-from qc_adapter.commands.receipts import Receipts, acceptance_of
+from qc_adapter.commands.receipts import Receipts, acceptance_of, doubt_of
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
 from qc_adapter.commands.witnesses import Witnesses
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qc_adapter.commands.ledger import Ledger
     from qc_adapter.commands.model import Command
     from qc_adapter.events.hub import Follows, Hub
+    from qc_adapter.events.inspection import Acceptance
     from qc_adapter.model.deadline import Deadline
 
 #: Of what is left of the caller's deadline, the part that the gateway's reply may take; the rest is for the events.
@@ -163,10 +164,11 @@ class CommandRunner:
             command = run.command
             self._counts.command_outcome(gateway_of(command.agent_id), command.method, label)
             if run.accepted is None and label == "confirmed":
-                self._note(run)  # no receipt came, and events have proven it
+                self._note(run, acceptance_of(run))  # no receipt came, and events have proven it
+            elif run.sent and label == "unknown":
+                self._note(run, doubt_of(run))
 
-    def _note(self, run: CommandRun) -> None:
-        acceptance = acceptance_of(run)
+    def _note(self, run: CommandRun, acceptance: Acceptance | None) -> None:
         if acceptance is not None:
             self._receipts.note(run.command.agent_id, acceptance)
 
@@ -202,7 +204,7 @@ class CommandRunner:
             run.fail(explained(refusal, run.command, run.feed.activity), "refused")
             return State.REFUSED, refusal.retcode, refusal.text, 0.0
         run.accept(receipt)
-        self._note(run)
+        self._note(run, acceptance_of(run))
         return State.ACCEPTED, "0", receipt.message, receipt.received_at
 
     async def _accepted(self, run: CommandRun, deadline: Deadline) -> Accepted | None:

@@ -36,7 +36,8 @@ class Acceptance:
     The gateway took a command that changes an inspection.
 
     `before` is how the inspector stood when the command was sent, by what its sender had heard. `mode` is None where
-    the command names none, `accepted_at` seconds since the epoch.
+    the command names none, and for a switch of which nobody knows whether it was done. `accepted_at` is seconds since
+    the epoch.
     """
 
     act: Act

@@ -185,6 +185,20 @@ async def test_an_unknown_outcome_that_events_confirm_counts(site):
     await becomes(site, "LISTENING", "292")
 
 
+async def test_an_unknown_change_of_mode_leaves_the_mode_unknown(site):
+    """Nobody can say whether it was done, until the next change says what the mode is."""
+    site.simulator.start_call("292")
+    await does(site, "Listen")
+    await becomes(site, "LISTENING", "292")
+    site.simulator.add_fault(Fault("reset_after", operation="switchSuperviseOrInsert"))
+    options = qc.CommandOptions()
+    options.confirm_within.FromMilliseconds(50)
+    assert (await command(site, "ToggleListenInsert", options=options)).reason == "OUTCOME_UNKNOWN"
+    await becomes(site, "UNSPECIFIED", "292")
+    await does(site, "SwitchMode", mode=qc.MODE_LISTEN)
+    await becomes(site, "LISTENING", "292")
+
+
 async def test_the_metric_counts_each_session_once(site):
     """A session is counted under what is wrong with it, and else under what its inspector does."""
     site.simulator.start_call("292")
