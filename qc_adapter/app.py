@@ -40,16 +40,11 @@ from qc_adapter.rpc.observers import CallLog, CallMetrics, Correlation
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
 from qc_adapter.rpc.server import GrpcServer, Services
-from qc_adapter.sessions.event_sources import EventSources
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
-from qc_adapter.sessions.recovery import Recovery
-from qc_adapter.sessions.recovery_steps import RecoverySteps
-from qc_adapter.sessions.service import SessionService
-from qc_adapter.sessions.turns import Turns
 from qc_adapter.shared import in_memory, in_redis
+from qc_adapter.signing import signing
 from qc_adapter.store.opening import open_link
-from qc_adapter.store.seal import Seal
 from qc_adapter.telemetry.correlation import Ids
 from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
 
@@ -115,31 +110,15 @@ class Adapter:
             keeping=Keeping(self.shared.monitored, self.shared.recoveries),
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
-        turns, sources = Turns(self.store), _event_sources(settings)
-        seal = _seal(settings, in_memory=link is None)
-        self.sessions = SessionService(
-            gateway=self.gateways,
+        made = signing(
+            settings,
+            gateways=self.gateways,
             store=self.store,
-            listeners=self.readers,
-            turns=turns,
+            shared=self.shared,
+            readers=self.readers,
             keeper=self.keeper,
-            sources=sources,
-            seal=seal,
         )
-        self.recovery = Recovery(
-            self.shared.recoveries,
-            RecoverySteps(
-                book=self.shared.recoveries,
-                gateway=self.gateways,
-                store=self.store,
-                turns=turns,
-                keeper=self.keeper,
-                sources=sources,
-                seal=seal,
-                notices=self.readers,
-                request_seconds=settings.gateways[0].request_timeout_seconds,
-            ),
-        )
+        self.sessions, self.recovery = made.sessions, made.recovery
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
             settings.ops_listen,
@@ -310,22 +289,6 @@ class Adapter:
     def _draining_check(self) -> Check:
         leaving = self._watching is None
         return Check(not leaving, "going away" if leaving else "no")
-
-
-def _event_sources(settings: Settings) -> EventSources:
-    push, names = settings.push, [gateway.name for gateway in settings.gateways]
-    return EventSources(
-        {gateway.name: gateway.event_source for gateway in settings.gateways},
-        {} if push is None else {name: push.callback_of(name) for name in names},
-        NO_SECRET if push is None else push.token,
-    )
-
-
-def _seal(settings: Settings, *, in_memory: bool) -> Seal | None:
-    """Return what credentials are kept with; what ends with the process needs no key of the settings."""
-    if in_memory:
-        return Seal.of_this_process()
-    return Seal(settings.seal_keys) if settings.seal_keys else None
 
 
 async def serve(settings: Settings) -> None:
