@@ -162,7 +162,6 @@ class Adapter:
             InspectorEvents(
                 parser,
                 sessions=self.sessions,
-                orders=self.shared.recoveries,
                 follows=self.shared.follows,
                 hub=self.hub,
                 inlet=self.shared.inlet,

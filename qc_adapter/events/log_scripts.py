@@ -137,6 +137,7 @@ end
 n = close_hole(id, epoch, n, ARGV[2], ARGV[3], ARGV[6], retention)
 local reply = {epoch, n, unpack(call('HMGET', LOG .. id, 'ended', 'talking', 'standing', 'receipt', 'state', 'detail'))}
 for i = 3, 8 do reply[i] = reply[i] or '' end
+reply[7], reply[8] = as_told(id, reply[7], reply[8])
 local after = epoch == ARGV[2] and '(' .. ARGV[3] .. '-0' or '-'
 reply[9] = call('XRANGE', EVENTS .. id, after, '+', 'COUNT', ARGV[6])
 return reply
@@ -148,6 +149,7 @@ CHECK = script("""
 local changed = {}
 for i = 1, #ARGV, 7 do
   local found = call('HMGET', LOG .. ARGV[i], 'epoch', 'n', 'ended', 'receipt', 'state', 'detail')
+  found[5], found[6] = as_told(ARGV[i], found[5], found[6])
   for j = 1, 6 do
     if (found[j] or '') ~= ARGV[i + j] then
       changed[#changed + 1] = ARGV[i]
@@ -158,12 +160,13 @@ end
 return changed
 """)
 
-# ARGV: ids. Returns state, detail and time in ms of the last answered poll of each, as its reader last said, and its
-# standing and inspection.
+# ARGV: ids. Returns state, detail and time in ms of the last answered poll of each, and its standing and inspection.
 STATUS = script("""
 local reply = {}
 for i = 1, #ARGV do
-  reply[i] = call('HMGET', LOG .. ARGV[i], 'state', 'detail', 'polled_at', 'standing', 'receipt')
+  local found = call('HMGET', LOG .. ARGV[i], 'state', 'detail', 'polled_at', 'standing', 'receipt')
+  found[1], found[2] = as_told(ARGV[i], found[1], found[2])
+  reply[i] = found
 end
 return reply
 """)

@@ -172,6 +172,19 @@ local function begin_anew(id)
   call('HDEL', LOG .. id, 'talking', 'standing', 'receipt', 'batch', 'batch_at', 'batch_nonce')
 end
 
+-- How a session is, as callers are told: until skills and monitoring are set anew it goes on recovering, and if they
+-- were refused it is not what it was.
+local function as_told(id, state, detail)
+  local kept = call('HMGET', ORDERS .. id, 'stage', 'detail')
+  local stage = kept[1] or ''
+  if stage == 'wanting' then
+    if state == 'active' then return 'degraded', kept[2] or '' end
+  elseif stage ~= '' and state ~= 'lost' then
+    return 'recovering', kept[2] or ''
+  end
+  return state or '', detail or ''
+end
+
 -- Nobody is to sign the inspector in again.
 local function forget_orders(id)
   call('DEL', ORDERS .. id, MONITORED .. id)

@@ -168,7 +168,7 @@ class MemoryRota:
         """Return what the readers said with their last steps, and what the inspectors do."""
         found = {}
         for agent_id in agent_ids:
-            status, activity = self._statuses.get(agent_id), self.activity(agent_id)
+            status, activity = self._as_told(agent_id), self.activity(agent_id)
             if status is not None:
                 found[agent_id] = replace(status, activity=activity)
             elif activity != NOTHING_KNOWN:  # nobody reads here, and events were fed in
@@ -246,8 +246,30 @@ class MemoryRota:
             self._statuses.pop(agent_id, None)
         else:
             self._statuses[agent_id] = status
+        self.tell(agent_id)
+
+    def tell(self, agent_id: str) -> None:
+        """Tell those who watch a session how it is."""
+        status = self._as_told(agent_id)
         if (feed := self._hub.find(agent_id)) is not None:
             feed.tell(status.state if status else None, status.detail if status else "")
+
+    def _as_told(self, agent_id: str) -> PollStatus | None:
+        """
+        Return how a session is, as callers are told.
+
+        Until skills and monitoring are set anew it goes on recovering, and if they were refused it is not what it was.
+        """
+        status, orders = self._statuses.get(agent_id), self._store.orders.get(agent_id)
+        if orders is None or orders.stage is None:
+            return status
+        known = status or PollStatus(PollState.STARTING)
+        if orders.stage is Stage.WANTING:
+            wanting = known.state is PollState.ACTIVE
+            return replace(known, state=PollState.DEGRADED, detail=orders.detail) if wanting else status
+        if known.state is PollState.LOST:
+            return status
+        return replace(known, state=PollState.RECOVERING, detail=orders.detail)
 
     def _forget(self, agent_id: str) -> None:
         for book in (self._free, self._held, self._parked):

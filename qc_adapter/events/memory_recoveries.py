@@ -65,6 +65,7 @@ class MemoryRecoveries:
         entry.stage, entry.detail, entry.due_at = stage, detail, time.monotonic() + seconds
         entry.attempts += 1
         entry.doubtful_until = entry.doubtful_until if doubtful else 0.0
+        self._rota.tell(case.agent_id)
         return True
 
     async def signed_in(self, case: Case, session: Session, *, forced: bool) -> bool:
@@ -85,6 +86,7 @@ class MemoryRecoveries:
         if entry is None:
             return False
         entry.stage, entry.detail, entry.claim = Stage.WANTING if detail else None, detail, ""
+        self._rota.tell(case.agent_id)
         return True
 
     async def give_up(self, case: Case, retcode: str, detail: str, *, conflict: bool) -> bool:
@@ -113,8 +115,7 @@ class MemoryRecoveries:
 
     def _kept(self, agent_id: str) -> Kept:
         monitored = len(self._store.monitored.get(agent_id, ()))
-        entry = self._store.orders.get(agent_id)
-        return Kept(monitored=monitored) if entry is None else Kept(True, entry.stage, entry.detail, monitored)
+        return Kept(agent_id in self._store.orders, monitored)
 
     def _claimed(self, case: Case) -> OrdersEntry | None:
         entry = self._store.orders.get(case.agent_id)

@@ -83,6 +83,7 @@ SETTLE = script(
 use_up()
 call('HSET', key, 'stage', ARGV[3] == '' and '' or 'wanting', 'detail', ARGV[3])
 call('ZREM', RECOVERING, id)
+tell(id, 's')
 return 1
 """
 )
@@ -108,12 +109,11 @@ GIVE_UP = script(_CLAIMED + _LOSE + "lose(id, ARGV[3], ARGV[4]) return 1")
 # ARGV: id, how the log ends if a recovery has begun already, detail.
 DISMISS = script(_LOSE + "lose(ARGV[1], ARGV[2], ARGV[3]) return 1")
 
-# ARGV: ids. Returns of each whether there are orders, the stage, the detail, and how many agents are monitored.
+# ARGV: ids. Returns of each whether there are orders, and how many agents are monitored.
 KEPT = script("""
 local reply = {}
 for i = 1, #ARGV do
-  local found = call('HMGET', ORDERS .. ARGV[i], 'sealed', 'stage', 'detail')
-  reply[i] = {found[1] and 1 or 0, found[2] or '', found[3] or '', call('SCARD', MONITORED .. ARGV[i])}
+  reply[i] = {call('HEXISTS', ORDERS .. ARGV[i], 'sealed'), call('SCARD', MONITORED .. ARGV[i])}
 end
 return reply
 """)

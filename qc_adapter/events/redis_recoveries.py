@@ -66,8 +66,8 @@ class RedisRecoveries:
             return {}
         found = await self._link.script("status", scripts.KEPT, *agent_ids)
         return {
-            agent_id: Kept(bool(again), Stage(stage.decode()) if stage else None, detail.decode(), monitored)
-            for agent_id, (again, stage, detail, monitored) in zip(agent_ids, found, strict=True)
+            agent_id: Kept(bool(again), monitored)
+            for agent_id, (again, monitored) in zip(agent_ids, found, strict=True)
         }
 
 

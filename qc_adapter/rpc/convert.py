@@ -15,7 +15,7 @@ from qc_adapter.events.model import AgentEvent, Gap
 from qc_adapter.events.shapes import TIMES
 from qc_adapter.model.inspector import number_of
 from qc_adapter.model.session import EventSource
-from qc_adapter.sessions.orders import NOTHING_KEPT, Stage
+from qc_adapter.sessions.orders import NOTHING_KEPT
 from qc_adapter.v1 import events_pb2 as events
 from qc_adapter.v1 import quality_control_pb2 as qc
 from qc_adapter.v1 import sessions_pb2 as sessions
@@ -130,11 +130,10 @@ def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
     return events.WatchResponse(cursor=cursor, gap=_gap(gap))
 
 
-def bookmark_message(cursor: str, feed: Feed, kept: Kept) -> events.WatchResponse:
+def bookmark_message(cursor: str, feed: Feed) -> events.WatchResponse:
     """Return a position, with what is known of the session."""
     state = sessions.SESSION_STATE_UNSPECIFIED if feed.state is None else _STATES[feed.state]
-    state, detail = _with_recovery(state, feed.detail, kept)
-    return events.WatchResponse(cursor=cursor, bookmark=events.Bookmark(session_state=state, detail=detail))
+    return events.WatchResponse(cursor=cursor, bookmark=events.Bookmark(session_state=state, detail=feed.detail))
 
 
 def _gap(gap: Gap) -> events.Gap:
@@ -209,7 +208,6 @@ def session_message(session: Session, status: PollStatus | None, kept: Kept = NO
         if status.answered_time:
             message.last_poll_time.CopyFrom(timestamp(status.answered_time))
         _tell_activity(message, SIGNED_OUT if status.state is PollState.LOST else status.activity)
-    message.state, message.detail = _with_recovery(message.state, message.detail, kept)
     return message
 
 
@@ -218,14 +216,3 @@ def _tell_activity(message: sessions.Session, activity: Activity) -> None:
     message.inspected_work_no = activity.work_no
     if activity.since and activity.state is not InspectorState.UNKNOWN:
         message.inspector_state_since.CopyFrom(timestamp(activity.since))
-
-
-def _with_recovery(
-    state: sessions.SessionState.ValueType, detail: str, kept: Kept
-) -> tuple[sessions.SessionState.ValueType, str]:
-    """Let a session that is read again, but is not yet what it was, not look as if it were."""
-    if kept.stage is Stage.WANTING and state == sessions.SESSION_STATE_ACTIVE:
-        return sessions.SESSION_STATE_DEGRADED, kept.detail
-    if kept.stage not in (None, Stage.WANTING) and state != sessions.SESSION_STATE_LOST:
-        return sessions.SESSION_STATE_RECOVERING, kept.detail
-    return state, detail

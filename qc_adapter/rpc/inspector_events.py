@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qc_adapter.events.hub import Subscription
 from qc_adapter.events.inlet import MOST_EVENTS, batch_of
+from qc_adapter.events.leases import PollState
 from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.gateway.envelope import Envelope, UnreadableReply, read_envelope
 from qc_adapter.gateway.wire import ReplyHeaders
-from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequest, StoreUnavailable
+from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequest
 from qc_adapter.model.inspector import gateway_of, number_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.calls import current_call, deadline_of
 from qc_adapter.rpc.convert import bookmark_message, gap_message, watch_message
-from qc_adapter.rpc.told import Told
-from qc_adapter.sessions.orders import NOTHING_KEPT
 from qc_adapter.v1 import events_pb2 as pb
 from qc_adapter.v1 import events_pb2_grpc as pb_grpc
 
@@ -26,13 +24,13 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from qc_adapter.events.feed import Feed
     from qc_adapter.events.hub import Follows, Hub
     from qc_adapter.events.inlet import Inlet
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
     from qc_adapter.rpc.calls import Call
     from qc_adapter.rpc.parse import Parser
-    from qc_adapter.sessions.recovery_book import KeptOrders
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,7 +64,6 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         parser: Parser,
         *,
         sessions: Sessions,
-        orders: KeptOrders,
         follows: Follows,
         hub: Hub,
         inlet: Inlet,
@@ -75,7 +72,6 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
     ) -> None:
         self._parser = parser
         self._sessions = sessions
-        self._orders = orders
         self._follows = follows
         self._hub = hub
         self._inlet = inlet
@@ -95,7 +91,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
             if gap is not None:
                 yield gap
-            async for message in self._messages(agent_id, subscription, call, deadline_of(context)):
+            async for message in self._messages(subscription, call, deadline_of(context)):
                 yield message
 
     async def Feed(self, request: pb.FeedRequest, context: Context) -> pb.FeedResponse:
@@ -116,10 +112,10 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         return pb.FeedResponse(logged=logged.new, repeated_before=logged.repeated, cursor=logged.cursor)
 
     async def _messages(
-        self, agent_id: str, subscription: Subscription, call: Call, deadline: Deadline
+        self, subscription: Subscription, call: Call, deadline: Deadline
     ) -> AsyncIterator[pb.WatchResponse]:
         feed = subscription.feed
-        told = Told()
+        state = PollState.ACTIVE  # as long as nothing else is said, which who comes later is told too
         while True:
             entries = subscription.take()
             for entry in entries:
@@ -132,20 +128,11 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
                 raise DeadlineExceeded(
                     "the deadline of the stream came: resume from the cursor", "", subscription.cursor
                 )
-            patience = min(told.patience(feed, self._bookmark_seconds), deadline.remaining_seconds)
-            # The end of a session is told by the end of the stream.
-            if (feed.ended is not None or not told.outdated(feed)) and await subscription.wait(patience):
-                continue
-            bookmark = await self._bookmark(agent_id, subscription, told)
-            if told.worth_telling(feed, bookmark.bookmark.session_state, self._bookmark_seconds):
-                yield bookmark
-
-    async def _bookmark(self, agent_id: str, subscription: Subscription, told: Told) -> pb.WatchResponse:
-        kept = NOTHING_KEPT
-        if told.in_doubt(subscription.feed):
-            with suppress(StoreUnavailable):
-                kept = (await self._orders.kept([agent_id])).get(agent_id, NOTHING_KEPT)
-        return bookmark_message(subscription.cursor, subscription.feed, kept)
+            patience = min(self._bookmark_seconds, deadline.remaining_seconds)
+            if (_state_of(feed) is state or feed.ended is not None) and await subscription.wait(patience):
+                continue  # the end of a session is told by the end of the stream
+            state = _state_of(feed)
+            yield bookmark_message(subscription.cursor, feed)
 
     async def _subscribe(self, agent_id: str, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
         """Return the subscription from the cursor, with the gap before it when the caller asked for one."""
@@ -178,3 +165,8 @@ def _read(body: bytes, number: str) -> Envelope:
     if foreign:
         raise InvalidRequest([("body", f"holds events of another agent than {number}: {foreign[0][:20]!a}")])
     return envelope
+
+
+def _state_of(feed: Feed) -> PollState:
+    """Return what is known of the session; that a first poll was answered is no news."""
+    return feed.state or PollState.ACTIVE

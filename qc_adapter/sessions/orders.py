@@ -60,11 +60,9 @@ class SealedOrders:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is shown of the orders for an inspector: whether there are any, and how a recovery goes."""
+    """What is shown of what is kept for an inspector: whether there are orders, and how many agents are monitored."""
 
     again: bool = False
-    stage: Stage | None = None
-    detail: str = ""
     monitored: int = 0
 
 

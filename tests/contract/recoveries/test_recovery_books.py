@@ -10,7 +10,7 @@ import pytest
 from qc_adapter.events.activity import InspectorState
 from qc_adapter.events.hub import Hub
 from qc_adapter.events.inlet import MemoryInlet, batch_of
-from qc_adapter.events.leases import PollState, Taken
+from qc_adapter.events.leases import PollState, Step, Taken
 from qc_adapter.events.memory_leases import MemoryRota
 from qc_adapter.events.memory_recoveries import MemoryRecoveries
 from qc_adapter.events.model import Gap
@@ -57,6 +57,10 @@ class Desk:
     async def one(self, claim_seconds=LONG):
         [case] = await self.book.due(10, claim_seconds)
         return case
+
+    async def told(self):
+        status = (await self.rota.statuses(["101"]))["101"]
+        return status.state, status.detail
 
     async def shown(self):
         return (await self.book.kept(["101"])).get("101", Kept())
@@ -126,7 +130,8 @@ async def test_a_loss_with_orders_is_due_with_all_that_is_kept(desk):
     assert (case.retcode, case.attempts, case.doubtful) == ("100-006", 0, False)
     assert (case.taken_ago_seconds, case.monitored) == (None, ("292", "293"))
     assert await desk.book.due(10, LONG) == []
-    assert await desk.shown() == Kept(True, Stage.SIGNING_IN, "forgotten", 2)
+    assert await desk.shown() == Kept(True, 2)
+    assert await desk.told() == (PollState.RECOVERING, "forgotten")
 
 
 async def test_a_loss_without_orders_is_none_of_this_book(desk):
@@ -144,14 +149,17 @@ async def test_a_recovery_goes_from_step_to_step(desk):
     new = Session("101", Secret("second"), signed_in_at=time.time())
     assert await desk.book.signed_in(await desk.one(), new, forced=True)
     assert await desk.store.get("101") == new
-    assert len(await desk.read_on()) == 1
+    [claim] = await desk.read_on()
     assert [str(one) for one in desk.gaps()] == ["TAKEOVER"]
+    await claim.lease.keep(Step(new, None, (), PollState.ACTIVE))
+    assert await desk.told() == (PollState.RECOVERING, "")
     case = await desk.one()
     assert (case.stage, case.sealed, case.monitored) == (Stage.RESTORING, "sealed", ("292", "293"))
     assert 0 <= case.taken_ago_seconds < 60
     assert await desk.book.settle(case, "no skills")
+    assert await desk.told() == (PollState.DEGRADED, "no skills")
     assert await desk.book.due(10, LONG) == []
-    assert await desk.shown() == Kept(True, Stage.WANTING, "no skills", 2)
+    assert await desk.shown() == Kept(True, 2)
 
 
 async def test_who_does_not_get_in_leaves_a_recovery_as_it_was(desk):
@@ -160,8 +168,7 @@ async def test_who_does_not_get_in_leaves_a_recovery_as_it_was(desk):
     await desk.rota.leaving("101")
     await desk.rota.enlist("101")
     assert await desk.read_on() == []
-    status = (await desk.rota.statuses(["101"]))["101"]
-    assert (status.state, status.detail) == (PollState.RECOVERING, "forgotten")
+    assert await desk.told() == (PollState.RECOVERING, "forgotten")
     assert (await desk.one()).stage is Stage.SIGNING_IN
 
 
@@ -211,7 +218,7 @@ async def test_what_is_put_off_is_due_later(desk):
     await desk.lost()
     assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", LONG, doubtful=False)
     assert await desk.book.due(10, LONG) == []
-    assert (await desk.shown()).detail == "elsewhere"
+    assert await desk.told() == (PollState.RECOVERING, "elsewhere")
     await desk.lost()
     assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", 0, doubtful=False)
     case = await desk.one()
@@ -257,8 +264,7 @@ async def test_who_is_given_up_is_lost(desk, conflict):
     assert await desk.ended() == ("SessionConflict" if conflict else "SessionLost", "100-002")
     assert await desk.shown() == Kept()
     assert not (await desk.store.get("101")).recovering
-    status = (await desk.rota.statuses(["101"]))["101"]
-    assert (status.state, status.detail) == (PollState.LOST, "elsewhere")
+    assert await desk.told() == (PollState.LOST, "elsewhere")
     await desk.rota.scan()
     assert await desk.read_on() == []
     await desk.sign_in("callers", orders=None)
@@ -365,7 +371,7 @@ async def test_what_is_said_twice_counts_once(replica, shelf):
     case = await desk.one()
     for _ in range(2):
         assert await desk.book.settle(case, "")
-    assert await desk.shown() == Kept(True, None, "", 2)
+    assert await desk.shown() == Kept(True, 2)
 
 
 async def test_a_sign_in_of_another_system_is_not_made_anew(replica, shelf):

@@ -199,6 +199,24 @@ async def test_refused_skills_are_told_and_not_asked_for_again(open_site, until)
     await site.goes_on()
 
 
+async def test_a_watch_says_that_a_session_recovers_until_all_is_back(open_site):
+    """The same as Get: not active before skills are set, also when a poll was answered long before."""
+    site = await open_site(QC_BOOKMARK_SECONDS="0.05")
+    await signed_in(site, skills={"skill_ids": [7]})
+    stream = site.watch()
+    site.simulator.add_fault(Fault("retcode", operation="resetSkill", code="100-003", times=1))
+    site.simulator.restart()
+    states = []
+    while states[-1:] != [ACTIVE] or RECOVERING not in states:
+        message = await stream.read()
+        if message.HasField("bookmark"):
+            states.append(message.bookmark.session_state)
+    stream.cancel()
+    since = states.index(RECOVERING)
+    assert set(states[since:-1]) == {RECOVERING}
+    assert (await session(site)).state == ACTIVE
+
+
 async def test_a_sign_out_ends_a_recovery(kept, until):
     """Whoever signs out while the gateway is away is out, and stays out."""
     kept.simulator.add_fault(Fault("retcode", operation="login", code="100-003", times=-1))
