@@ -119,8 +119,8 @@ class MemoryInlet:
 
     async def take(self, agent_id: str, source: EventSource, batch: Batch) -> Logged:
         """Log what is new of a batch."""
-        if not await self._store.under_way(agent_id):
-            session = await self._store.get(agent_id)
+        session, signing = await self._store.get(agent_id), await self._store.under_way(agent_id)
+        if not signing:
             if session is None:
                 raise NotSignedIn(agent_id)
             if session.event_source is not source:
@@ -130,7 +130,8 @@ class MemoryInlet:
         came_at, before = feed.last_batch
         again = batch.repeats_after_seconds <= now - came_at < REPEATED_WITHIN_SECONDS
         known = repeated(before, batch.marks) if again else 0
-        if batch.items[known:]:
+        last_words = not signing and session is not None and session.recovering
+        if batch.items[known:] and not last_words:
             feed.mend()
         for item in batch.items[known:]:
             feed.append(item)

@@ -82,7 +82,8 @@ APPEND = script("""
 local id, retention = ARGV[1], tonumber(ARGV[5])
 local found = record(id)
 -- Events may come before the reply to the sign-in.
-if call('EXISTS', BUSY .. id) == 0 then
+local signing = call('EXISTS', BUSY .. id) == 1
+if not signing then
   if not found then return {'unreadable'} end
   if #found == 0 then return {'gone'} end
   if source_of(found) ~= ARGV[2] then return {'elsewhere', source_of(found)} end
@@ -107,7 +108,8 @@ if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumb
   return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
 local items = arguments(15 + same)
-if #items > 0 and torn(id) then
+local last_words = not signing and recovering(found)
+if #items > 0 and not last_words and torn(id) then
   add_takeover(id, ARGV[3], ARGV[4], retention)
   n = n + 1
 end
