@@ -75,8 +75,11 @@ class MemoryDesk(Desk):
         super().__init__(store, rota, MemoryRecoveries(store, rota), MemoryMonitored(store))
         self.inlet = MemoryInlet(store, self.hub)
 
-    async def age(self):
-        self.store.orders["101"].tried_at -= 60
+    async def age(self, seconds=60.0):
+        self.store.orders["101"].tried_at = time.monotonic() - seconds
+
+    async def ripen(self):
+        self.store.orders["101"].due_at = 0.0
 
     def gaps(self):
         return [entry.item.reason for entry in self.hub.feed("101").read(0, 9)]
@@ -99,8 +102,11 @@ class RedisDesk(Desk):
         super().__init__(replica.store, replica.rota, book, RedisMonitored(replica.link))
         self.inlet = RedisInlet(replica.rota._book, Hub())
 
-    async def age(self):
-        self.shelf.client.hdel("qc:orders:101", "tried_at")
+    async def age(self, seconds=60.0):
+        self.shelf.client.hset("qc:orders:101", "tried_at", self.shelf.now_ms() - int(seconds * 1000))
+
+    async def ripen(self):
+        self.shelf.client.zadd("qc:recovering", {"101": 0})
 
     def gaps(self):
         return self.shelf.told()
@@ -183,7 +189,8 @@ async def test_whoever_comes_after_a_loss_begins_with_a_gap(desk, taken):
     assert [str(one) for one in desk.gaps()] == ["TAKEOVER"]
 
 
-async def test_what_is_pushed_first_has_the_gap_before_it(desk):
+@pytest.mark.parametrize("last_words", [[], ["AgentState_Work"]])
+async def test_what_is_pushed_first_has_the_gap_before_it(desk, last_words):
     """
     Events may come before the reply to the sign-in, and look like those of the one before: they are new.
 
@@ -194,12 +201,13 @@ async def test_what_is_pushed_first_has_the_gap_before_it(desk):
     assert (await desk.inlet.take("101", EventSource.PUSH, batch)).new == 1
     await desk.age()
     await desk.lose(await desk.store.get("101"))
-    late = batch_of("101", [RawEvent("AgentState_Work", "101", None, None)])
-    assert (await desk.inlet.take("101", EventSource.PUSH, late)).new == 1
+    for event_type in last_words:
+        late = batch_of("101", [RawEvent(event_type, "101", None, None)])
+        assert (await desk.inlet.take("101", EventSource.PUSH, late)).new == 1
     await desk.store.begin("101", "mark", LONG)
     again = replace(batch, nonce="another")
     assert (await desk.inlet.take("101", EventSource.PUSH, again)).new == 1
-    expected = ["AgentState_Ready", "AgentState_Work", "TAKEOVER", "AgentState_Ready"]
+    expected = ["AgentState_Ready", *last_words, "TAKEOVER", "AgentState_Ready"]
     assert await desk.kinds() == expected
     new = Session("101", Secret("second"), EventSource.PUSH, signed_in_at=time.time())
     assert await desk.book.signed_in(await desk.one(), new, forced=False)
@@ -312,12 +320,54 @@ async def test_a_sign_out_that_was_told_may_be_one_by_force(desk):
 
 
 async def test_a_sign_in_that_does_not_last_is_not_made_anew_at_once(desk):
-    """A second loss soon after a recovery waits: a gateway that forgets everything at once must not be stormed."""
+    """Losses soon after a recovery wait, each longer: a gateway that forgets all at once must not be stormed."""
+    await desk.lost()
+    assert await desk.book.put_off(await desk.one(), Stage.SIGNING_IN, "away", 0, doubtful=True)
+    for number, too_early in enumerate((0.0, 1.5, 3.5), start=1):
+        new = Session("101", Secret(f"number-{number}"), signed_in_at=time.time())
+        assert await desk.book.signed_in(await desk.one(), new, forced=False)
+        if too_early:
+            await desk.age(too_early)
+        assert await desk.lose(new) is PollState.RECOVERING
+        assert await desk.book.due(10, LONG) == []
+        await desk.ripen()
+        case = await desk.one()
+        assert (case.attempts, case.doubtful) == (0, False)
+        assert await desk.book.put_off(case, Stage.SIGNING_IN, "away", 0, doubtful=False)
+
+
+async def test_an_end_that_was_wanted_is_no_loss(desk):
+    """While a sign-out is under way the gateway's word is what it brings: nobody signs in again, no stream ends."""
+    session = await desk.sign_in()
+    await desk.age()
+    await desk.rota.enlist("101")
+    [claim] = await desk.read_on()
+    await desk.rota.leaving("101")
+    assert await claim.lease.end(session, "100-006", "out") is PollState.LOST
+    assert await desk.book.due(10, LONG) == []
+    assert not (await desk.store.get("101")).recovering
+
+
+async def test_after_a_sign_out_nothing_is_left_of_a_recovery(desk):
+    """The next sign-in begins without a gap: the streams of the one before have ended."""
+    await desk.lost()
+    await desk.store.remove("101")
+    await desk.rota.retire("101")
+    await desk.sign_in("callers", orders=None)
+    await desk.rota.enlist("101")
+    assert len(await desk.read_on()) == 1
+    assert desk.gaps() == []
+
+
+async def test_what_is_wanting_does_not_hide_what_is_worse(desk):
+    """It is told while all else is well."""
     await desk.lost()
     new = Session("101", Secret("second"), signed_in_at=time.time())
     assert await desk.book.signed_in(await desk.one(), new, forced=False)
-    assert await desk.lose(new) is PollState.RECOVERING
-    assert await desk.book.due(10, LONG) == []
+    [claim] = await desk.read_on()
+    assert await desk.book.settle(await desk.one(), "no skills")
+    await claim.lease.keep(Step(new, None, (), PollState.DEGRADED, "away"))
+    assert await desk.told() == (PollState.DEGRADED, "away")
 
 
 async def test_monitoring_belongs_to_a_session(desk):
