@@ -48,13 +48,16 @@ class Nothing:
         """Do nothing."""
 
 
+_NOTHING: Final = Nothing()
+
+
 class Keeping:
     """Has noted whom an inspector monitors, and who was signed out on purpose."""
 
     def __init__(self, monitored: Monitored | None = None, orders: Orders | None = None) -> None:
         """Without either nothing is kept of it."""
-        self._monitored = monitored or NOTHING
-        self._orders = orders or NOTHING
+        self._monitored = monitored or _NOTHING
+        self._orders = orders or _NOTHING
         self._log = structlog.get_logger()
 
     async def note(self, run: CommandRun) -> None:
@@ -73,6 +76,3 @@ class Keeping:
             self._log.warning(
                 "command_not_noted", method=command.method, agent_id=command.agent_id, detail=failure.message
             )
-
-
-NOTHING: Final = Nothing()
