@@ -6,6 +6,7 @@ from grpc import StatusCode
 
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import quality_control_pb2 as qc
+from tests.support.watches import until_told
 
 MANY = [str(number) for number in range(1000, 2200)]
 
@@ -18,8 +19,8 @@ def monitor(site, rpc="Monitor", work_nos=MANY, **more):
 
 async def test_many_agents_are_monitored_in_batches(site):
     """Requests of at most 500 with a receipt each, and one outcome; what the agents do comes to the inspector."""
-    watch = site.watch()
-    assert (await watch.read()).HasField("subscribed")
+    watch = site.watch(cursor="oldest")
+    await until_told(watch, "AgentState_Ready")  # nothing else of the inspector's own comes in between
     ended = await site.ending(monitor(site))
     assert (ended.code, ended.outcome) == (StatusCode.OK, "STATE_UNSPECIFIED")
     assert [kind for kind in ended.kinds if kind != "QC_AgentState_Notify"] == ["accepted"] * 3 + ["outcome"]
