@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from qc_adapter.events.model import Item
 
 OLDEST: Final = "oldest"
-_NO_BATCH: Final[tuple[float, tuple[str, ...]]] = (0.0, ())
 #: A wait without a deadline still has a timer: event loops do not take infinity.
 _LONGEST_WAIT_SECONDS: Final = 86_400.0
 _CURSOR = re.compile(r"([0-9a-f]{12})-([0-9]{1,15})")
@@ -103,8 +102,9 @@ class Feed:
         #: How many commands that can be repeated began here: who repeats one follows this feed again.
         self.pins = 0
         self.touched_at = time.monotonic()
-        #: When the last batch came in that no poll brought, and the marks of its items; see `qc_adapter.events.inlet`.
-        self.last_batch = _NO_BATCH
+        #: When the last batch came in that no poll brought, the marks of its items, and those of older events that
+        #: happen once; see `qc_adapter.events.inlet`.
+        self.last_batch: tuple[float, tuple[str, ...], tuple[str, ...]] = (0.0, (), ())
         #: Whether a sign-in was lost and nothing came since of the one after it; the shared log says it of itself.
         self.torn = False
 
@@ -220,7 +220,7 @@ class Feed:
 
     def forget_batch(self) -> None:
         """Expect the first batch of another sign-in, which may look like that of the one before."""
-        self.last_batch = _NO_BATCH
+        self.last_batch = (0.0, (), self.last_batch[2])
 
     def mend(self) -> None:
         """Put a gap where a sign-in was lost, before what comes of the one after it."""

@@ -3,7 +3,8 @@ The way into a log for events that no poll of ours brought: pushed by the gatewa
 
 A batch whose answer got lost comes again, and events have no numbers: what a batch repeats is known by comparing it
 with the one before. What comes again sooner than whoever sends it would repeat anything is new: the same may happen
-twice.
+twice. An event with a time stamp happens once, so it is known by itself: a copy may come late, from a replica that was
+frozen with it in its hands, when newer events are logged already.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qc_adapter.model.errors import EventsReadElsewhere, NotSignedIn
 from qc_adapter.model.inspector import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from qc_adapter.events.hub import Hub
     from qc_adapter.gateway.envelope import RawEvent
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 REPEATED_WITHIN_SECONDS: Final = 150.0
 #: More than this at once is no batch of a gateway.
 MOST_EVENTS: Final = 2000
+#: How many events that happen once are remembered, for copies that come late.
+MOST_REMEMBERED: Final = 128
+#: Ends the mark of an event that happens once.
+ONCE: Final = "!"
 _MARK_BYTES: Final = 8
+LONGEST_MARK: Final = 2 * _MARK_BYTES + len(ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,11 @@ def batch_of(
     return Batch(tuple(items), tuple(marks), repeats_after_seconds)
 
 
+def seen(recent: Collection[str], marks: Sequence[str]) -> int:
+    """Return how many of the first marks are of events that happen once, and that are remembered."""
+    return next((n for n, mark in enumerate(marks) if mark[-1] != ONCE or mark not in recent), len(marks))
+
+
 def repeated(before: Sequence[str], marks: Sequence[str]) -> int:
     """Return how many of the first marks repeat the batch before: all of it or none."""
     return len(before) if tuple(marks[: len(before)]) == tuple(before) else 0
@@ -106,7 +117,8 @@ def _mark(name: object, raw: RawEvent) -> str:
         text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError):  # a number of more than 64 bits
         text = repr(told).encode(errors="replace")
-    return hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
+    mark = hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
+    return mark + ONCE if name or raw.gateway_time_ms is not None else mark
 
 
 class MemoryInlet:
@@ -127,13 +139,16 @@ class MemoryInlet:
                 raise EventsReadElsewhere(agent_id, session.event_source)
         feed = self._hub.feed(agent_id)
         now = self._clock()
-        came_at, before = feed.last_batch
+        came_at, before, recent = feed.last_batch
         again = batch.repeats_after_seconds <= now - came_at < REPEATED_WITHIN_SECONDS
-        known = repeated(before, batch.marks) if again else 0
+        same = repeated(before, batch.marks) if again else 0
+        known = max(same, seen(recent, batch.marks))
         last_words = not signing and session is not None and session.recovering
         if batch.items[known:] and not last_words:
             feed.mend()
         for item in batch.items[known:]:
             feed.append(item)
-        feed.last_batch = (now, batch.marks)
+        if same == known or known < len(batch.marks):  # else it is a late copy: what came last is another batch
+            recent = (*recent, *(mark for mark in batch.marks[known:] if mark[-1] == ONCE))[-MOST_REMEMBERED:]
+            feed.last_batch = (now, batch.marks, recent)
         return Logged(len(batch.items) - known, known, feed.cursor(feed.tail))

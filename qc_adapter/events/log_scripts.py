@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qc_adapter.events.inlet import LONGEST_MARK, MOST_REMEMBERED, ONCE
 from qc_adapter.events.lua import script
 
 # The poll step. ARGV: id, holder, store, step, lease ms, GUID used, epoch and position known, fresh epoch, capacity,
@@ -75,10 +76,13 @@ return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost,
 
 # Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms after which and
 # within which the batch before may be repeated, names of this arrival and of those before it whose reply got lost,
-# epoch and position known, how many items repeat the batch before as known, talking, standing, marks, items.
-# Returns what became of them, epoch, position before them, how many of them repeat the batch before; or 'again' with
-# the same, talking and standing, when others added something meanwhile: what it adds up to is to be found out anew.
-APPEND = script("""
+# epoch and position known, how many items had come before as known, talking, standing, marks, epoch and position that
+# this replica logged last, items.
+# Returns what became of them, epoch, position before them, how many of them had come before; or 'again' with the same,
+# talking and standing, when others added something meanwhile: what it adds up to is to be found out anew.
+APPEND = script(
+    f"local ONCE, RECENT_BYTES = '{ONCE}', {MOST_REMEMBERED * (LONGEST_MARK + 1) + 1}"
+    """
 local id, retention = ARGV[1], tonumber(ARGV[5])
 local found = record(id)
 -- Events may come before the reply to the sign-in.
@@ -90,8 +94,9 @@ if not signing then
 end
 local epoch, n = head(id, ARGV[3])
 n = close_hole(id, epoch, n, ARGV[9], ARGV[10], tonumber(ARGV[4]), retention)
+n = close_hole(id, epoch, n, ARGV[15], ARGV[16], tonumber(ARGV[4]), retention)
 local log = LOG .. id
-local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce', 'standing')
+local last = call('HMGET', log, 'talking', 'batch', 'batch_at', 'batch_nonce', 'standing', 'recent')
 local before, marks = {}, {}
 local ago = last[2] and now - tonumber(last[3])
 -- The reply of this script got lost, and it or what the gateway sent then is run again, however late the first was run.
@@ -104,10 +109,17 @@ local same = 0
 while same < #before and same < #marks and before[same + 1] == marks[same + 1] do same = same + 1 end
 -- All of the batch before comes again, or nothing: a part of it happened anew.
 if same < #before then same = 0 end
+-- What happens once is known by itself; a copy that comes late may lie behind newer batches.
+local repeats, recent = same, last[6] or ' '
+local function once(mark) return string.sub(mark, -1) == ONCE end
+local function seen(mark) return once(mark) and string.find(recent, ' ' .. mark .. ' ', 1, true) end
+local alone = 0
+while alone < #marks and seen(marks[alone + 1]) do alone = alone + 1 end
+same = math.max(same, alone)
 if same < #marks and (epoch ~= ARGV[9] or whole(n) ~= ARGV[10] or same ~= tonumber(ARGV[11])) then
   return {'again', epoch, n, last[1] or '', last[5] or '', same}
 end
-local items = arguments(15 + same)
+local items = arguments(17 + same)
 local last_words = not signing and recovering(found)
 if #items > 0 and not last_words and torn(id) then
   add_takeover(id, ARGV[3], ARGV[4], retention)
@@ -116,13 +128,20 @@ end
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)
 if same < #marks then
-  call('HSET', log, 'batch', ARGV[14], 'talking', ARGV[12], 'standing', ARGV[13])
+  for i = same + 1, #marks do
+    if once(marks[i]) then recent = recent .. marks[i] .. ' ' end
+  end
+  recent = string.sub(recent, -RECENT_BYTES)
+  call('HSET', log, 'batch', ARGV[14], 'talking', ARGV[12], 'standing', ARGV[13], 'recent', recent)
   tell(id, 'e', epoch, whole(n), items)
 end
-call('HSET', log, 'batch_at', whole(now), 'batch_nonce', string.match(ARGV[8], '%S+'))
+if same < #marks or repeats == same then
+  call('HSET', log, 'batch_at', whole(now), 'batch_nonce', string.match(ARGV[8], '%S+'))
+end
 if found and #found > 0 then call('PERSIST', log) else call('PEXPIRE', log, 2 * retention) end
 return {'kept', epoch, n, same}
-""")
+"""
+)
 
 # ARGV: id, epoch known or '', position known, fresh epoch, retention ms, most entries.
 # Returns epoch, position of the newest, how it ended, talking, standing, inspection, state and detail, each '' if there

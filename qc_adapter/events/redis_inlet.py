@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Each try reads anew what another replica added meanwhile.
 _TRIES: Final = 32
+#: Of so many inspectors it is known which position their last batch got here.
+_MOST_KNOWN: Final = 20_000
 #: The gateway gives up after 120 s of failed pushes, with 10 s between two of them.
 _MOST_DOUBTFUL: Final = 16
 
@@ -40,6 +42,8 @@ class RedisInlet:
     def __init__(self, book: Book, hub: Hub) -> None:
         self._book = book
         self._hub = hub
+        #: Where the last batches were put: callers may have these positions, and a failover of Redis may lose them.
+        self._put: dict[str, tuple[str, int]] = {}
         #: Arrivals of which nobody knows whether they were logged: a Redis that stood still may run them later.
         self._doubtful: dict[str, tuple[str, ...]] = {}
 
@@ -78,7 +82,7 @@ class RedisInlet:
             int(batch.repeats_after_seconds * 1000), int(REPEATED_WITHIN_SECONDS * 1000), " ".join(arrivals),
             end.epoch, end.position, end.repeated,
             to_call_ids(standing.talking), to_standing(standing), " ".join(batch.marks),
-            *map(to_line, batch.items),
+            *self._put.get(agent_id, ("", 0)), *map(to_line, batch.items),
         )  # fmt: skip
 
     def _logged(self, agent_id: str, batch: Batch, reply: Any) -> Logged:
@@ -93,4 +97,9 @@ class RedisInlet:
         new = batch.items[known:]
         if new:
             self._book.mirrors.added(agent_id, epoch.decode(), int(before), new)
-        return Logged(len(new), int(known), f"{epoch.decode()}-{int(before) + len(new)}")
+        put = epoch.decode(), int(before) + len(new)
+        self._put.pop(agent_id, None)
+        self._put[agent_id] = put
+        if len(self._put) > _MOST_KNOWN:
+            del self._put[next(iter(self._put))]
+        return Logged(len(new), int(known), f"{put[0]}-{put[1]}")

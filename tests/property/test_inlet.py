@@ -65,6 +65,30 @@ async def pushed(script):
     return sent, [entry.item.event_type for entry in hub.feed("101").read(0, 1000)]
 
 
+@settings(deadline=None)
+@given(pushes, st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=4))
+def test_a_copy_of_a_stamped_push_may_come_at_any_time(script, copies):
+    """Whoever was frozen with a push in its hands brings it late: stamped events are told once all the same."""
+    sent, logged = asyncio.run(stamped(script, copies))
+    assert logged == sent
+
+
+async def stamped(script, copies):
+    """Push batches, and after some of them a copy of an older one; returns what was told and what the log holds."""
+    store, hub, clock = MemorySessionStore(), Hub(), Clock()
+    await store.put(Session("101", Secret("guid"), EventSource.PUSH))
+    inlet = MemoryInlet(store, hub, clock)
+    batches, number = [], 0
+    for events, _, _, pause in script:
+        batches.append([RawEvent(kind, "101", None, number + place) for place, kind in enumerate(events)])
+        number += len(events)
+        for raw in [batches[-1], *(batches[old] for when, old in copies if when == len(batches) - 1 >= old)]:
+            await inlet.take("101", EventSource.PUSH, batch_of("101", raw, repeats_after_seconds=RETRY_SECONDS / 2))
+        clock.now += pause
+    sent = [raw.event_type for batch in batches for raw in batch]
+    return sent, [entry.item.event_type for entry in hub.feed("101").read(0, 1000)]
+
+
 async def take(inlet, kinds_of_events):
     raw = [RawEvent(kind, "101", None) for kind in kinds_of_events]
     batch = batch_of("101", raw, repeats_after_seconds=RETRY_SECONDS / 2)

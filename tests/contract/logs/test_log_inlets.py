@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from qc_adapter.events.inlet import Logged, batch_of
+from qc_adapter.events.inlet import MOST_REMEMBERED, Logged, batch_of
 from qc_adapter.events.leases import PollState, Step
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.redis_inlet import RedisInlet
@@ -22,6 +22,12 @@ from tests.support.watching import until
 def batch(*texts, **more):
     """Events that are told apart by their content."""
     return batch_of("101", [RawEvent("AgentEvent_Hold", "101", text) for text in texts], **more)
+
+
+def stamped(*numbers):
+    """Events that happen once: each has a time of its own. So soon the gateway repeats nothing."""
+    events = [RawEvent("AgentEvent_Hold", "101", None, number) for number in numbers]
+    return batch_of("101", events, repeats_after_seconds=60.0)
 
 
 def contents(shelf):
@@ -87,6 +93,23 @@ async def test_what_comes_too_soon_for_a_repetition_is_logged(inlet, shelf):
     first, again = [await one.take("101", EventSource.PUSH, same) for _ in range(2)]
     assert (first.new, again) == (1, Logged(0, 1, first.cursor))
     assert contents(shelf) == ["1", "1", "2"]
+
+
+async def test_a_copy_that_comes_late_is_not_logged_again(inlet, shelf):
+    """A frozen replica wakes up with a push that another one has logged since, and newer ones: it adds what is new."""
+    shelf.sign_in(event_source="push")
+    thawed, other = inlet("A"), inlet("B")
+    await other.take("101", EventSource.PUSH, stamped(1, 2))
+    await other.take("101", EventSource.PUSH, stamped(3))
+    late = await thawed.take("101", EventSource.PUSH, stamped(1, 2))
+    assert (late.new, late.repeated) == (0, 2)
+    again = await other.take("101", EventSource.PUSH, stamped(3, 4))
+    assert (again.new, again.repeated) == (1, 1)
+    for first in range(5, 5 + 2 * MOST_REMEMBERED, 50):
+        await other.take("101", EventSource.PUSH, stamped(*range(first, first + 50)))
+    assert len(shelf.head()["recent"].split()) <= MOST_REMEMBERED
+    newest = max(position for position, _ in shelf.entries())
+    assert (await thawed.take("101", EventSource.PUSH, stamped(newest))).new == 0
 
 
 async def test_the_calls_of_a_pushed_inspector_are_kept(inlet, shelf):

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from qc_adapter.events.hub import Subscription
+from qc_adapter.events.inlet import batch_of
 from qc_adapter.events.leases import LeaseLost
+from qc_adapter.events.redis_inlet import RedisInlet
+from qc_adapter.events.redis_lease import Book
+from qc_adapter.gateway.envelope import RawEvent
+from qc_adapter.model.session import EventSource
 
 
 def told(take, entries):
@@ -90,6 +95,29 @@ async def test_a_reader_that_was_to_start_anew_goes_on_behind_what_was_seen(shel
     await lease.keep(take.step("AgentState_4"))
     await witness.mirror._catch_up("101")
     assert told(take, witness.feed.read(3, 10)) == [(4, "LOG_LOST"), (5, "AgentState_4")]
+
+
+async def test_a_push_stands_behind_what_its_replica_logged_before(shelf, replica, take):
+    """Whoever put events behind the end that is left says that they are lost; what comes again is no loss."""
+    shelf.sign_in(event_source="push")
+    made = replica("pushed to")
+    inlet = RedisInlet(Book(made.link, made.terms, made.mirror), made.hub)
+
+    async def push(*numbers):
+        events = [RawEvent(f"AgentState_{number}", "101", None, number) for number in numbers]
+        await inlet.take("101", EventSource.PUSH, batch_of("101", events))
+
+    for numbers in ([1], [2, 3]):
+        await push(*numbers)
+    fail_over(shelf)
+    await push(4)
+    await push(4, 5)
+    assert [(position, take.short(item)) for position, item in shelf.entries()] == [
+        (1, "AgentState_1"),
+        (4, "LOG_LOST"),
+        (5, "AgentState_4"),
+        (6, "AgentState_5"),
+    ]
 
 
 async def test_the_loss_is_told_once_however_many_saw_it(shelf, reader, witness, replica, take):
