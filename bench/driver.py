@@ -78,16 +78,17 @@ class Callers:
         control = pb_grpc.QualityControlStub(channel)
         self._calls: dict[str, Any] = {name: getattr(control, name) for name in METHODS}
 
-    async def sign_in(self, inspectors: list[str]) -> None:
-        """Sign all of them in, a few at once."""
+    async def sign_in(self, inspectors: list[str], *, again: bool = False) -> None:
+        """Sign all of them in, a few at once; with `again` so that a gateway which forgets them costs nothing."""
+        re_sign_in = sessions_pb2.RE_SIGN_IN_SAME_CREDENTIALS if again else sessions_pb2.RE_SIGN_IN_UNSPECIFIED
         slots = asyncio.Semaphore(SIGN_INS_AT_ONCE)
 
         async def one(agent_id: str) -> None:
             async with slots:
-                await self._sessions.SignIn(
-                    sessions_pb2.SignInRequest(agent_id=agent_id, password="", phone_number=f"4{agent_id}"),
-                    timeout=DEADLINE_SECONDS,
+                request = sessions_pb2.SignInRequest(
+                    agent_id=agent_id, password="", phone_number=f"4{agent_id}", re_sign_in=re_sign_in
                 )
+                await self._sessions.SignIn(request, timeout=DEADLINE_SECONDS)
 
         async with asyncio.TaskGroup() as group:
             for agent_id in inspectors:

@@ -12,7 +12,9 @@ from bench.answers import answer
 from qc_adapter.simulator import Simulator, SimulatorSettings
 
 SAMPLE_SECONDS = 1.0
-_NOT_COMMANDS = frozenset({"login", "forceLogin", "loginEx", "logout", "forceLogout", "resetSkill"})
+_NOT_COMMANDS = frozenset(
+    {"login", "forceLogin", "loginEx", "logout", "forceLogout", "resetSkill", "handShake", "heartbeat"}
+)
 
 
 class Rotations:

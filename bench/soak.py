@@ -23,7 +23,8 @@ from qc_adapter.v1 import events_pb2, events_pb2_grpc
 
 FIRST_INSPECTOR: Final = 1000
 FIRST_AGENT: Final = 3000
-PACE_SECONDS: Final = 2.0
+#: A cycle brings ten events, each by a poll of its own, 200 ms apart: in less time they would pile up at the gateway.
+PACE_SECONDS: Final = 3.0
 REPORT_SECONDS: Final = 60.0
 SPARE_SECONDS: Final = 120.0
 ROTATION_SECONDS: Final = 60.0

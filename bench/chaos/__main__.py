@@ -1,8 +1,8 @@
 """
 `make test-chaos`: real replicas, a real Redis and the simulated gateway under every fault there is.
 
-Ends with 1 when an event was lost, a poll overlapped, an inspector was signed out, a command was sent twice, or a
-process did not end as it was told.
+The adapter polls, or with `--push` the gateway pushes. Ends with 1 when an event was lost or told twice, a poll
+overlapped, an inspector was signed out, a command was sent twice, or a process did not end as it was told.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.chaos.form import LONG, SHORT, Form
 from bench.chaos.report import Row, line, table, write
-from bench.chaos.scenarios import ALL, Scenario, named
+from bench.chaos.scenarios import ALL, PUSHED, Scenario, named
 from bench.chaos.site import running
 
 LONGEST_SECONDS = 3600.0
@@ -55,7 +55,9 @@ async def run(scenarios: list[Scenario], form: Form, times: int, seed: int) -> t
 def main() -> int:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", metavar="NAME", help=", ".join(one.name for one in ALL))
+    names = ", ".join(one.name for one in dict.fromkeys((*ALL, *PUSHED)))
+    parser.add_argument("--only", action="append", metavar="NAME", help=names)
+    parser.add_argument("--push", action="store_true", help="events are pushed, sign-ins are made anew")
     parser.add_argument("--times", type=int, default=3, help="how often each fault is tried")
     parser.add_argument("--short", action="store_true", help="few inspectors and a tenth of all times")
     parser.add_argument("--inspectors", type=int)
@@ -64,17 +66,19 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of this page")
     options = parser.parse_args()
     form = SHORT if options.short else LONG
+    form = form.pushed() if options.push else form
     form = replace(form, inspectors=options.inspectors or form.inspectors, replicas=options.replicas or form.replicas)
     try:
-        scenarios = [named(name) for name in options.only] if options.only else list(ALL)
+        known = PUSHED if options.push else ALL
+        scenarios = [named(name, known) for name in options.only] if options.only else list(known)
     except LookupError as error:
         parser.error(str(error))
     began = time.monotonic()
     rows, violations = asyncio.run(run(scenarios, form, options.times, options.seed))
-    text = table(rows)
+    text = table(rows, pushes=options.push)
     print(f"\n{text}\n{time.monotonic() - began:.0f} s; {len(violations) or 'no'} violations")
     if options.write is not None:
-        write(options.write, text)
+        write(options.write, text, pushes=options.push)
     return 1 if violations else 0
 
 

@@ -32,6 +32,8 @@ _VERDICTS: Final = frozenset({"confirmed", "unconfirmed", "refused"})
 _UNKNOWN: Final = "UNKNOWN OUTCOME_UNKNOWN"
 #: Statuses that invite the same request id again: ours, and what a broken connection looks like.
 _AGAIN: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN :", "INTERNAL :", "RESOURCE_EXHAUSTED")
+#: What a gateway says of an inspector whom it has forgotten.
+_FORGOTTEN_CODES: Final = frozenset({"100-006", "000-003"})
 _FORGOTTEN: Final = ("FAILED_PRECONDITION INSPECTOR_NOT_SIGNED_IN", "FAILED_PRECONDITION INSPECTOR_SESSION_LOST")
 
 
@@ -155,6 +157,7 @@ class Orders:
     def _enter(self, order: Order, verdict: Verdict) -> None:
         """Enter the command; while things break, a caller may have to live without proof of what became of it."""
         result = Result(verdict.ending, verdict.detail, verdict.accepted)
-        if verdict.ending in {"unconfirmed", "unknown", "open"}:
-            result = Result("cancelled", verdict.ending, verdict.accepted)
+        forgotten = self.forgiving and verdict.detail in _FORGOTTEN_CODES
+        if verdict.ending in {"unconfirmed", "unknown", "open"} or forgotten:
+            result = Result("cancelled", verdict.detail if forgotten else verdict.ending, verdict.accepted)
         self.accounts.note(order, result, cancel_asked=True, may_be_refused=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from bench.chaos.balancer import free_port
 from bench.chaos.proxy import Proxy
 from bench.children import ROOT
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
     from pathlib import Path
+
+    from bench.chaos.balancer import Balancer
 
 START_SECONDS: Final = 30.0
 END_SECONDS: Final = 40.0
@@ -31,10 +34,14 @@ _CHANNEL: Final = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_po
 class Replica:
     """One adapter process, its way to Redis, and a channel to it."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, proxy: Proxy | None, log: Path) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, proxy: Proxy | None, log: Path, push_port: int = 0
+    ) -> None:
         self.name = name
         self.process = process
         self.proxy = proxy
+        #: Where it takes pushes; 0 if it takes none.
+        self.push_port = push_port
         self._log = log
         self.frozen = False
         #: Where it listens; known once it has started.
@@ -85,12 +92,20 @@ class Fleet:
     """All replicas; `serving` are those that callers know of, as a headless service would tell them."""
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], *, redis_port: int | None, chance: random.Random
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        redis_port: int | None,
+        chance: random.Random,
+        balancer: Balancer | None = None,
     ) -> None:
+        """With a balancer each replica has a port for pushes, and the one that they go to changes with the replicas."""
         self._folder = folder
         self.environment = dict(environment)
         self._redis_port = redis_port
         self._chance = chance
+        self.balancer = balancer
         self._born = 0
         self._all: list[Replica] = []
         self.serving: list[Replica] = []
@@ -113,20 +128,31 @@ class Fleet:
             proxy = Proxy(self._redis_port)
             await proxy.start()
             environment["QC_STORE_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
+        push_port = free_port() if self.balancer is not None else 0
+        if push_port:
+            environment["QC_PUSH_LISTEN"] = f"127.0.0.1:{push_port}"
         log = self._folder / f"{name}.log"
         with log.open("wb") as out, log.with_suffix(".err").open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _SERVE, "serve", cwd=ROOT, env=_clean(environment), stdout=out, stderr=errors
             )
-        replica = Replica(name, process, proxy, log)
+        replica = Replica(name, process, proxy, log, push_port)
         self._all.append(replica)
         await replica.started()
         self.serving.append(replica)
+        if self.balancer is not None and self.balancer.replica is None:
+            self.balancer.point(replica)
         return replica
+
+    def push_elsewhere(self, replica: Replica) -> None:
+        """Let pushes go to another replica than this one, as a balancer does that looks at readiness."""
+        if self.balancer is not None and self.balancer.replica is replica:
+            self.balancer.point(next((one for one in self.serving if one is not replica), None))
 
     async def terminate(self, replica: Replica) -> None:
         """End it as a rollout does, and wait for that."""
         self.serving.remove(replica)
+        self.push_elsewhere(replica)
         if replica.process.returncode is not None:
             return  # noted at the end: nobody had told it to
         replica.process.send_signal(signal.SIGTERM)
@@ -145,6 +171,7 @@ class Fleet:
         self.serving.remove(replica)
         replica.process.kill()
         await replica.process.wait()
+        self.push_elsewhere(replica)
         await self._gone(replica)
 
     async def _gone(self, replica: Replica) -> None:

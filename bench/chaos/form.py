@@ -42,6 +42,12 @@ class Form:
     #: After a fault everyone has caught up within that time.
     settle_seconds: float = 90.0
     gateway: dict[str, Any] = field(default_factory=dict)
+    #: Whether the gateway pushes events; else the adapter polls.
+    pushes: bool = False
+    heartbeat_seconds: float = 30.0
+    #: The gateway waits that long for the answer to a push, and after one that failed.
+    push_answer_seconds: float = 5.0
+    push_retry_seconds: float = 10.0
 
     @property
     def longer_than_lease_seconds(self) -> float:
@@ -52,13 +58,18 @@ class Form:
         """Return the form with the gateway's real times: sentinels take theirs, 8 s before a late master is demoted."""
         return replace(self, gateway={})
 
+    def pushed(self) -> Form:
+        """Return the form with pushed events."""
+        return replace(self, pushes=True)
+
     def inspector_ids(self) -> list[str]:
         """Return who is signed in."""
         return [str(FIRST_INSPECTOR + number) for number in range(self.inspectors)]
 
     def simulator(self) -> dict[str, Any]:
         """Return the settings of the simulated gateway."""
-        return {**_GATEWAY, "poll_hold_seconds": self.hold_seconds, **self.gateway}
+        pushes = {"push_timeout_seconds": self.push_answer_seconds, "push_retry_seconds": self.push_retry_seconds}
+        return {**_GATEWAY, "poll_hold_seconds": self.hold_seconds, **pushes, **self.gateway}
 
     def adapter(self) -> dict[str, str]:
         """Return the settings of each replica, but for addresses."""
@@ -67,6 +78,9 @@ class Form:
             "QC_POLL_HOLD_SECONDS": f"{self.hold_seconds:g}",
             "QC_BOOKMARK_SECONDS": f"{self.bookmark_seconds:g}",
             "QC_DRAIN_SECONDS": f"{self.drain_seconds:g}",
+            "QC_EVENT_SOURCE": "push" if self.pushes else "poll",
+            "QC_HEARTBEAT_SECONDS": f"{self.heartbeat_seconds:g}",
+            "QC_PUSH_RETRY_SECONDS": f"{self.push_retry_seconds:g}",
         }
 
 
@@ -89,5 +103,13 @@ SHORT: Final = Form(
     storm_seconds=3.0,
     tight=True,
     settle_seconds=20.0,
-    gateway={"max_silence_seconds": 12.0, "guid_interval_seconds": 6.0, "guid_timeout_seconds": 12.0},
+    gateway={
+        "max_silence_seconds": 12.0,
+        "guid_interval_seconds": 6.0,
+        "guid_timeout_seconds": 12.0,
+        "push_fail_seconds": 12.0,
+    },
+    heartbeat_seconds=2.0,
+    push_answer_seconds=0.5,
+    push_retry_seconds=1.0,
 )

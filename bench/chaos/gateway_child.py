@@ -12,6 +12,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,14 +114,14 @@ class Silences:
         return longest
 
 
-def damage(simulator: Simulator, action: Action, times: str) -> int:
-    """Let the replies to the next polls go wrong."""
-    simulator.add_fault(Fault(action, operation="getAgentEvent", times=int(times)))
+def damage(simulator: Simulator, action: Action, operation: str, times: str) -> int:
+    """Let the replies to the next such requests go wrong, or the answers to the next pushes."""
+    simulator.add_fault(Fault(action, operation=operation, times=int(times)))
     return len(simulator.gateway.faults.armed())
 
 
 def waiting(simulator: Simulator) -> int:
-    """Return how many events no poll has taken yet."""
+    """Return how many events no poll and no push has taken yet."""
     return sum(len(agent.sign_in.mailbox) for agent in simulator.gateway.roster.agents() if agent.sign_in)
 
 
@@ -128,7 +129,9 @@ def story(simulator: Simulator) -> dict[str, Any]:
     """Return what must not have happened."""
     return {
         "overlaps": simulator.record.poll_overlaps(),
-        "sign_outs": [f"{entry.agent_id}: {entry.reason}" for entry in simulator.record.sign_outs],
+        # A restart is the fault itself: what must not have happened is that anybody stays out.
+        "sign_outs": [f"{one.agent_id}: {one.reason}" for one in simulator.record.sign_outs if one.reason != "restart"],
+        "pushed_again": simulator.record.push_repeated.total(),
     }
 
 
@@ -150,7 +153,8 @@ async def run(settings: SimulatorSettings) -> None:
                     "commands": lambda: commands(simulator),
                     "story": lambda: story(simulator),
                     "silence": silences.longest,
-                    "damage": lambda action, times: damage(simulator, action, times),
+                    "damage": partial(damage, simulator),
+                    "restart": simulator.restart,
                     "mend": simulator.clear_faults,
                 }
             )

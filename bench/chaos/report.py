@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from bench.chaos.site import Trial
 
-BEGIN: Final = "<!-- chaos table: begin -->"
-END: Final = "<!-- chaos table: end -->"
+MARKS: Final = ("<!-- chaos table: begin -->", "<!-- chaos table: end -->")
+PUSHED_MARKS: Final = ("<!-- chaos table with pushes: begin -->", "<!-- chaos table with pushes: end -->")
+#: Where events are pushed, no poll can overlap.
+_OVERLAPS: Final = "overlapping polls"
+_PUSHED_AGAIN: Final = "events pushed again"
 _HEAD: Final = (
     "fault",
     "tried",
@@ -23,7 +26,7 @@ _HEAD: Final = (
     "lost",
     "gaps (of these without loss)",
     "commands sent",
-    "overlapping polls",
+    _OVERLAPS,
     "sign-outs",
     "longest pause for one inspector",
 )
@@ -38,6 +41,7 @@ class Row:
     found: Findings = field(default_factory=Findings)
     commands: int = 0
     overlaps: int = 0
+    pushed_again: int = 0
     sign_outs: int = 0
     longest_silence_seconds: float = 0.0
 
@@ -47,10 +51,11 @@ class Row:
         self.found.add(trial.found)
         self.commands += trial.commands
         self.overlaps += trial.overlaps
+        self.pushed_again += trial.pushed_again
         self.sign_outs += trial.sign_outs
         self.longest_silence_seconds = max(self.longest_silence_seconds, trial.longest_silence_seconds)
 
-    def cells(self) -> list[str]:
+    def cells(self, *, pushes: bool) -> list[str]:
         """Return them in the order of the head."""
         found = self.found
         return [
@@ -62,7 +67,7 @@ class Row:
             str(len(found.lost)),
             f"{found.gaps.total()} ({found.gaps_without_loss})",
             str(self.commands),
-            str(self.overlaps),
+            str(self.pushed_again if pushes else self.overlaps),
             str(self.sign_outs),
             f"{self.longest_silence_seconds:.1f} s",
         ]
@@ -75,23 +80,25 @@ def line(name: str, number: int, trial: Trial) -> str:
     return (
         f"{name} {number}: {found.sent} sent, {found.delivered} delivered, {found.covered} covered, "
         f"{len(found.lost)} lost; gaps {gaps} ({found.gaps_without_loss} without loss); {trial.commands} commands; "
-        f"overlaps {trial.overlaps}, sign-outs {trial.sign_outs}, longest pause {trial.longest_silence_seconds:.1f} s; "
-        f"caught up after {trial.settled_seconds:.1f} s; "
+        f"overlaps {trial.overlaps}, pushed again {trial.pushed_again}, sign-outs {trial.sign_outs}, "
+        f"longest pause {trial.longest_silence_seconds:.1f} s; caught up after {trial.settled_seconds:.1f} s; "
         f"{f'{len(trial.violations)} VIOLATIONS' if trial.violations else 'good'}"
     )
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], *, pushes: bool = False) -> str:
     """Return the rows as Markdown."""
-    lines = [_HEAD, ["---"] * len(_HEAD), *(row.cells() for row in rows)]
+    head = [_PUSHED_AGAIN if pushes and name == _OVERLAPS else name for name in _HEAD]
+    lines = [head, ["---"] * len(head), *(row.cells(pushes=pushes) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, *, pushes: bool = False) -> None:
     """Put the text between the two marks of the page."""
     page = path.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = PUSHED_MARKS if pushes else MARKS
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{path.name} has no place for the table: {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path.name} has no place for the table: {first} and {last}")
+    path.write_text(f"{before}{first}\n\n{text}\n{last}{after}", encoding="utf-8")

@@ -26,26 +26,34 @@ LOG_LOST: Final = frozenset({"LOG_LOST", "CURSOR_EXPIRED"})
 SLOW_SECONDS: Final = 0.1
 _CUT_EVERY_SECONDS: Final = 0.3
 _PAIRS: Final = 5
-_DAMAGES: Final = ("reset_after", "cut_json")
+#: What goes wrong with replies to the gateway's clients, and with pushes and heartbeats.
+_DAMAGES: Final = (("getAgentEvent", "reset_after"), ("getAgentEvent", "cut_json"))
+_PUSH_DAMAGES: Final = (("pushEvent", "reset_after"), ("pushEvent", "reset_before"), ("handShake", "reset_after"))
+#: One after the other: the first two cost a batch its answer twice in a row.
+_ANSWERS_LOST: Final = 2
 _LONGEST_ACT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One fault: what to do, and which gaps are honest after it."""
+    """One fault: what to do, and which gaps are honest after it, with polls and with pushes."""
 
     name: str
     fault: str
     act: Callable[[Site], Awaitable[None]]
     gaps: frozenset[str] = NONE
+    #: The gateway pushes again what was not answered: so only what the store or the gateway forgets can be missing.
+    pushed_gaps: frozenset[str] = NONE
     #: The store is away for less than a lease lives; only in a tight form one may run out.
     strains_leases: bool = False
-    #: The store loses its data: for a moment, until replicas have entered them anew, it knows of no sessions.
+    #: Store or gateway loses its data: for a moment, until all is entered anew, nobody is signed in.
     forgets: bool = False
     sentinels: bool = False
 
     def gaps_allowed(self, form: Form) -> frozenset[str]:
         """Return the reasons that a gap may have."""
+        if form.pushes:
+            return self.pushed_gaps
         return self.gaps | TAKEOVER if self.strains_leases and form.tight else self.gaps
 
     def limit_seconds(self, form: Form) -> float:
@@ -54,9 +62,18 @@ class Scenario:
 
 
 def _one(site: Site) -> Replica:
-    replica = site.fleet.any()
+    """Return a replica by chance; where pushes come in, the one that takes them."""
+    balancer = site.fleet.balancer
+    replica = site.fleet.any() if balancer is None else balancer.replica
     assert replica is not None
     return replica
+
+
+async def _longer_than_lease(site: Site, unwell: Replica) -> None:
+    """Wait until others have taken over what a replica holds; after a while a balancer sees that it is not ready."""
+    await asyncio.sleep(site.form.away_seconds)
+    site.fleet.push_elsewhere(unwell)
+    await asyncio.sleep(site.form.longer_than_lease_seconds - site.form.away_seconds)
 
 
 def _one_redis(site: Site) -> OneRedis:
@@ -91,7 +108,7 @@ async def sigstop(site: Site) -> None:
     replica = _one(site)
     site.fleet.freeze(replica)
     try:
-        await asyncio.sleep(site.form.longer_than_lease_seconds)
+        await _longer_than_lease(site, replica)
     finally:
         site.fleet.thaw(replica)
     await asyncio.sleep(site.form.hold_seconds)
@@ -133,10 +150,11 @@ async def redis_cut(site: Site) -> None:
 
 async def partition(site: Site) -> None:
     """Cut one replica off from Redis for longer than its leases live."""
-    proxy = _one(site).proxy
+    replica = _one(site)
+    proxy = replica.proxy
     assert proxy is not None
     proxy.refuse()
-    await asyncio.sleep(site.form.longer_than_lease_seconds)
+    await _longer_than_lease(site, replica)
     await proxy.start()
     await asyncio.sleep(site.form.hold_seconds)
 
@@ -239,13 +257,51 @@ async def polls_cut(site: Site) -> None:
     await site.gateway.ask("emit", f"{site.form.events_a_second}")
 
 
+async def answers_lost(site: Site) -> None:
+    """Lose the answers to all pushes for a while: what is logged comes again, with newer events behind it."""
+    for _ in range(_PAIRS):
+        await site.gateway.ask("damage", "reset_after", "pushEvent", str(_ANSWERS_LOST * site.form.inspectors))
+        await site.gateway.ask("one_each")
+        await asyncio.sleep(site.form.push_retry_seconds)
+    await site.gateway.ask("mend")
+
+
+async def pushes_refused(site: Site) -> None:
+    """Reset all connections of pushes and refuse new ones for a while; then let them go to another replica."""
+    balancer = site.fleet.balancer
+    assert balancer is not None
+    balancer.proxy.refuse()
+    await asyncio.sleep(site.form.push_retry_seconds + site.form.away_seconds)
+    site.fleet.push_elsewhere(_one(site))
+    await balancer.proxy.start()
+
+
+async def balancing(site: Site) -> None:
+    """Let each replica in turn take the pushes while answers are cut: a batch comes again at another one."""
+    async with _cutting(site):
+        for _ in range(2 * len(site.fleet.serving)):
+            await asyncio.sleep(site.form.push_retry_seconds)
+            site.fleet.push_elsewhere(_one(site))
+
+
+async def gateway_forgets(site: Site) -> None:
+    """Let the gateway lose all sign-ins, as it does when it is restarted; wait until they are made anew."""
+    await site.gateway.ask("restart")
+    while await site.gateway.ask("signed_in") < site.form.inspectors:  # noqa: ASYNC110 - another process
+        await asyncio.sleep(site.form.hold_seconds / 10)
+
+
 @contextlib.asynccontextmanager
 async def _cutting(site: Site) -> AsyncIterator[None]:
     async def cut() -> None:
         while True:
             await asyncio.sleep(site.chance.uniform(0, 2 * _CUT_EVERY_SECONDS))
-            await site.gateway.ask("damage", site.chance.choice(_DAMAGES), "1")
+            operation, action = site.chance.choice(_PUSH_DAMAGES if site.form.pushes else _DAMAGES)
+            await site.gateway.ask("damage", action, operation, "1")
             site.gateway_proxy.cut(2 / (1 + site.gateway_proxy.connections), site.chance)
+            if site.fleet.balancer is not None:
+                proxy = site.fleet.balancer.proxy
+                proxy.cut(1 / (1 + proxy.connections), site.chance)
 
     cutting = asyncio.create_task(cut(), name="cutting")
     try:
@@ -288,11 +344,16 @@ ALL: Final = (
         "Redis killed and restarted empty",
         redis_emptied,
         TAKEOVER | LOG_LOST,
+        LOG_LOST,
         forgets=True,
     ),
-    Scenario("sentinel-killed", "Sentinel failover, the master killed", sentinel_killed, _MOVED, sentinels=True),
-    Scenario("sentinel-frozen", "Sentinel failover, the master frozen", sentinel_frozen, _MOVED, sentinels=True),
-    Scenario("sentinel-demoted", "Sentinel failover by order", sentinel_demoted, _MOVED, sentinels=True),
+    Scenario(
+        "sentinel-killed", "Sentinel failover, the master killed", sentinel_killed, _MOVED, LOG_LOST, sentinels=True
+    ),
+    Scenario(
+        "sentinel-frozen", "Sentinel failover, the master frozen", sentinel_frozen, _MOVED, LOG_LOST, sentinels=True
+    ),
+    Scenario("sentinel-demoted", "Sentinel failover by order", sentinel_demoted, _MOVED, LOG_LOST, sentinels=True),
     Scenario(
         "gateway-restarted", "Gateway gone for a while, sign-ins survive", gateway_restarted, REPLY_LOST | TAKEOVER
     ),
@@ -300,11 +361,25 @@ ALL: Final = (
     Scenario("gateway-cut", "Replies of the gateway cut at random", gateway_cut, REPLY_LOST | TAKEOVER),
     Scenario("everything", "Random faults together", everything, REPLY_LOST | TAKEOVER | LOG_LOST),
 )
+#: A form with pushes has no polls to cut, and answers of its own to lose.
+PUSHED: Final = (
+    *(scenario for scenario in ALL if scenario.act is not polls_cut),
+    Scenario("answers-lost", "Answers to pushes lost, the same events again and again", answers_lost),
+    Scenario("pushes-refused", "Pushes refused for a while, then taken by another replica", pushes_refused),
+    Scenario("balancing", "Pushes to one replica after the other, answers cut at random", balancing),
+    Scenario(
+        "gateway-forgets",
+        "Gateway restarted without its sign-ins, which are made anew",
+        gateway_forgets,
+        pushed_gaps=TAKEOVER,
+        forgets=True,
+    ),
+)
 
 
-def named(name: str) -> Scenario:
+def named(name: str, among: tuple[Scenario, ...] = ALL) -> Scenario:
     """Return the scenario of that name; raises LookupError with the names there are."""
-    for scenario in ALL:
+    for scenario in among:
         if scenario.name == name:
             return scenario
-    raise LookupError(f"no scenario {name}: there are {', '.join(one.name for one in ALL)}")
+    raise LookupError(f"no scenario {name}: there are {', '.join(one.name for one in among)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from bench.chaos.balancer import Balancer
 from bench.chaos.callers import Orders
 from bench.chaos.fleet import Fleet
 from bench.chaos.judge import Findings, context, judge
@@ -22,6 +23,7 @@ from bench.chaos.store import OneRedis, Sentinels
 from bench.chaos.watcher import Watcher
 from bench.children import Child
 from bench.driver import Callers
+from qc_adapter.store.seal import new_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +43,7 @@ class Trial:
 
     found: Findings = field(default_factory=Findings)
     overlaps: int = 0
+    pushed_again: int = 0
     sign_outs: int = 0
     longest_silence_seconds: float = 0.0
     commands: int = 0
@@ -73,7 +76,7 @@ class Site:
             Watcher(agent_id, fleet, form.patience_seconds, random.Random(int(agent_id)))  # noqa: S311 - a repeatable choice, nothing secret
             for agent_id in form.inspector_ids()
         ]
-        self._told = {"overlaps": 0, "sign_outs": 0, "commands": 0}
+        self._told = {"overlaps": 0, "pushed_again": 0, "sign_outs": 0, "commands": 0}
         self._emitted: dict[str, int] = {}
         self._blamed: set[str] = set()
 
@@ -82,7 +85,7 @@ class Site:
         first = self.fleet.any()
         assert first is not None
         assert first.channel is not None
-        await Callers(first.channel).sign_in(self.form.inspector_ids())
+        await Callers(first.channel).sign_in(self.form.inspector_ids(), again=self.form.pushes)
 
     async def ready(self) -> None:
         """Wait until each watcher stands."""
@@ -168,12 +171,13 @@ class Site:
         story = await self.gateway.ask("story")
         sign_outs = story["sign_outs"][self._told["sign_outs"] :]
         trial.overlaps = story["overlaps"] - self._told["overlaps"]
+        trial.pushed_again = story["pushed_again"] - self._told["pushed_again"]
         trial.sign_outs = len(sign_outs)
         trial.longest_silence_seconds = await self.gateway.ask("silence")
         accounts = self.orders.accounts
         received = accounts.compare_with_gateway(await self.gateway.ask("commands"))
         trial.commands = received - self._told["commands"]
-        self._told = {"overlaps": story["overlaps"], "sign_outs": len(story["sign_outs"]), "commands": received}
+        self._told = {**story, "sign_outs": len(story["sign_outs"]), "commands": received}
         trial.violations += [f"signed out {one}" for one in sign_outs]
         if trial.overlaps:
             trial.violations.append(f"{trial.overlaps} polls overlapped")
@@ -203,7 +207,8 @@ async def running(form: Form, *, sentinels: bool = False, seed: int = 1) -> Asyn
                 "QC_OPS_LISTEN": "127.0.0.1:0",
                 **form.adapter(),
             }
-            fleet = Fleet(folder, environment, redis_port=store.port, chance=chance)
+            balancer = await _balancer(stack, environment) if form.pushes else None
+            fleet = Fleet(folder, environment, redis_port=store.port, chance=chance, balancer=balancer)
             stack.push_async_callback(fleet.close)
             await fleet.start(form.replicas)
             http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HTTP_SECONDS), trust_env=False)
@@ -235,6 +240,14 @@ async def _gateway(stack: contextlib.AsyncExitStack, folder: Path, form: Form) -
     await proxy.start()
     stack.push_async_callback(proxy.stop)
     return child, proxy, url
+
+
+async def _balancer(stack: contextlib.AsyncExitStack, environment: dict[str, str]) -> Balancer:
+    balancer = Balancer()
+    await balancer.proxy.start()
+    stack.push_async_callback(balancer.proxy.stop)
+    environment |= balancer.environment() | {"QC_SEAL_KEYS": new_key().reveal()}
+    return balancer
 
 
 @contextlib.asynccontextmanager
