@@ -15,6 +15,8 @@ SAMPLE_SECONDS = 1.0
 _NOT_COMMANDS = frozenset(
     {"login", "forceLogin", "loginEx", "logout", "forceLogout", "resetSkill", "handShake", "heartbeat"}
 )
+#: Refused at the door: such a command may be sent again with the GUID that is stored by then.
+_STALE_GUID = frozenset({"000-003", "100-006"})
 
 
 class Rotations:
@@ -41,11 +43,11 @@ class Rotations:
 
 
 def commands(simulator: Simulator) -> list[list[Any]]:
-    """Return operation, inspector, target, times received and times executed of each command."""
+    """Return operation, inspector, target, times received with a good GUID and times executed of each command."""
     received: Counter[tuple[str, str, str]] = Counter()
     executed: Counter[tuple[str, str, str]] = Counter()
     for entry in simulator.record.commands:
-        if entry.operation not in _NOT_COMMANDS:
+        if entry.operation not in _NOT_COMMANDS and entry.retcode not in _STALE_GUID:
             key = (entry.operation, entry.agent_id, entry.target)
             received[key] += 1
             executed[key] += entry.executed

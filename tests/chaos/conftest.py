@@ -12,12 +12,12 @@ from bench.chaos.site import running
 
 
 @asynccontextmanager
-async def kept_running(**options):
+async def kept_running(measures=form.SHORT, **options):
     """Run a site in a task of its own: a fixture's two halves run in different ones."""
     up, over = asyncio.get_running_loop().create_future(), asyncio.Event()
 
     async def run():
-        async with running(form.SHORT, **options) as site:
+        async with running(measures, **options) as site:
             up.set_result(site)
             await over.wait()
 
@@ -34,4 +34,11 @@ async def kept_running(**options):
 async def site():
     """A site that all faults of a module happen to, one after the other."""
     async with kept_running() as running_site:
+        yield running_site
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pushed_site():
+    """A site whose gateway pushes events, to one of three replicas behind a balancer."""
+    async with kept_running(form.SHORT.pushed()) as running_site:
         yield running_site
