@@ -131,6 +131,7 @@ class Adapter:
             else PushServer(settings.push, self.gateways.names, self.shared.inlet, self.metrics)
         )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
+        self.metrics.sessions(self.readers.counts)
         self._store_problem: str | None = "not asked yet"
         self._store_lost = False
         self._watching: asyncio.Task[None] | None = None
@@ -271,7 +272,6 @@ class Adapter:
             if self._store_lost:
                 self._log.info("store_found")
             self._store_problem, self._store_lost = None, False
-        self.metrics.sessions(self.readers.counts())
         await self._server.serving(serving=self._store_problem is None and not self.hub.draining)
 
     def _store_check(self) -> Check:

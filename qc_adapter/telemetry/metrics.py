@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from qc_adapter.telemetry import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.metrics_core import Metric
 
     from qc_adapter.telemetry.catalogue import MetricRow
 
@@ -113,6 +117,24 @@ class _Children(Generic[M]):
         return child
 
 
+class _Census(Collector):
+    """A gauge that is counted at each scrape, all of it at once; a place that is not counted has none."""
+
+    def __init__(self, row: MetricRow, gateways: frozenset[str], states: frozenset[str]) -> None:
+        self._row = row
+        self._places = frozenset(product(gateways, states))
+        self.count: Callable[[], Mapping[tuple[str, str], int]] = dict
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self._row.name, self._row.help, labels=self._row.labels)
+        counts = self.count()
+        for place in self._places:
+            family.add_metric(place, counts.get(place, 0))
+        unlisted = sum(count for place, count in counts.items() if place not in self._places)
+        family.add_metric((OTHER, OTHER), unlisted)
+        yield family
+
+
 class Metrics:
     """The catalogue on a registry. Every method is cheap, never fails and never waits."""
 
@@ -143,8 +165,8 @@ class Metrics:
         self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
         self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
         self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
-        self._sessions = _Children(gauge(catalogue.SESSIONS), gateways, labels.session_states, bind=True)
-        self._session_places = frozenset(product(gateways, labels.session_states))
+        self._sessions = _Census(catalogue.SESSIONS, gateways, labels.session_states)
+        registry.register(self._sessions)
         self._poll_age = _Children(gauge(catalogue.POLL_AGE_SECONDS), gateways, bind=True)
         self._leases = _Children(gauge(catalogue.LEASES_HELD), gateways, bind=True)
         self._lease_changes = counter(catalogue.LEASE_CHANGES, gateways, labels.lease_reasons, bind=True)
@@ -190,12 +212,9 @@ class Metrics:
         """Note a stream that ended."""
         self._streams.of(service).dec()
 
-    def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
-        """Note how many sessions of each gateway are in each state; what is not named has none."""
-        for place in self._session_places:
-            self._sessions.of(*place).set(counts.get(place, 0))
-        unlisted = sum(count for place, count in counts.items() if place not in self._session_places)
-        self._sessions.of(OTHER, OTHER).set(unlisted)
+    def sessions(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Ask that function at each scrape how many sessions of each gateway are in each state."""
+        self._sessions.count = count
 
     def poll_age(self, seconds: Callable[[str], float]) -> None:
         """Ask that function for the age of the oldest poll of a gateway at each scrape."""

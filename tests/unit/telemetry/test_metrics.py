@@ -112,8 +112,12 @@ def test_streams_and_sessions_go_up_and_down(registry, metrics):
     metrics.stream_opened("QualityControl")
     metrics.stream_opened("QualityControl")
     metrics.stream_closed("QualityControl")
-    metrics.sessions({("default", "idle"): 3, ("default", "lost"): 1, ("default", "sleeping"): 5})
-    metrics.sessions({("default", "idle"): 2, ("default", "sleeping"): 4})
+    counts = [
+        {("default", "idle"): 3, ("default", "lost"): 1, ("default", "sleeping"): 5},
+        {("default", "idle"): 2, ("default", "sleeping"): 4},
+    ]
+    metrics.sessions(lambda: counts.pop(0))
+    assert 'qc_sessions{gateway="default",state="lost"} 1.0' in lines(registry)
     shown = lines(registry)
     assert 'qc_streams_active{service="QualityControl"} 1.0' in shown
     assert 'qc_sessions{gateway="default",state="idle"} 2.0' in shown
