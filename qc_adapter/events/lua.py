@@ -60,8 +60,8 @@ end
 
 -- Whether it is the stored GUID that the gateway has forgotten, and not one that another system wrote since.
 local function recovering(found)
-  local guid = field(found, 'guid')
-  return guid and field(found, 'recovering') == redis.sha1hex(bare(guid))
+  local named, guid = field(found, 'recovering'), field(found, 'guid')
+  return named and guid and named == redis.sha1hex(bare(guid))
 end
 
 -- How the events of a sign-in come.

@@ -99,7 +99,7 @@ def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
         cookies=Secret(fields.get("cookies", "")),
         server_name=fields.get("server_name", ""),
         signed_in_at=_seconds(fields.get("signed_in_at", "")),
-        recovering=fields.get("recovering") == _digest(bare_guid(fields.get("guid", ""))),
+        recovering=_names(fields.get("recovering", ""), fields.get("guid", "")),
     )
     if not session.guid.reveal():
         raise UnreadableRecord("it has no guid")
@@ -110,9 +110,9 @@ def read_record(agent_id: str, stored: Mapping[bytes, bytes]) -> Session:
         raise UnreadableRecord("; ".join(f"its {field} {what}" for field, what in error.violations)) from None
 
 
-def _digest(guid: str) -> str:
-    """Return what a record says to be recovering: that GUID, and none that another system has put in its place."""
-    return hashlib.sha1(guid.encode(), usedforsecurity=False).hexdigest()
+def _names(recovering: str, guid: str) -> bool:
+    """Whether the record says that this GUID is recovering, and none that another system has put in its place since."""
+    return bool(recovering) and recovering == hashlib.sha1(bare_guid(guid).encode(), usedforsecurity=False).hexdigest()
 
 
 def _check_version(text: str) -> None:
