@@ -59,6 +59,7 @@ busy: $(STAMP) ## A call centre of 500 agents, 50 inspectors at work, with polls
 
 test-chaos: $(STAMP) ## Kill, freeze, cut off and starve replicas, Redis and gateway; writes docs/reliability.md
 	$(BIN)/python -m bench.chaos --write docs/reliability.md
+	$(BIN)/python -m bench.chaos --push --short --times 2 --write docs/reliability.md
 
 check: lint types ## Everything but the tests
 

@@ -192,15 +192,21 @@ end
 return reply
 """)
 
-# ARGV: id, the inspection as it was known, the inspection after a receipt. Returns what stands there if it is neither.
-# A session that has ended is in no inspection any more.
+# ARGV: of each receipt the id, the inspection as it was known, the inspection after it. Returns for each what stands
+# there if it is neither. A session that has ended is in no inspection any more.
 RECEIPT = script("""
-local log = LOG .. ARGV[1]
-local head = call('HMGET', log, 'receipt', 'epoch', 'ended')
-local found = head[1] or ''
-if not head[2] or head[3] or found == ARGV[3] then return false end
-if found ~= ARGV[2] then return found end
-call('HSET', log, 'receipt', ARGV[3])
-tell(ARGV[1], RECEIPTS, '', '', {ARGV[3]})
-return false
+local reply = {}
+for i = 1, #ARGV, 3 do
+  local id, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local head = call('HMGET', LOG .. id, 'receipt', 'epoch', 'ended')
+  local found = head[1] or ''
+  local settled = not head[2] or head[3] or found == after
+  if not settled and found == before then
+    call('HSET', LOG .. id, 'receipt', after)
+    tell(id, RECEIPTS, '', '', {after})
+    settled = true
+  end
+  reply[#reply + 1] = not settled and found
+end
+return reply
 """)

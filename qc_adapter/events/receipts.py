@@ -8,6 +8,7 @@ head of the inspector's log, behind the caller's back: `accepted` does not wait 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,15 +27,29 @@ if TYPE_CHECKING:
 #: A receipt that could not be written by then says nothing about the present any more.
 _RETRIED_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.5
+_MOST_AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """A receipt that is to be written behind the inspection as it was known."""
+
+    agent_id: str
+    before: Inspection | None
+    acceptance: Acceptance
+    life: Deadline
+
+    def arguments(self) -> tuple[str, str, str]:
+        return self.agent_id, to_inspection(self.before), to_inspection(accepted(self.before, self.acceptance))
 
 
 class RedisReceipts:
-    """Writes receipts one after the other, in the order in which they came."""
+    """Writes receipts in the order in which they came, all that wait at once."""
 
     def __init__(self, link: RedisLink, hub: Hub) -> None:
         self._link = link
         self._hub = hub
-        self._waiting: asyncio.Queue[tuple[str, Inspection | None, Acceptance, Deadline]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Receipt] = asyncio.Queue()
         self._log = structlog.get_logger()
 
     def note(self, agent_id: str, acceptance: Acceptance) -> None:
@@ -43,32 +58,37 @@ class RedisReceipts:
         before = None if feed is None else feed.inspection
         if feed is not None:
             feed.accept(acceptance)
-        self._waiting.put_nowait((agent_id, before, acceptance, Deadline.after(_RETRIED_SECONDS)))
+        self._waiting.put_nowait(_Receipt(agent_id, before, acceptance, Deadline.after(_RETRIED_SECONDS)))
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
-            agent_id, before, acceptance, life = await self._waiting.get()
+            receipts = [await self._waiting.get()]
+            while len(receipts) < _MOST_AT_ONCE and not self._waiting.empty():
+                receipts.append(self._waiting.get_nowait())
             try:
-                await self._write(agent_id, before, acceptance, life)
-            except StoreUnavailable as failure:
-                self._log.warning("receipt_not_recorded", agent_id=agent_id, detail=failure.message)
-            except Exception as defect:  # noqa: BLE001 - the receipts behind this one are good
+                await self._write(receipts)
+            except Exception as defect:  # noqa: BLE001 - the receipts behind these are good
                 self._log.error("look_failed", exc_info=defect)
 
-    async def _write(self, agent_id: str, before: Inspection | None, acceptance: Acceptance, life: Deadline) -> None:
-        """Put the receipt behind what stands there, which may have been written by another replica."""
-        while True:
-            after = accepted(before, acceptance)
+    async def _write(self, receipts: list[_Receipt]) -> None:
+        """Put the receipts behind what stands there, which may have been written by another replica."""
+        while receipts:
+            arguments = [argument for receipt in receipts for argument in receipt.arguments()]
             try:
-                found = await self._link.script(
-                    "receipt", log_scripts.RECEIPT, agent_id, to_inspection(before), to_inspection(after)
-                )
-            except StoreUnavailable:
-                if life.over:
-                    raise
+                reply = await self._link.script("receipt", log_scripts.RECEIPT, *arguments)
+            except StoreUnavailable as failure:
+                receipts = self._of_use(receipts, failure)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if found is None:
-                return
-            before = from_inspection(found.decode())
+            receipts = [
+                replace(receipt, before=from_inspection(found.decode()))
+                for receipt, found in zip(receipts, reply, strict=True)
+                if found is not None
+            ]
+
+    def _of_use(self, receipts: list[_Receipt], failure: StoreUnavailable) -> list[_Receipt]:
+        for receipt in receipts:
+            if receipt.life.over:
+                self._log.warning("receipt_not_recorded", agent_id=receipt.agent_id, detail=failure.message)
+        return [receipt for receipt in receipts if not receipt.life.over]

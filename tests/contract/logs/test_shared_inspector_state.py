@@ -86,6 +86,22 @@ async def test_receipts_of_two_replicas_are_put_one_behind_the_other(pair, take)
     await agree(take, pair, InspectorState.WHISPERING, "292")
 
 
+async def test_receipts_at_once_are_written_together_and_in_order(pair, shelf, take):
+    """What another replica wrote meanwhile holds up none of them: each is put behind what stands at its inspector."""
+    one, two = pair
+    await one.lease.keep(take.step(*IDLE, *CONNECTED))
+    await take.until(lambda: two.feed.standing.turn == 1)
+    shelf.client.hset("qc:log:102", mapping={"epoch": "e", "n": 0})
+    one.mirror.receipts.note("101", receipt(work_no="291"))
+    await take.until(lambda: b"291" in (shelf.client.hget("qc:log:101", "receipt") or b""))
+    two.feed.inspection = None  # as if it had not heard of it
+    two.mirror.receipts.note("101", receipt())
+    two.mirror.receipts.note("102", receipt())
+    two.mirror.receipts.note("101", receipt(one.feed.standing, Act.SWITCH, Mode.WHISPERING))
+    await agree(take, pair, InspectorState.WHISPERING, "292")
+    await take.until(lambda: b"listening" in (shelf.client.hget("qc:log:102", "receipt") or b""))
+
+
 async def test_a_new_sign_in_begins_anew(pair, shelf, replica, take):
     """After a replaced, lost or removed sign-in nothing is left of its inspection, here or elsewhere."""
     one, two = pair
