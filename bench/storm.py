@@ -158,10 +158,13 @@ def main() -> int:
     parser.add_argument("--inspectors", type=int, default=1000)
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, default=200)
+    # With more at once an inspector is back at work before its events have come, one a poll and 200 ms apart.
+    parser.add_argument("--in-flight", type=int, help="callers at once; a fifth of the inspectors if not given")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", default="memory://", help="QC_STORE_URL of the adapter; an empty Redis, if one")
-    options = Options(**vars(parser.parse_args()))
+    given = parser.parse_args()
+    given.in_flight = given.in_flight or max(1, given.inspectors // 5)
+    options = Options(**vars(given))
     # Agents are numbered from 3000 on, one for each cycle, and the gateway knows 59999.
     if options.inspectors > 2000 or options.calls * options.rounds > 100_000:
         parser.error("at most 2000 inspectors and 100000 calls in all")
