@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 #: How much of a trail is shown on either side of a loss.
 _AROUND: Final = 6
+LOG_LOST: Final = "LOG_LOST"
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class Findings:
     lost: list[int] = field(default_factory=list)
     out_of_order: list[int] = field(default_factory=list)
     gaps: Counter[str] = field(default_factory=Counter)
+    #: Pushed again and told again, behind a gap that says that the log lost its end.
+    told_again: int = 0
     #: Gaps at places where nothing is missing.
     gaps_without_loss: int = 0
 
@@ -34,14 +37,16 @@ class Findings:
         self.lost += other.lost
         self.out_of_order += other.out_of_order
         self.gaps += other.gaps
+        self.told_again += other.told_again
         self.gaps_without_loss += other.gaps_without_loss
 
 
-def judge(trail: Iterable[int | str], first: int, last: int) -> Findings:
+def judge(trail: Iterable[int | str], first: int, last: int, *, pushes: bool = False) -> Findings:
     """
     Compare a watcher's trail with the numbers `first` to `last` that the gateway queued.
 
-    A number that is missing between two that were seen is covered only by a gap that stood between the same two.
+    A number that is missing between two that were seen is covered only by a gap that stood between the same two. With
+    pushes a number may come again right behind a gap LOG_LOST: the answer to its push was lost with the old master.
     """
     found = Findings(sent=last - first + 1)
     expected = first
@@ -49,6 +54,9 @@ def judge(trail: Iterable[int | str], first: int, last: int) -> Findings:
     for item in [*trail, last + 1]:
         if isinstance(item, str):
             reasons.append(item)
+            continue
+        if item < expected and pushes and LOG_LOST in reasons:
+            found.told_again += 1
             continue
         if item < expected:
             # Twice, or after a later one; what it is does not matter: it must not be.

@@ -16,7 +16,7 @@ MARKS: Final = ("<!-- chaos table: begin -->", "<!-- chaos table: end -->")
 PUSHED_MARKS: Final = ("<!-- chaos table with pushes: begin -->", "<!-- chaos table with pushes: end -->")
 #: Where events are pushed, no poll can overlap.
 _OVERLAPS: Final = "overlapping polls"
-_PUSHED_AGAIN: Final = "events pushed again"
+_PUSHED_AGAIN: Final = "events pushed again (of these told again)"
 _HEAD: Final = (
     "fault",
     "tried",
@@ -67,7 +67,7 @@ class Row:
             str(len(found.lost)),
             f"{found.gaps.total()} ({found.gaps_without_loss})",
             str(self.commands),
-            str(self.pushed_again if pushes else self.overlaps),
+            f"{self.pushed_again} ({found.told_again})" if pushes else str(self.overlaps),
             str(self.sign_outs),
             f"{self.longest_silence_seconds:.1f} s",
         ]

@@ -152,7 +152,7 @@ class Site:
         numbers = await self._numbers()
         for watcher in self.watchers:
             first, last = self._emitted.get(watcher.agent_id, 0) + 1, numbers[watcher.agent_id]
-            found = judge(watcher.trail[begins[watcher.agent_id] :], first, last)
+            found = judge(watcher.trail[begins[watcher.agent_id] :], first, last, pushes=self.form.pushes)
             trial.found.add(found)
             if found.lost:
                 around = context(watcher.trail, found.lost[0])

@@ -37,6 +37,17 @@ def test_a_number_twice_or_late_is_out_of_order(trail):
     assert judge(trail, 1, 3).out_of_order
 
 
+@pytest.mark.parametrize(
+    ("trail", "told_again", "out_of_order"),
+    [([1, 2, "LOG_LOST", 2, 3], 1, []), ([1, 2, 2, "LOG_LOST", 3], 0, [2]), ([1, 2, "TAKEOVER", 2, 3], 0, [2])],
+)
+def test_what_is_pushed_may_be_told_again_only_behind_a_log_that_lost_its_end(trail, told_again, out_of_order):
+    """Its push was not answered, so it comes again; with polls, or behind another gap, it must not."""
+    found = judge(trail, 1, 3, pushes=True)
+    assert (found.told_again, found.out_of_order, found.lost) == (told_again, out_of_order, [])
+    assert judge(trail, 1, 3).out_of_order == [2]
+
+
 def test_a_gap_where_nothing_is_missing_is_counted():
     """It is honest after a forced takeover, and nothing to be proud of."""
     found = judge([1, "TAKEOVER", 2], 1, 2)
