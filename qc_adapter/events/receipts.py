@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _RETRIED_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.5
 _MOST_AT_ONCE: Final = 64
+#: Nobody waits for a receipt that has others right before it; meanwhile more of them gather.
+_GATHERING_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class RedisReceipts:
                 receipts.append(self._waiting.get_nowait())
             try:
                 await self._write(receipts)
+                await asyncio.sleep(_GATHERING_SECONDS)
             except Exception as defect:  # noqa: BLE001 - the receipts behind these are good
                 self._log.error("look_failed", exc_info=defect)
 
