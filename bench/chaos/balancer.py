@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final
 
 from bench.chaos.proxy import Proxy
@@ -28,10 +27,3 @@ class Balancer:
     def environment(self) -> dict[str, str]:
         """Return the settings of replicas behind it, but for where each listens."""
         return {"QC_PUSH_URL": f"http://127.0.0.1:{self.proxy.port}/events", "QC_PUSH_TOKEN": TOKEN}
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from bench.chaos.balancer import free_port
 from bench.chaos.proxy import Proxy
 from bench.children import ROOT
+from bench.ports import free_port
 
 if TYPE_CHECKING:
     import random

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 import grpc
 
 from qc_adapter.app import Adapter
@@ -33,13 +31,6 @@ async def opened(stack, environment):
     options = [("grpc.use_local_subchannel_pool", 1)]
     channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{adapter.port}", options=options))
     return adapter, channel
-
-
-def free_port():
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 PUSH_TOKEN = "pushtokencanary4711"

@@ -12,9 +12,10 @@ import pytest
 import trustme
 from grpc import StatusCode
 
+from bench.ports import free_port
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import sessions_pb2
-from tests.support.opening import PUSH_TOKEN, free_port, pushing
+from tests.support.opening import PUSH_TOKEN, pushing
 from tests.support.watches import hold, read, told, until_told
 
 WHOLE = ["accepted", "AgentEvent_Talking", "AgentMediaEvent_Record", "outcome"]

@@ -8,9 +8,10 @@ import contextlib
 import pytest
 from grpc import StatusCode
 
+from bench.ports import free_port
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import quality_control_pb2, sessions_pb2
-from tests.support.opening import PUSH_TOKEN, free_port, opened, pushing, simulated
+from tests.support.opening import PUSH_TOKEN, opened, pushing, simulated
 from tests.support.watches import read, told, until_told
 
 AGAIN = sessions_pb2.RE_SIGN_IN_SAME_CREDENTIALS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
+from bench.ports import free_port
 from qc_adapter.simulator import Fault
-from tests.support.opening import PUSH_TOKEN, free_port, pushing
+from tests.support.opening import PUSH_TOKEN, pushing
 from tests.support.watches import hold, read, told
 
 QUICK = {"push_retry_seconds": 0.1, "push_timeout_seconds": 3.0}

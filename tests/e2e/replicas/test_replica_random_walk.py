@@ -8,11 +8,12 @@ import random
 import pytest
 from grpc import StatusCode
 
+from bench.ports import free_port
 from qc_adapter.simulator import Fault
 from qc_adapter.store.seal import new_key
 from qc_adapter.v1 import quality_control_pb2 as qc
 from qc_adapter.v1 import sessions_pb2
-from tests.support.opening import free_port, pushing
+from tests.support.opening import pushing
 
 STEPS = 30
 AGENTS = ("292", "293")

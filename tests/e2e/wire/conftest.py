@@ -12,10 +12,11 @@ import orjson
 import pytest
 from grpc import StatusCode
 
+from bench.ports import free_port
 from qc_adapter.v1 import quality_control_pb2 as qc
 from qc_adapter.v1 import sessions_pb2
 from tests.support.agent_gateway import AgentGateway
-from tests.support.opening import PUSH_TOKEN, free_port, opened, pushing
+from tests.support.opening import PUSH_TOKEN, opened, pushing
 from tests.support.sites import Site, site_before
 from tests.support.watches import read
 from tests.support.watching import PATIENCE_SECONDS, until
