@@ -3,9 +3,14 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+DEPLOY := $(VENV)/.deploy-ready
+# `make lock UPGRADE=` keeps every version that still fits.
+UPGRADE := --upgrade
+COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos
+.PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos \
+        deploy-setup deploy-check dashboards image release-check
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -63,10 +68,30 @@ test-chaos: $(STAMP) ## Kill, freeze, cut off and starve replicas, Redis and gat
 
 check: lint types ## Everything but the tests
 
+$(DEPLOY): $(STAMP) requirements-deploy.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-deploy.txt
+	@touch $@
+
+deploy-setup: $(DEPLOY) ## What deploy-check and release-check need on top: packages, Prometheus, kustomize
+	$(BIN)/python scripts/tools.py
+
+deploy-check: deploy-setup ## Manifests, image, rules and dashboards, each by its real tool
+	$(BIN)/pytest --numprocesses 2 --dist loadscope deploy/tests
+
+dashboards: $(DEPLOY) ## Generate the Grafana dashboards
+	$(BIN)/python deploy/grafana/build.py
+
+image: ## Build the container image with docker, podman or buildah
+	sh deploy/image.sh
+
+release-check: $(DEPLOY) ## Everything that a release has to pass; needs a clean tree
+	$(BIN)/python scripts/release.py
+
 lock: ## Renew the lock files (needs uv on PATH)
-	uv pip compile pyproject.toml --extra fast --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --output-file requirements.txt --upgrade
-	uv pip compile pyproject.toml --extra fast --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --output-file requirements-dev.txt --upgrade
+	$(COMPILE) --extra fast --extra tracing --output-file requirements.txt
+	$(COMPILE) --extra fast --extra tracing --group dev --output-file requirements-dev.txt
+	$(COMPILE) --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .tools build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
