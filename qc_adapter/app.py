@@ -31,6 +31,7 @@ from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.model.session import NO_SECRET
+from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.push import PushServer
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
@@ -42,11 +43,13 @@ from qc_adapter.rpc.quality_control import QualityControl
 from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.shared import in_memory, in_redis
 from qc_adapter.signing import signing
 from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.correlation import Ids
-from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
+from qc_adapter.telemetry.labels import label_sets
+from qc_adapter.telemetry.metrics import Metrics, open_registry
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -124,6 +127,7 @@ class Adapter:
             settings.ops_listen,
             registry,
             {"store": self._store_check, "gateway": self._gateway_check, "draining": self._draining_check},
+            lagged=self.metrics.loop_lagged,
         )
         self._push = (
             None
@@ -132,6 +136,10 @@ class Adapter:
         )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
         self.metrics.sessions(self.readers.counts)
+        self.metrics.store_up(lambda: self._store_problem is None)
+        self.metrics.gateway_up(self._reachable)
+        self.metrics.certificates(certificate_files(settings))
+        self.metrics.runs(version())
         self._store_problem: str | None = "not asked yet"
         self._store_lost = False
         self._watching: asyncio.Task[None] | None = None
@@ -277,10 +285,13 @@ class Adapter:
     def _store_check(self) -> Check:
         return Check(self._store_problem is None, self._store_problem or "answers")
 
+    def _reachable(self, gateway: str) -> bool:
+        # Before the first request nothing speaks against a gateway.
+        return self.gateways.health()[gateway].reachable is not False
+
     def _gateway_check(self) -> Check:
         seen = self.gateways.health()
-        # Before the first request nothing speaks against a gateway; with one that is away the others are served.
-        reachable = any(health.reachable is not False for health in seen.values())
+        reachable = any(map(self._reachable, seen))  # with one that is away the others are served
         if len(seen) == 1:
             return Check(reachable, *(health.why for health in seen.values()))
         return Check(reachable, "; ".join(f"{name}: {health.why}" for name, health in seen.items()))

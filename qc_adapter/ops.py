@@ -37,11 +37,12 @@ CheckFunction: TypeAlias = "Callable[[], Check | Awaitable[Check]]"
 
 
 class Heartbeat:
-    """A task that notes at each tick that the event loop still gets round; it knows nothing else."""
+    """A task that notes at each tick that the event loop still gets round, and how late; it knows nothing else."""
 
-    def __init__(self, clock: Callable[[], float], tick_seconds: float) -> None:
+    def __init__(self, clock: Callable[[], float], tick_seconds: float, lagged: Callable[[float], None]) -> None:
         self._clock = clock
         self._tick_seconds = tick_seconds
+        self._lagged = lagged
         self._last_tick = clock()
         self._task: asyncio.Task[None] | None = None
 
@@ -66,7 +67,8 @@ class Heartbeat:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._tick_seconds)
-            self._last_tick = self._clock()
+            asked_for, self._last_tick = self._last_tick + self._tick_seconds, self._clock()
+            self._lagged(max(0.0, self._last_tick - asked_for))
 
 
 class OpsServer:
@@ -74,7 +76,8 @@ class OpsServer:
     Serves the registry and the state of the process over plain HTTP.
 
     Alive means that the event loop made a turn within `stuck_after_seconds`; only a restart helps otherwise. Ready
-    means that every check passes within `check_seconds`; it says whether to send calls here.
+    means that every check passes within `check_seconds`; it says whether to send calls here. `lagged` hears of each
+    tick how late it came.
     """
 
     def __init__(
@@ -84,16 +87,17 @@ class OpsServer:
         checks: Mapping[str, CheckFunction],
         *,
         stuck_after_seconds: float = 10.0,
-        tick_seconds: float = 1.0,
+        tick_seconds: float = 0.25,
         check_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
+        lagged: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._listener = HttpListener(listen, stop_seconds=1.0)
         self._registry = registry
         self._checks = dict(checks)
         self._stuck_after_seconds = stuck_after_seconds
         self._check_seconds = check_seconds
-        self._heartbeat = Heartbeat(clock, tick_seconds)
+        self._heartbeat = Heartbeat(clock, tick_seconds, lagged)
         self._pages = {
             "/metrics": self._metrics,
             "/livez": self._livez,

@@ -6,6 +6,8 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter import variables as at
+from qc_adapter.telemetry.certificates import CertificateFile
+from qc_adapter.telemetry.labels import NO_GATEWAY
 from qc_adapter.variables import GatewayVariables
 
 if TYPE_CHECKING:
@@ -24,6 +26,20 @@ def check_certificates(reading: Reading, settings: Settings) -> None:
     _check_pair(reading, at.TLS_CERT_FILE, at.TLS_KEY_FILE)
     _check_authorities(reading, at.TLS_CLIENT_CA_FILE)
     _check_pair(reading, at.PUSH_TLS_CERT_FILE, at.PUSH_TLS_KEY_FILE)
+
+
+def certificate_files(settings: Settings) -> list[CertificateFile]:
+    """Return the files with certificates that the settings name, each by its use."""
+    found: list[tuple[str, str, str | None]] = []
+    if settings.tls is not None:
+        found.append((NO_GATEWAY, "server", settings.tls.cert_file))
+        found.append((NO_GATEWAY, "client_ca", settings.tls.client_ca_file))
+    if settings.push is not None and settings.push.tls is not None:
+        found.append((NO_GATEWAY, "push", settings.push.tls.cert_file))
+    for gateway in settings.gateways:
+        found.append((gateway.name, "gateway_ca", gateway.ca_file))
+        found.append((gateway.name, "gateway_client", gateway.cert_file))
+    return [CertificateFile(gateway, use, path) for gateway, use, path in found if path]
 
 
 def _check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str | None]) -> None:

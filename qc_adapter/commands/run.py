@@ -53,6 +53,7 @@ class CommandRun:
         #: How the inspector stood then, and when that was, in seconds since the epoch.
         self.standing = feed.standing
         self.sent_at = 0.0
+        self._sent_at_monotonic = 0.0
         #: Whether another replica sent it: then that one counts it.
         self.foreign = False
         self._settled = settled
@@ -78,6 +79,13 @@ class CommandRun:
             return ""
         return self.witness.cursor(self._witness_start if self.sent else self.witness.tail)
 
+    @property
+    def confirmed_after_seconds(self) -> float:
+        """How long after the last sending the confirming event was read; only for a command that we sent."""
+        proof = None if self._confirmation is None else self._confirmation.proof
+        confirmed_at = time.monotonic() if proof is None else proof.logged_at  # without one the session's end proved it
+        return max(0.0, confirmed_at - self._sent_at_monotonic)  # another replica's clock may have read the event
+
     def mark_sent(self) -> None:
         """Note that the request goes out now: events count from here."""
         if not self.sent:  # a second sending hides nothing of what came since the first
@@ -86,6 +94,7 @@ class CommandRun:
         self.sent = True
         self.talking = self.feed.talking
         self.standing, self.sent_at = self.feed.standing, time.time()
+        self._sent_at_monotonic = time.monotonic()
         self._listen(self.talking, self.sent_at)
 
     def resume(self, start: int, talking: frozenset[str], sent_at: float, witness_start: int | None = None) -> None:

@@ -50,6 +50,8 @@ class CountsOutcomes(Protocol):
 
     def command_outcome(self, gateway: str, method: str, outcome: str) -> None: ...
 
+    def command_confirmed(self, gateway: str, method: str, seconds: float) -> None: ...
+
 
 class CommandRunner:
     """Runs commands and owns their tasks."""
@@ -161,8 +163,10 @@ class CommandRunner:
 
     def _settled(self, run: CommandRun, label: str) -> None:
         if not run.foreign:
-            command = run.command
-            self._counts.command_outcome(gateway_of(command.agent_id), command.method, label)
+            gateway, method = gateway_of(run.command.agent_id), run.command.method
+            self._counts.command_outcome(gateway, method, label)
+            if label == "confirmed":
+                self._counts.command_confirmed(gateway, method, run.confirmed_after_seconds)
             if run.accepted is None and label == "confirmed":
                 self._note(run, acceptance_of(run))  # no receipt came, and events have proven it
             elif run.sent and label == "unknown":

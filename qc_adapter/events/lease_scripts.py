@@ -199,7 +199,9 @@ return 1
 """)
 
 # ARGV: how many to skip, how many to look at. Puts parked inspectors on the books again whose record has changed.
+# Returns how many it looked at and put back, and before that the ids whose lease is free or over.
 RECHECK = script("""
+local unread = call('ZRANGEBYSCORE', LEASES, '-inf', '(' .. whole(now))
 local ids = call('ZRANGEBYSCORE', LEASES, 'inf', 'inf', 'LIMIT', ARGV[1], ARGV[2])
 local back = 0
 for _, id in ipairs(ids) do
@@ -210,7 +212,7 @@ for _, id in ipairs(ids) do
     back = back + 1
   end
 end
-return {#ids, back}
+return {#ids, back, unread}
 """)
 
 # ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems.

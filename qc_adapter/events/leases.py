@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from qc_adapter.events.activity import NOTHING_KNOWN, Activity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qc_adapter.events.model import Item
     from qc_adapter.model.session import Renewal, Session
@@ -169,8 +169,13 @@ class Rota(Protocol):
         """Show that this replica lives, renew what runs out, and claim what is free."""
         ...
 
-    async def scan(self) -> None:
-        """Notice sessions that came, changed or went without us, if it is our turn to look."""
+    async def scan(self) -> Mapping[str, int]:
+        """
+        Notice sessions that came, changed or went without us, if it is our turn to look.
+
+        Returns how many sessions of each gateway should have a reader and had none at this look and the one before: a
+        lease that changes hands is none for a moment. Nothing if it is another replica's turn.
+        """
         ...
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.standing import Phase
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS, Stage
 
@@ -93,6 +95,8 @@ class MemoryRota:
         self._free: dict[str, Taken] = {}
         self._held: dict[str, Lease] = {}
         self._parked: dict[str, Session | None] = {}
+        #: Who had no reader at the last look.
+        self._unread: set[str] = set()
         self._leaving: set[str] = set()
         self._statuses: dict[str, PollStatus] = {}
         self._log = structlog.get_logger()
@@ -122,8 +126,8 @@ class MemoryRota:
         session = await self._store.get(agent_id)
         return session is not None and session.recovering
 
-    async def scan(self) -> None:
-        """Notice what was put into the store without us."""
+    async def scan(self) -> Counter[str]:
+        """Notice what was put into the store without us. Returns whom nobody reads for."""
         found = set(await self._store.agent_ids())
         listed = self._free.keys() | self._held.keys() | self._parked.keys()
         for agent_id in found - listed:
@@ -134,6 +138,8 @@ class MemoryRota:
             if await self._store.get(agent_id) != session:
                 self.free(agent_id)
         self._hub.prune(self._hub.retention_seconds, keep=found.__contains__)
+        before, self._unread = self._unread, set(self._free)
+        return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""

@@ -36,6 +36,8 @@ class Counts(reading.Counts, Protocol):
 
     def leases_held(self, counts: Mapping[str, int]) -> None: ...
 
+    def sessions_unread(self, counts: Mapping[str, int]) -> None: ...
+
     def lease_changed(self, gateway: str, reason: str) -> None: ...
 
 
@@ -266,8 +268,9 @@ class Readers:
     async def _scan_always(self) -> None:
         blind = False
         while True:
+            unread: Mapping[str, int] = {}
             try:
-                await self._rota.scan()
+                unread = await self._rota.scan()
                 blind = False
             except StoreUnavailable as failure:
                 if not blind:
@@ -275,6 +278,7 @@ class Readers:
                     self._log.warning("sessions_not_listed", detail=failure.message)
             except Exception as defect:  # noqa: BLE001 - without this loop no new session is noticed any more
                 self._log.error("look_failed", exc_info=defect)
+            self._counts.sessions_unread(unread)
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _look_at_the_lost(self) -> None:

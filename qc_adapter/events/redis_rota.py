@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from qc_adapter.events import lease_scripts, log_scripts
@@ -13,6 +14,7 @@ from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStat
 from qc_adapter.events.redis_lease import RedisLease
 from qc_adapter.events.stored import from_inspection, from_standing
 from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.inspector import gateway_of
 from qc_adapter.sessions.record import agent_id_of
 from qc_adapter.store import keys
 
@@ -46,6 +48,8 @@ class RedisRota:
         self._number = 1
         self._store = ""
         self._looked_at = 0
+        #: Who had no reader when we looked last.
+        self._unread: set[str] = set()
 
     async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
         """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
@@ -92,18 +96,21 @@ class RedisRota:
                     lease.extended(until)
         return lost
 
-    async def scan(self) -> None:
-        """Compare the records with the book; one replica does it for all."""
+    async def scan(self) -> Counter[str]:
+        """Compare the records with the book; one replica does it for all. Returns whom nobody reads for."""
+        before, self._unread = self._unread, set()
         if not await self._link.script("scan", lease_scripts.SCANNER, self._terms.replica, _SCANNER_MS):
-            return
+            return Counter()
         found = {agent_id for key in await self._link.keys("scan", keys.SESSION) if (agent_id := agent_id_of(key))}
         listed = {one.decode() for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
         for batch in _batches(sorted(found - listed)):
             await self._link.script("enlist", lease_scripts.FOUND, *batch)
         for batch in _batches(sorted(listed - found)):
             await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
-        seen, back = await self._link.script("scan", lease_scripts.RECHECK, self._looked_at, _BATCH)
+        seen, back, unread = await self._link.script("scan", lease_scripts.RECHECK, self._looked_at, _BATCH)
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
+        self._unread = {agent_id.decode() for agent_id in unread} & found
+        return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""

@@ -11,6 +11,9 @@ Kind = Literal["counter", "gauge", "histogram"]
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # The goal is a p99 under 5 ms.
 DELIVERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# An event waits at the gateway until the next poll, 0.2 s later, and a caller waits for it for 10 s.
+CONFIRMATION_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0)
+LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,13 @@ COMMAND_OUTCOMES = MetricRow(
     ("gateway", "method", "outcome"),
     "What came of commands: confirmed, unconfirmed, accepted, refused, unavailable, not_sent, unknown.",
 )
+COMMAND_CONFIRMATION_SECONDS = MetricRow(
+    "qc_command_confirmation_seconds",
+    "histogram",
+    ("gateway", "method"),
+    "Time from sending a command to reading the event that confirmed it; where it was sent, and if it was confirmed.",
+    CONFIRMATION_SECONDS,
+)
 STREAMS_ACTIVE = MetricRow(
     "qc_streams_active",
     "gauge",
@@ -105,6 +115,12 @@ LEASES_HELD = MetricRow(
     ("gateway",),
     "Leases that this replica holds: inspectors for whom it polls or sends heartbeats.",
 )
+SESSIONS_UNREAD = MetricRow(
+    "qc_sessions_unread",
+    "gauge",
+    ("gateway",),
+    "Sessions to be read that nobody has a live lease for, by the one replica that looks; 0 on all others: take max.",
+)
 LEASE_CHANGES = MetricRow(
     "qc_lease_changes_total",
     "counter",
@@ -123,6 +139,38 @@ STORE_ERRORS = MetricRow(
     ("operation",),
     "Operations on the store that failed.",
 )
+STORE_UP = MetricRow(
+    "qc_store_up",
+    "gauge",
+    (),
+    "1 if the store answered when last asked, a second ago at most, else 0.",
+)
+GATEWAY_UP = MetricRow(
+    "qc_gateway_up",
+    "gauge",
+    ("gateway",),
+    "1 if the CC-Gateway could be reached by the last request to it, or was not asked yet, else 0.",
+)
+CERTIFICATE_EXPIRY = MetricRow(
+    "qc_certificate_expiry_timestamp_seconds",
+    "gauge",
+    ("gateway", "use"),
+    "Unix time when the first certificate of a file ends, by its use: server, client_ca, push, gateway_ca, "
+    "gateway_client.",
+)
+EVENT_LOOP_LAG_SECONDS = MetricRow(
+    "qc_event_loop_lag_seconds",
+    "histogram",
+    (),
+    "How much later than asked for a tick of the event loop came; it ticks four times a second.",
+    LAG_SECONDS,
+)
+BUILD_INFO = MetricRow(
+    "qc_build_info",
+    "gauge",
+    ("version",),
+    "Always 1; the release that runs.",
+)
 
 CATALOGUE: tuple[MetricRow, ...] = (
     REQUESTS,
@@ -134,13 +182,20 @@ CATALOGUE: tuple[MetricRow, ...] = (
     PUSHES,
     EVENT_DELIVERY_SECONDS,
     COMMAND_OUTCOMES,
+    COMMAND_CONFIRMATION_SECONDS,
     STREAMS_ACTIVE,
     SESSIONS,
     POLL_AGE_SECONDS,
     LEASES_HELD,
+    SESSIONS_UNREAD,
     LEASE_CHANGES,
     EVENT_GAPS,
     STORE_ERRORS,
+    STORE_UP,
+    GATEWAY_UP,
+    CERTIFICATE_EXPIRY,
+    EVENT_LOOP_LAG_SECONDS,
+    BUILD_INFO,
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -14,6 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from qc_adapter.telemetry import catalogue
+from qc_adapter.telemetry.certificates import CertificateEnds
+from qc_adapter.telemetry.labels import GRPC_CODES, NO_GATEWAY, NO_RETCODE, OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,18 +22,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from qc_adapter.telemetry.catalogue import MetricRow
-
-OTHER = "other"
-# The retcode of a request that brought no readable one.
-NO_RETCODE = "none"
-# The gateway of a call that is about no inspector.
-NO_GATEWAY = "none"
-
-GRPC_CODES = frozenset({
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-})  # fmt: skip
+    from qc_adapter.telemetry.certificates import CertificateFile
+    from qc_adapter.telemetry.labels import LabelSets
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -59,37 +50,6 @@ class GatewayCallLike(Protocol):
     def seconds(self) -> float:
         """How long it took."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSets:
-    """The closed sets that label values come from; what is in none of them is counted as `other`."""
-
-    gateways: frozenset[str]
-    methods: frozenset[str]
-    retcodes: frozenset[str]
-    event_types: frozenset[str]
-    services: frozenset[str] = frozenset({"QualityControl", "InspectorSessions", "InspectorEvents"})
-    outcomes: frozenset[str] = frozenset(
-        {"confirmed", "unconfirmed", "accepted", "refused", "unavailable", "not_sent", "unknown"}
-    )
-    push_outcomes: frozenset[str] = frozenset(
-        {"taken", "repeated", "refused", "unreadable", "unknown", "store_unavailable"}
-    )
-    session_states: frozenset[str] = frozenset(
-        {"starting", "degraded", "recovering", "lost",
-         "unknown", "idle", "seized", "listening", "inserted", "whispering", "intercepted", "signed_out", "away"}
-    )  # fmt: skip
-    gap_reasons: frozenset[str] = frozenset({"poll_reply_lost", "cursor_expired", "takeover", "log_lost"})
-    lease_reasons: frozenset[str] = frozenset(
-        {"won", "taken_over", "released", "revoked", "fenced", "session_gone", "session_lost", "parked"}
-    )
-    store_operations: frozenset[str] = frozenset(
-        {"get", "list", "put", "renew", "remove", "begin", "ping",
-         "step", "append", "beat", "extend", "release", "park", "restore",
-         "enlist", "retire", "scan", "status", "read", "check", "command", "receipt",
-         "recover", "monitored"}
-    )  # fmt: skip
 
 
 class _Children(Generic[M]):
@@ -164,14 +124,22 @@ class Metrics:
         self._pushes = counter(catalogue.PUSHES, gateways, labels.push_outcomes, bind=True)
         self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
         self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
+        self._confirmation_seconds = _Children(histogram(catalogue.COMMAND_CONFIRMATION_SECONDS), gateways, methods)
         self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
         self._sessions = _Census(catalogue.SESSIONS, gateways, labels.session_states)
         registry.register(self._sessions)
         self._poll_age = _Children(gauge(catalogue.POLL_AGE_SECONDS), gateways, bind=True)
         self._leases = _Children(gauge(catalogue.LEASES_HELD), gateways, bind=True)
+        self._unread = _Children(gauge(catalogue.SESSIONS_UNREAD), gateways, bind=True)
         self._lease_changes = counter(catalogue.LEASE_CHANGES, gateways, labels.lease_reasons, bind=True)
         self._gaps = counter(catalogue.EVENT_GAPS, gateways, labels.gap_reasons, bind=True)
         self._store_errors = counter(catalogue.STORE_ERRORS, labels.store_operations, bind=True)
+        self._store_up = gauge(catalogue.STORE_UP)
+        self._gateway_up = _Children(gauge(catalogue.GATEWAY_UP), gateways, bind=True)
+        self._certificates = CertificateEnds(catalogue.CERTIFICATE_EXPIRY, callers, labels.certificate_uses)
+        registry.register(self._certificates)
+        self._loop_lag = histogram(catalogue.EVENT_LOOP_LAG_SECONDS)
+        self._build = gauge(catalogue.BUILD_INFO)
 
     def request_finished(self, gateway: str, method: str, code: str, seconds: float) -> None:
         """Count a gRPC call that ended with the status code of that name; `gateway` is empty when it is about none."""
@@ -204,6 +172,10 @@ class Metrics:
         """Count what came of a command."""
         self._outcomes.of(gateway, method, outcome).inc()
 
+    def command_confirmed(self, gateway: str, method: str, seconds: float) -> None:
+        """Note how long after it was sent a command was confirmed."""
+        self._confirmation_seconds.of(gateway, method).observe(seconds)
+
     def stream_opened(self, service: str) -> None:
         """Note a stream that begins."""
         self._streams.of(service).inc()
@@ -226,6 +198,11 @@ class Metrics:
         for gateway in self._gateways:
             self._leases.of(gateway).set(counts.get(gateway, 0))
 
+    def sessions_unread(self, counts: Mapping[str, int]) -> None:
+        """Note how many sessions of each gateway have no reader although they should have one."""
+        for gateway in self._gateways:
+            self._unread.of(gateway).set(counts.get(gateway, 0))
+
     def lease_changed(self, gateway: str, reason: str) -> None:
         """Count a lease won or lost."""
         self._lease_changes.of(gateway, reason).inc()
@@ -238,6 +215,27 @@ class Metrics:
         """Count an operation on the session store that failed."""
         self._store_errors.of(operation).inc()
 
+    def store_up(self, up: Callable[[], bool]) -> None:
+        """Ask that function at each scrape whether the store answers."""
+        self._store_up.set_function(up)
+
+    def gateway_up(self, up: Callable[[str], bool]) -> None:
+        """Ask that function at each scrape whether a gateway can be reached."""
+        for gateway in self._gateways:
+            self._gateway_up.of(gateway).set_function(partial(up, gateway))
+
+    def certificates(self, files: Iterable[CertificateFile]) -> None:
+        """Tell when the certificates in those files end, by what stands in them at each scrape."""
+        self._certificates.watch(files)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """Note how late a tick of the event loop came."""
+        self._loop_lag.observe(seconds)
+
+    def runs(self, version: str) -> None:
+        """Tell which release runs."""
+        self._build.labels(version).set(1)
+
 
 def open_registry() -> CollectorRegistry:
     """Return a registry of its own, with the numbers of this process: memory, CPU, files, garbage collections."""
@@ -245,10 +243,3 @@ def open_registry() -> CollectorRegistry:
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
-
-
-def label_sets(
-    gateways: Iterable[str], methods: Iterable[str], retcodes: Iterable[str], event_types: Iterable[str]
-) -> LabelSets:
-    """Return the sets, with the defaults for those that belong to this project."""
-    return LabelSets(frozenset(gateways), frozenset(methods), frozenset(retcodes), frozenset(event_types))

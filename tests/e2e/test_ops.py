@@ -15,7 +15,8 @@ from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.sessions.opening import open_store
 from qc_adapter.store.opening import open_link
-from qc_adapter.telemetry.metrics import Metrics, label_sets
+from qc_adapter.telemetry.labels import label_sets
+from qc_adapter.telemetry.metrics import Metrics
 
 
 @asynccontextmanager
@@ -86,6 +87,17 @@ async def test_a_tick_makes_alive_again():
         async with asyncio.timeout(10):
             while (await get("/livez"))[0] != 200:
                 pass
+
+
+async def test_a_late_tick_tells_how_late_it_was():
+    """What a turn of the loop took longer than asked for is heard of; a tick in time is 0 late."""
+    now, lags = [100.0], []
+    async with serving(clock=lambda: now[0], tick_seconds=0.5, lagged=lags.append) as get:
+        now[0] += 3.0
+        async with asyncio.timeout(10):
+            while len(lags) < 2:
+                await get("/livez")
+    assert lags[:2] == [2.5, 0.0]
 
 
 async def test_ready_when_every_check_passes():

@@ -12,6 +12,7 @@ from qc_adapter.settings import (
     read_settings,
     settings_markdown,
 )
+from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.variables import VARIABLES
 
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
@@ -88,6 +89,13 @@ def test_every_setting_can_be_set(pem):
     assert settings.store_url.reveal() == "redis://cache"
     assert (settings.listen, settings.ops_listen) == (Listen("::", 7000), Listen("0.0.0.0", 7001))
     assert (settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file) == (pem, pem, pem)
+    files = [(file.gateway, file.use, file.path) for file in certificate_files(settings)]
+    assert files == [
+        ("none", "server", pem),
+        ("none", "client_ca", pem),
+        ("default", "gateway_ca", pem),
+        ("default", "gateway_client", pem),
+    ]
     assert (gateway.agent_id_max, settings.poll_pause_seconds, settings.confirm_within_seconds) == (999999, 0, 4)
     assert (settings.bookmark_seconds, settings.streams_max) == (5, 7)
     assert (settings.drain_seconds, settings.grace_seconds, settings.log_level) == (0, 1, "debug")
@@ -200,6 +208,7 @@ def test_a_site_with_push_and_several_gateways(pem):
     callbacks = [settings.push.callback_of(gateway.name) for gateway in settings.gateways]
     assert callbacks == [f"https://adapter:8443/events{end}" for end in ("", "/north", "/far-east")]
     assert (settings.push.token.reveal(), settings.push.tls.key_file) == ("canary0123456789", pem)
+    assert ("none", "push") in [(file.gateway, file.use) for file in certificate_files(settings)]
     assert "canary" not in repr(settings)
 
 

@@ -295,3 +295,73 @@ async def test_who_comes_late_after_a_loss_has_no_lease(shelf, replica, take):
     assert shelf.guid() == "anew"
     assert shelf.told() == []
     assert shelf.holder() == newer.holder
+
+
+async def test_whom_nobody_reads_for_is_counted_by_gateway(shelf, replica):
+    """A free lease and one that is over count at the second look in a row, and no more once they are won."""
+    for agent_id in ("101", "102", "north/7"):
+        shelf.sign_in(agent_id)
+    one, two = replica("one"), replica("two")
+    assert await one.rota.scan() == {}  # they are just put on the books
+    assert await one.rota.scan() == {"default": 2, "north": 1}
+    await two.beat()
+    two.held.clear()
+    assert await one.rota.scan() == {}
+    shelf.expire("102")
+    assert await one.rota.scan() == {}
+    assert await one.rota.scan() == {"default": 1}
+    await two.beat()
+    assert await one.rota.scan() == {}
+
+
+async def test_a_lease_that_changes_hands_is_not_unread(shelf, replica):
+    """Free at one look and won before the next one is how a hand-over looks."""
+    shelf.sign_in()
+    one, two = replica("one"), replica("two")
+    lease = await one.win()
+    for holder, other in ((one, two), (two, one)):
+        await lease.release()
+        holder.forget()
+        assert await one.rota.scan() == {}
+        lease = (await other.beat())["101"].lease
+        assert await one.rota.scan() == {}
+
+
+@pytest.mark.parametrize("why", ["none", "lost", "recovering"])
+async def test_whom_nobody_has_to_read_for_is_not_unread(shelf, replica, take, why):
+    """Sessions that other systems read, and those that the gateway ended, wait for nobody."""
+    shelf.sign_in(event_source="none" if why == "none" else "poll")
+    one = replica("one")
+    await one.rota.enlist("101")
+    await one.beat()
+    if why == "recovering":
+        shelf.client.hset("qc:orders:101", "signed_in_at", "")
+        shelf.client.hset("qc:session:101", "signed_in_at", "")
+    if why != "none":
+        told = await one.held["101"].end(take.step().used, "100-006", "")
+        assert told is (PollState.LOST if why == "lost" else PollState.RECOVERING)
+    assert shelf.score() == shelf.PARKED
+    assert [await one.rota.scan() for _ in range(3)] == [{}, {}, {}]
+
+
+async def test_a_session_that_is_gone_is_not_unread(shelf, replica):
+    """An end that nobody took off the books yet is no session."""
+    shelf.sign_in()
+    one = replica("one")
+    await one.rota.enlist("101")
+    await one.rota.scan()
+    shelf.sign_out()
+    assert await one.rota.scan() == {}
+
+
+async def test_only_who_looks_tells_whom_nobody_reads_for(shelf, replica, take):
+    """The others say that there is none, also one that has looked before and is not sure any more."""
+    shelf.sign_in()
+    one, two = replica("one"), replica("two")
+    await one.rota.scan()
+    assert await one.rota.scan() == {"default": 1}
+    assert await two.rota.scan() == {}
+    shelf.client.set("qc:scanner", "two")
+    assert await one.rota.scan() == {}
+    await two.rota.scan()
+    assert await two.rota.scan() == {"default": 1}

@@ -62,6 +62,7 @@ class Office:
         self.replica = replica
         self.trips = trips
         self.outcomes = []
+        self.confirmations = []
         self.callers = []
         self.runner = self.new_runner()
 
@@ -88,6 +89,9 @@ class Office:
 
     def command_outcome(self, _gateway, _method, outcome):
         self.outcomes.append(outcome)
+
+    def command_confirmed(self, _gateway, _method, seconds):
+        self.confirmations.append(seconds)
 
     def call(self, work_no="292", request_id="once", seconds=300.0, build=requests.intercept):
         command = Command("101", work_no, build("101", work_no), request_id, confirm_within_seconds=seconds)
@@ -144,6 +148,7 @@ async def test_a_repetition_elsewhere_sees_the_same_and_sends_nothing(offices, t
     assert first.updates[-1] == second.updates[-1]
     assert trips.empty()
     assert one.outcomes + two.outcomes == ["confirmed"]
+    assert len(one.confirmations + two.confirmations) == 1
 
 
 async def test_a_repetition_after_the_end_gets_the_whole_story(offices, trips, take):

@@ -128,6 +128,7 @@ async def test_a_gateway_that_refuses_connections_is_unavailable(site):
         assert ended.updates == []
     assert site.puts == 0
     assert '"gateway":{"ok":false' in await site.page("/readyz")
+    assert 'qc_gateway_up{gateway="default"} 0.0' in await site.page("/metrics")
     await site.wire.accept()
     good = await site.ending(site.intercept(request_id="again"))
     assert (good.code, good.outcome) == (StatusCode.OK, "CONFIRMED")

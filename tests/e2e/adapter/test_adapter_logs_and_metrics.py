@@ -6,6 +6,7 @@ import re
 
 from grpc import StatusCode
 
+from qc_adapter.model.version import version
 from qc_adapter.simulator import Fault
 from qc_adapter.v1 import sessions_pb2
 
@@ -64,7 +65,12 @@ async def test_calls_are_counted_by_the_gateways_names(site):
         'qc_gateway_request_seconds_count{gateway="default",method="intercept"} 1.0',
         'qc_events_total{event_type="AgentEvent_Talking",gateway="default"} 1.0',
         'qc_command_outcomes_total{gateway="default",method="intercept",outcome="confirmed"} 1.0',
+        'qc_command_confirmation_seconds_count{gateway="default",method="intercept"} 1.0',
         'qc_requests_total{code="OK",gateway="default",method="login"} 1.0',
+        "qc_store_up 1.0",
+        'qc_gateway_up{gateway="default"} 1.0',
+        'qc_sessions_unread{gateway="default"} 0.0',
+        f'qc_build_info{{version="{version()}"}} 1.0',
     ):
         assert sample in metrics
     labels = set(re.findall(r'="([^"]*)"', metrics))

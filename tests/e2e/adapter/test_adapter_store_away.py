@@ -59,6 +59,7 @@ async def test_redis_may_come_after_the_adapter(open_site, own_redis_server):
     site = await open_site(QC_STORE_URL=own_redis_server.url)
     assert await site.serving() == "NOT_SERVING"
     assert '"store":{"ok":false' in await site.page("/readyz")
+    assert "qc_store_up 0.0" in await site.page("/metrics")
     assert '"alive":true' in await site.page("/livez")
     assert_store_unavailable(await site.ending(site.intercept()))
     await asyncio.to_thread(own_redis_server.start)

@@ -120,6 +120,7 @@ class Desk:
         self.store = MemorySessionStore()
         self.keeper = GuidKeeper(self.store)
         self.outcomes = []
+        self.confirmations = []
         self.kept = []
         self.unreadable = set()
         self.forgetful = None
@@ -138,6 +139,9 @@ class Desk:
 
     def command_outcome(self, _gateway, method, outcome):
         self.outcomes.append((method, outcome))
+
+    def command_confirmed(self, _gateway, method, seconds):
+        self.confirmations.append((method, seconds))
 
     async def begin(self, inspector, work_nos):
         if self.forgetful:

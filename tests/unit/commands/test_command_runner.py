@@ -1,6 +1,8 @@
 """One command from the caller's request to its outcome, with the gateway's replies and events in every order."""
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,6 +48,7 @@ async def test_events_after_the_reply_confirm(desk):
     verdict = updates[-1].verdict
     assert (verdict.confirmed, verdict.missing, verdict.call_id) == (True, (), "7-1")
     assert desk.outcomes == [("intercept", "confirmed")]
+    assert [method for method, _ in desk.confirmations] == ["intercept"]
 
 
 async def test_events_before_the_reply_confirm_too(desk):
@@ -61,6 +64,24 @@ async def test_events_before_the_reply_confirm_too(desk):
     assert caller.kinds == ["accepted", TALKING, RECORD, "outcome"]
 
 
+async def test_the_time_to_the_confirmation_is_that_of_the_proof(desk, monkeypatch):
+    """It runs from the last sending to the confirming event; what comes later, the receipt too, does not count."""
+    now = [50.0]
+    for module in ("qc_adapter.commands.run", "qc_adapter.events.feed"):  # the loop keeps its clock
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    caller = desk.follow()
+    trip = await desk.gate.arrived()
+    now[0] = 60.0
+    trip.go()
+    now[0] = 60.25
+    desk.tell(TALKING, call_id="7-1")
+    now[0] = 61.0
+    desk.tell(RECORD, call_id="7-1")
+    trip.accept()
+    await caller.end()
+    assert desk.confirmations == [("intercept", 0.25)]
+
+
 async def test_an_event_before_the_sending_proves_nothing(desk):
     """What came while the command waited for its turn belongs to something else."""
     caller = desk.follow(confirm_within_seconds=0.02)
@@ -74,6 +95,7 @@ async def test_an_event_before_the_sending_proves_nothing(desk):
     assert updates[-1].verdict.confirmed is False
     assert set(updates[-1].verdict.missing) == {TALKING, RECORD}
     assert desk.outcomes == [("intercept", "unconfirmed")]
+    assert desk.confirmations == []
 
 
 async def test_a_call_talked_on_before_proves_nothing(desk):

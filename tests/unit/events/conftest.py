@@ -124,6 +124,9 @@ class Counts:
     def leases_held(self, counts):
         self.held = sum(counts.values())
 
+    def sessions_unread(self, counts):
+        self.unread = dict(counts)
+
     def lease_changed(self, _gateway, reason):
         self.leases.append(reason)
 

@@ -7,7 +7,7 @@ import pytest
 from qc_adapter.events.leases import PollState
 from qc_adapter.events.reader import Pace
 from qc_adapter.gateway.envelope import RawEvent
-from qc_adapter.model.errors import NotSignedIn, SessionLost
+from qc_adapter.model.errors import NotSignedIn, SessionLost, StoreUnavailable
 from qc_adapter.model.session import Secret, Session
 from qc_adapter.sessions.orders import SealedOrders
 
@@ -256,3 +256,31 @@ async def test_many_inspectors_do_not_mix(post, count):
     await post.until(lambda: len(post.told(agents[-1])) == 3)
     for agent_id in agents:
         assert post.told(agent_id) == [f"Event_{agent_id}_{number}" for number in range(3)]
+
+
+async def test_who_has_no_reader_is_counted(post):
+    """A session that nobody claims shows at the second look, and no more when it is read."""
+    rota = post.rota
+    assert await rota.scan() == {}
+    assert await rota.scan() == {"default": 1}
+    await post.lease()
+    assert await rota.scan() == {}
+
+
+async def test_unread_sessions_are_told_and_forgotten(post):
+    """Each look is told; when the store cannot be looked at nothing is known, and 0 is told."""
+    readers = post.readers()
+    looks = [{"default": 3}, StoreUnavailable("scan", "away"), {}]
+
+    async def look():
+        found = looks.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    told = []
+    post.counts.sessions_unread = told.append
+    post.rota.scan = look
+    readers.start()
+    await post.until(lambda: len(told) == 3)
+    assert told[:2] == [{"default": 3}, {}]

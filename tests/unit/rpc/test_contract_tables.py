@@ -21,7 +21,8 @@ from qc_adapter.rpc.convert import _DETAILS, _INSPECTOR_STATES, _SOURCES, _STATE
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.quality_control import QualityControl
-from qc_adapter.telemetry.metrics import LabelSets, Metrics, label_sets, open_registry
+from qc_adapter.telemetry.labels import LabelSets, label_sets
+from qc_adapter.telemetry.metrics import Metrics, open_registry
 from qc_adapter.v1 import events_pb2, quality_control_pb2, sessions_pb2
 
 SERVICES = {

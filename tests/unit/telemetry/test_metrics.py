@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from qc_adapter.telemetry.catalogue import CATALOGUE, catalogue_markdown
-from qc_adapter.telemetry.metrics import Metrics, label_sets, open_registry
+from qc_adapter.telemetry.labels import label_sets
+from qc_adapter.telemetry.metrics import Metrics, open_registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,20 @@ PUBLIC = {
     "qc_pushes_total": {"gateway", "outcome"},
     "qc_event_delivery_seconds": {"gateway"},
     "qc_command_outcomes_total": {"gateway", "method", "outcome"},
+    "qc_command_confirmation_seconds": {"gateway", "method"},
     "qc_streams_active": {"service"},
     "qc_sessions": {"gateway", "state"},
     "qc_poll_age_seconds": {"gateway"},
     "qc_leases_held": {"gateway"},
+    "qc_sessions_unread": {"gateway"},
     "qc_lease_changes_total": {"gateway", "reason"},
     "qc_event_gaps_total": {"gateway", "reason"},
     "qc_store_errors_total": {"operation"},
+    "qc_store_up": set(),
+    "qc_gateway_up": {"gateway"},
+    "qc_certificate_expiry_timestamp_seconds": {"gateway", "use"},
+    "qc_event_loop_lag_seconds": set(),
+    "qc_build_info": {"version"},
 }
 
 
@@ -150,6 +158,39 @@ def test_rare_counters_begin_at_zero(registry, metrics):
     assert 'qc_leases_held{gateway="default"} 4.0' in shown
     assert 'qc_event_delivery_seconds_count{gateway="default"} 1.0' in shown
     assert 'qc_events_foreign_total{gateway="default"} 1.0' in shown
+
+
+def test_what_can_be_reached_is_asked_at_each_scrape(registry, metrics):
+    """Store and gateway are 1 or 0, as they are now."""
+    reached = {"store": True, "default": True}
+    metrics.store_up(lambda: reached["store"])
+    metrics.gateway_up(reached.__getitem__)
+    assert {"qc_store_up 1.0", 'qc_gateway_up{gateway="default"} 1.0'} <= set(lines(registry))
+    reached |= {"store": False, "default": False}
+    assert {"qc_store_up 0.0", 'qc_gateway_up{gateway="default"} 0.0'} <= set(lines(registry))
+
+
+def test_unread_sessions_are_zero_where_there_are_none(registry, metrics):
+    """Each look replaces what the one before it found, of every gateway."""
+    assert 'qc_sessions_unread{gateway="default"} 0.0' in lines(registry)
+    metrics.sessions_unread({"default": 7})
+    assert 'qc_sessions_unread{gateway="default"} 7.0' in lines(registry)
+    metrics.sessions_unread({})
+    assert 'qc_sessions_unread{gateway="default"} 0.0' in lines(registry)
+
+
+def test_times_fall_into_buckets_that_tell_them_apart(registry, metrics):
+    """A confirmation within the pause between two polls, and a loop that is late by milliseconds, can be seen."""
+    metrics.command_confirmed("default", "intercept", 0.15)
+    metrics.loop_lagged(0.004)
+    metrics.runs("1.2.3")
+    shown = lines(registry)
+    for le, count in (("0.1", 0), ("0.2", 1), ("10.0", 1)):
+        sample = f'qc_command_confirmation_seconds_bucket{{gateway="default",le="{le}",method="intercept"}} {count}.0'
+        assert sample in shown
+    assert 'qc_event_loop_lag_seconds_bucket{le="0.0025"} 0.0' in shown
+    assert 'qc_event_loop_lag_seconds_bucket{le="0.005"} 1.0' in shown
+    assert 'qc_build_info{version="1.2.3"} 1.0' in shown
 
 
 def test_there_are_no_created_series(registry, metrics):
