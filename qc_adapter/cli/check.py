@@ -1,29 +1,22 @@
-"""The check command: every setting redacted, everything that is wrong, on demand whether store and gateway answer."""
+"""The check command: every setting redacted, everything that is wrong, on demand what can be reached."""
 
 import asyncio
 import os
-import ssl
-from collections.abc import Awaitable
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 import typer
 
+from qc_adapter.cli.connect import Finding, Level, look_around
 from qc_adapter.cli.environment_settings import service_environment
 from qc_adapter.cli.exits import CommandFailed, Exit
-from qc_adapter.cli.output import BAD, DOUBT, GOOD, HEAD, Output, Part
-from qc_adapter.gateway.settings import GatewaySettings
-from qc_adapter.gateway.trust import trust_of
-from qc_adapter.model.errors import AdapterError
-from qc_adapter.sessions.opening import open_store
+from qc_adapter.cli.output import BAD, DOUBT, GOOD, HEAD, Output, Part, printable
 from qc_adapter.settings import InvalidSettings, Settings, SettingsProblem, describe, read_settings
-from qc_adapter.store.opening import open_link
 
-_CONNECT_SECONDS: Final = 5.0
+_STYLES: Final = {Level.GOOD: GOOD, Level.WARNING: DOUBT, Level.PROBLEM: BAD}
 
 
 def check(
-    connect: Annotated[bool, typer.Option("--connect", help="Also try the session store and the gateway.")] = False,
+    connect: Annotated[bool, typer.Option("--connect", help="Also try store, gateways, ports, certificates.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
 ) -> None:
     """Show the settings of serve, without secrets, and everything that is wrong with them."""
@@ -39,8 +32,12 @@ def check(
         count = len(problems)
         raise CommandFailed(Exit.USAGE, f"{count} problem{'s' if count > 1 else ''}: qc-adapter serve would not start")
     _show_verdict(output, "settings", GOOD, "can be used")
-    if connect and not asyncio.run(_try(settings, output)):
-        raise CommandFailed(Exit.UNAVAILABLE, "not everything could be reached")
+    if connect:
+        found = asyncio.run(look_around(settings))
+        for finding in found:
+            _show_finding(output, finding)
+        if count := sum(finding.level is Level.PROBLEM for finding in found):
+            raise CommandFailed(Exit.UNAVAILABLE, f"{count} problem{'s' if count > 1 else ''}: not everything works")
 
 
 def _read(environment: dict[str, str]) -> tuple[Settings | None, tuple[SettingsProblem, ...]]:
@@ -69,46 +66,11 @@ def _show_verdict(output: Output, kind: str, style: str, text: str) -> None:
         output.line((kind, style), f"  {text}")
 
 
-async def _try(settings: Settings, output: Output) -> bool:
-    """Say whether the store answers and the gateways can be connected to; no inspector is touched."""
-    reached = await _attempt(output, "store", _try_store(settings))
-    for gateway in settings.gateways:
-        name = "gateway" if len(settings.gateways) == 1 else f"gateway {gateway.name}"
-        reached = await _attempt(output, name, _try_gateway(gateway)) and reached
-    return reached
-
-
-async def _attempt(output: Output, name: str, attempt: Awaitable[str]) -> bool:
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            said = await attempt
-    except AdapterError as error:
-        said, good = error.message, False
-    except TimeoutError:
-        said, good = f"no answer within {_CONNECT_SECONDS:g} s", False
-    except ssl.SSLError as error:
-        said, good = f"TLS failed: {getattr(error, 'verify_message', '') or error.reason}", False
-    except OSError as error:
-        said, good = f"cannot be connected to: {error.strerror or error}", False
-    else:
-        good = True
-    _show_verdict(output, name, GOOD if good else BAD, said)
-    return good
-
-
-async def _try_store(settings: Settings) -> str:
-    store = open_store(open_link(settings.store_url.reveal()))
-    try:
-        await store.ping()
-    finally:
-        await store.close()
-    return "answers"
-
-
-async def _try_gateway(gateway: GatewaySettings) -> str:
-    parts = urlsplit(gateway.base_url)
-    trust = trust_of(gateway)
-    port = parts.port or (443 if trust else 80)
-    _, writer = await asyncio.open_connection(parts.hostname, port, ssl=trust)
-    writer.transport.abort()
-    return f"{parts.hostname}:{port} takes connections" + (", and its certificate is trusted" if trust else "")
+def _show_finding(output: Output, finding: Finding) -> None:
+    if output.json:
+        told = {"part": finding.part, "level": finding.level.value, "text": finding.text, "change": finding.change}
+        output.value({name: value for name, value in told.items() if value})
+        return
+    output.line((finding.part, _STYLES[finding.level]), f"  {printable(finding.text)}")
+    if finding.change:
+        output.line((f"  {finding.level}", _STYLES[finding.level]), f": {printable(finding.change)}")

@@ -23,6 +23,7 @@ Every key and channel in Redis, in one place.
 | `qc:respite` | string | there while expired leases are left to their holders |
 | `qc:claims:<replica>` | string | the last claims of a replica, should it not have heard of them |
 | `qc:scanner` | string | the replica that looks for sessions which other systems wrote |
+| `qc:check:<random>` | string | written by `qc-adapter check --connect`, for a second |
 | `qc:notice:<agent_id>` | channel | something changed for an inspector |
 | `qc:wake` | channel | a lease is free |
 | `qc:replica:<replica>` | channel | a lease of that replica was revoked |
@@ -50,6 +51,7 @@ RELEARNING: Final = "qc:relearning"
 RESPITE: Final = "qc:respite"
 CLAIMS: Final = "qc:claims:"
 SCANNER: Final = "qc:scanner"
+CHECK: Final = "qc:check:"
 NOTICE: Final = "qc:notice:"
 WAKE: Final = "qc:wake"
 REPLICA: Final = "qc:replica:"

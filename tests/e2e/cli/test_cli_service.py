@@ -95,13 +95,16 @@ async def test_serve_warns_of_unknown_settings_only(serving):
 
 async def test_check_can_try_store_and_gateway(simulator, redis_url, qc):
     """With --connect both are reached, or it is said which one is not."""
-    good = await qc("check", "--connect", QC_GATEWAY_URL=simulator.url, QC_STORE_URL=redis_url)
+    good = await qc("check", "--connect", **FREE_PORTS, QC_GATEWAY_URL=simulator.url, QC_STORE_URL=redis_url)
     assert good.code == 0, good.out + good.err
     assert "gateway  127.0.0.1" in good.out
-    bad = await qc("check", "--connect", QC_GATEWAY_URL="https://127.0.0.1:1", QC_STORE_URL="redis://127.0.0.1:1")
+    nowhere = {"QC_GATEWAY_URL": "https://127.0.0.1:1", "QC_STORE_URL": "redis://127.0.0.1:1"}
+    bad = await qc("check", "--connect", **FREE_PORTS, **nowhere)
     assert bad.code == 4
+    assert "2 problems" in bad.err
     assert "gateway  cannot be connected to" in bad.out
     assert "store  the session store cannot be reached" in bad.out
+    assert "  problem: check the port in QC_GATEWAY_URL" in bad.out
 
 
 async def test_colours_are_for_terminals_only(script):
