@@ -109,7 +109,7 @@ class RedisRota:
             await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
         seen, back, unread = await self._link.script("scan", lease_scripts.RECHECK, self._looked_at, _BATCH)
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
-        self._unread = {agent_id.decode() for agent_id in unread} & found
+        self._unread = {agent_id.decode() for agent_id in unread}
         return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
