@@ -365,3 +365,6 @@ async def test_only_who_looks_tells_whom_nobody_reads_for(shelf, replica, take):
     assert await one.rota.scan() == {}
     await two.rota.scan()
     assert await two.rota.scan() == {"default": 1}
+    shelf.client.set("qc:scanner", "one")
+    assert await one.rota.scan() == {}  # what it saw long ago is not the look before
+    assert await one.rota.scan() == {"default": 1}
