@@ -1,4 +1,3 @@
-# ruff: noqa: ANN001, ANN201, INP001, S101 - as for tests/
 """What Prometheus' own checker says of a scrape of an adapter that serves."""
 
 from __future__ import annotations
