@@ -31,6 +31,7 @@ from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.model.session import NO_SECRET
+from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.push import PushServer
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
@@ -189,7 +190,13 @@ class Adapter:
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
         listen = f"{settings.listen.host}:{self.port}"
-        self._log.info("started", listen=listen, ops_port=self.ops_port, replica=self.shared.replica or "only")
+        self._log.info(
+            "started",
+            version=version(),
+            listen=listen,
+            ops_port=self.ops_port,
+            replica=self.shared.replica or "only",
+        )
 
     async def drain(self) -> None:
         """Take the replica out of service so that callers lose nothing but the connection."""
