@@ -197,7 +197,13 @@ class Adapter:
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
         listen = f"{settings.listen.host}:{self.port}"
-        self._log.info("started", listen=listen, ops_port=self.ops_port, replica=self.shared.replica or "only")
+        self._log.info(
+            "started",
+            version=version(),
+            listen=listen,
+            ops_port=self.ops_port,
+            replica=self.shared.replica or "only",
+        )
 
     async def drain(self) -> None:
         """Take the replica out of service so that callers lose nothing but the connection."""

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from bench.chaos.form import LONG, SHORT, Form
 from bench.chaos.report import Row, line, table, write
-from bench.chaos.scenarios import ALL, PUSHED, Scenario, named
+from bench.chaos.scenarios import ALL, PUSHED, UPGRADE, Scenario, named
 from bench.chaos.site import running
 
 LONGEST_SECONDS = 3600.0
 
 
-async def attempt(scenario: Scenario, form: Form, times: int, seed: int) -> tuple[Row, list[str]]:
+async def attempt(scenario: Scenario, form: Form, times: int, seed: int, python: str = "") -> tuple[Row, list[str]]:
     """Try one fault on a site of its own; return its row and what was wrong."""
     row, violations = Row(scenario.fault), list[str]()
     try:
-        async with running(form, sentinels=scenario.sentinels, seed=seed) as site:
+        async with running(form, sentinels=scenario.sentinels, seed=seed, python=python) as site:
             for number in range(1, times + 1):
                 trial = await site.trial(scenario)
                 row.add(trial)
@@ -41,12 +41,14 @@ async def attempt(scenario: Scenario, form: Form, times: int, seed: int) -> tupl
     return row, violations
 
 
-async def run(scenarios: list[Scenario], form: Form, times: int, seed: int) -> tuple[list[Row], list[str]]:
+async def run(
+    scenarios: list[Scenario], form: Form, times: int, seed: int, python: str = ""
+) -> tuple[list[Row], list[str]]:
     """Try all of them, one after the other."""
     rows, violations = list[Row](), list[str]()
     for scenario in scenarios:
         async with asyncio.timeout(LONGEST_SECONDS):
-            row, wrong = await attempt(scenario, form, times, seed)
+            row, wrong = await attempt(scenario, form, times, seed, python)
         rows.append(row)
         violations += wrong
     return rows, violations
@@ -58,6 +60,9 @@ def main() -> int:
     names = ", ".join(one.name for one in dict.fromkeys((*ALL, *PUSHED)))
     parser.add_argument("--only", action="append", metavar="NAME", help=names)
     parser.add_argument("--push", action="store_true", help="events are pushed, sign-ins are made anew")
+    parser.add_argument(
+        "--upgrade-from", metavar="PYTHON", default="", help="from the version installed there to this tree, and back"
+    )
     parser.add_argument("--times", type=int, default=3, help="how often each fault is tried")
     parser.add_argument("--short", action="store_true", help="few inspectors and a tenth of all times")
     parser.add_argument("--inspectors", type=int)
@@ -71,10 +76,11 @@ def main() -> int:
     try:
         known = PUSHED if options.push else ALL
         scenarios = [named(name, known) for name in options.only] if options.only else list(known)
+        scenarios = [UPGRADE] if options.upgrade_from else scenarios
     except LookupError as error:
         parser.error(str(error))
     began = time.monotonic()
-    rows, violations = asyncio.run(run(scenarios, form, options.times, options.seed))
+    rows, violations = asyncio.run(run(scenarios, form, options.times, options.seed, options.upgrade_from))
     text = table(rows, pushes=options.push)
     print(f"\n{text}\n{time.monotonic() - began:.0f} s; {len(violations) or 'no'} violations")
     if options.write is not None:

@@ -106,6 +106,8 @@ class Fleet:
         self._redis_port = redis_port
         self._chance = chance
         self.balancer = balancer
+        #: What the next ones run with: this tree, or the environment that another version is installed in.
+        self.python = sys.executable
         self._born = 0
         self._all: list[Replica] = []
         self.serving: list[Replica] = []
@@ -132,9 +134,13 @@ class Fleet:
         if push_port:
             environment["QC_PUSH_LISTEN"] = f"127.0.0.1:{push_port}"
         log = self._folder / f"{name}.log"
+        clean, place = _clean(environment), ROOT
+        if self.python != sys.executable:
+            clean.pop("PYTHONPATH", None)
+            place = self._folder  # Python looks for packages there first
         with log.open("wb") as out, log.with_suffix(".err").open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _SERVE, "serve", cwd=ROOT, env=_clean(environment), stdout=out, stderr=errors
+                self.python, "-c", _SERVE, "serve", cwd=place, env=clean, stdout=out, stderr=errors
             )
         replica = Replica(name, process, proxy, log, push_port)
         self._all.append(replica)

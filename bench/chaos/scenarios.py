@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -119,6 +120,15 @@ async def rolling(site: Site) -> None:
     for replica in tuple(site.fleet.serving):
         await site.fleet.start()
         await site.fleet.terminate(replica)
+
+
+async def upgrade(site: Site) -> None:
+    """Replace the replicas of another version by those of this tree, one after the other, and go back the same way."""
+    other = site.fleet.python
+    for python in (sys.executable, other):
+        site.fleet.python = python
+        await rolling(site)
+        await asyncio.sleep(site.form.away_seconds)
 
 
 async def scaling(site: Site) -> None:
@@ -375,6 +385,8 @@ PUSHED: Final = (
         forgets=True,
     ),
 )
+#: With `--upgrade-from`: the site begins with another version.
+UPGRADE: Final = Scenario("upgrade", "Rolling upgrade from another version, and back", upgrade)
 
 
 def named(name: str, among: tuple[Scenario, ...] = ALL) -> Scenario:

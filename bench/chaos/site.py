@@ -189,8 +189,8 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def running(form: Form, *, sentinels: bool = False, seed: int = 1) -> AsyncIterator[Site]:
-    """Run a site; what was wrong when its processes ended raises RuntimeError."""
+async def running(form: Form, *, sentinels: bool = False, seed: int = 1, python: str = "") -> AsyncIterator[Site]:
+    """Run a site, with replicas of this tree or of that Python; what was wrong at its end raises RuntimeError."""
     chance = random.Random(seed)  # noqa: S311 - a repeatable choice, nothing secret
     with tempfile.TemporaryDirectory(prefix="qc-chaos-") as name:
         async with contextlib.AsyncExitStack() as stack:
@@ -210,6 +210,7 @@ async def running(form: Form, *, sentinels: bool = False, seed: int = 1) -> Asyn
             balancer = await _balancer(stack, environment) if form.pushes else None
             fleet = Fleet(folder, environment, redis_port=store.port, chance=chance, balancer=balancer)
             stack.push_async_callback(fleet.close)
+            fleet.python = python or fleet.python
             await fleet.start(form.replicas)
             http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HTTP_SECONDS), trust_env=False)
             await stack.enter_async_context(http)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from qc_adapter.cli.exits import CommandFailed, Exit, epilog
+from qc_adapter.model.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
     if list(arguments) == ["--version"]:
-        print(importlib.import_module("importlib.metadata").version(PROGRAM))  # noqa: T201 - all there is to it
+        print(version())  # noqa: T201 - all there is to it
         return Exit.OK
     json = "--json" in arguments
     try:
