@@ -10,7 +10,7 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url -
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos \
-        deploy-setup deploy-check dashboards image release-check
+        deploy-setup deploy-check dashboards image sbom audit release release-check
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -83,6 +83,15 @@ dashboards: $(DEPLOY) ## Generate the Grafana dashboards
 
 image: ## Build the container image with docker, podman or buildah
 	sh deploy/image.sh
+
+sbom: $(DEPLOY) ## What is inside, from the lock: dist/*.cdx.json
+	$(BIN)/python scripts/sbom.py
+
+audit: $(DEPLOY) ## Known vulnerabilities of what the lock names; 3 says that nobody knew
+	$(BIN)/python scripts/audit.py
+
+release: $(DEPLOY) ## release-check that skips nothing and wants the changelog dated
+	$(BIN)/python scripts/release.py --release
 
 release-check: $(DEPLOY) ## Everything that a release has to pass; needs a clean tree
 	$(BIN)/python scripts/release.py
