@@ -1,4 +1,4 @@
-# ruff: noqa: ANN201, INP001, S101 - as for tests/
+
 """The list of what is inside."""
 
 from __future__ import annotations

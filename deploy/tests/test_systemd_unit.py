@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, INP001, S101 - as for tests/
+
 """The unit for a machine without Kubernetes."""
 
 from __future__ import annotations
