@@ -10,7 +10,7 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url -
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos \
-        deploy-setup deploy-check dashboards image sbom audit release release-check
+        deploy-setup deploy-check dashboards pictures image sbom audit release release-check
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -80,6 +80,10 @@ deploy-check: deploy-setup ## Manifests, image, rules and dashboards, each by it
 
 dashboards: $(DEPLOY) ## Generate the Grafana dashboards
 	$(BIN)/python deploy/grafana/build.py
+
+pictures: deploy-setup ## Draw what an operator sees, and a killed replica; 12 minutes
+	$(BIN)/python -m bench.pictures
+	$(BIN)/python -m bench.pictures --kill
 
 image: ## Build the container image with docker, podman or buildah
 	sh deploy/image.sh
