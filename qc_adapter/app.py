@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Final, Self
 
@@ -34,22 +35,25 @@ from qc_adapter.model.session import NO_SECRET
 from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.push import PushServer
+from qc_adapter.rpc.call_traces import CallTraces
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
-from qc_adapter.rpc.observers import CallLog, CallMetrics, Correlation
+from qc_adapter.rpc.observers import CallLog, CallMetrics
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
 from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.sessions.traced import TracedSessions
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.shared import in_memory, in_redis
 from qc_adapter.signing import signing
 from qc_adapter.store.opening import open_link
-from qc_adapter.telemetry.correlation import Ids
+from qc_adapter.telemetry.export import Export
 from qc_adapter.telemetry.labels import label_sets
 from qc_adapter.telemetry.metrics import Metrics, open_registry
+from qc_adapter.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -102,7 +106,7 @@ class Adapter:
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
             gateway=self.gateways,
-            sessions=self.shared.sessions,
+            sessions=TracedSessions(self.shared.sessions),
             keeper=self.keeper,
             hub=self.hub,
             journal=Journal(),
@@ -122,6 +126,7 @@ class Adapter:
             keeper=self.keeper,
         )
         self.sessions, self.recovery = made.sessions, made.recovery
+        self._export = Export(settings.tracing, self.shared.replica or socket.gethostname())
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
             settings.ops_listen,
@@ -181,12 +186,17 @@ class Adapter:
 
     def _interceptor(self) -> CallInterceptor:
         """The chain: each observer's end runs in the reverse order, so the log line comes first."""
-        observers: list[CallObserver] = [Correlation(Ids()), CallMetrics(self.metrics), CallLog()]
+        observers: list[CallObserver] = [
+            CallTraces(Tracing(self._export.provider)),
+            CallMetrics(self.metrics),
+            CallLog(),
+        ]
         return CallInterceptor(_RPC_METHODS, observers, streams_max=self._settings.streams_max)
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
         settings = self._settings
+        self._export.start()
         await self._ops.start()
         self.port = await self._server.start(str(settings.listen), settings.tls)
         if self._push is not None:
@@ -244,6 +254,7 @@ class Adapter:
         await self.gateways.close()
         await self.store.close()
         await self._ops.stop()
+        await self._export.stop()
         self._log.info("stopped")
 
     async def __aenter__(self) -> Self:

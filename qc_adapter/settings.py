@@ -20,11 +20,13 @@ from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
 from qc_adapter.model.session import EventSource, Secret
 from qc_adapter.settings_certificates import check_certificates
 from qc_adapter.settings_checks import check_gateways, check_pair, check_push, check_times, check_trust
+from qc_adapter.settings_tracing import read_tracing
 from qc_adapter.variables import GatewayVariables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qc_adapter.telemetry.export import TracingSettings
     from qc_adapter.telemetry.logs import Level
 
 __all__ = ["InvalidSettings", "Listen", "PushSettings", "ServerTls", "SettingRow", "Settings", "SettingsProblem",
@@ -88,6 +90,7 @@ class Settings:
     drain_seconds: float
     grace_seconds: float
     log_level: Level
+    tracing: TracingSettings | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -99,6 +102,7 @@ class Settings:
 def read_settings(environment: Mapping[str, str], *, gateway_required: bool = True) -> Settings:
     """Return the settings, or raise `InvalidSettings` with everything that is wrong."""
     reading = Reading(environment)
+    tracing, doubts = read_tracing(environment, reading)
     settings = Settings(
         gateways=_gateways(reading, required=gateway_required),
         store_url=Secret(reading.value(at.STORE_URL)),
@@ -117,7 +121,8 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
         drain_seconds=reading.value(at.DRAIN),
         grace_seconds=reading.value(at.GRACE),
         log_level=reading.value(at.LOG_LEVEL),
-        warnings=tuple(_warnings(environment, reading)),
+        tracing=tracing,
+        warnings=(*_warnings(environment, reading), *doubts),
     )
     check_trust(reading, settings)
     check_push(reading, settings)

@@ -11,6 +11,7 @@ from qc_adapter.gateway import requests
 from qc_adapter.gateway.envelope import Envelope
 from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
 from qc_adapter.gateway.renewal import read_guid, read_renewal
+from qc_adapter.gateway.request_spans import RequestSpans
 from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
 from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
 from qc_adapter.gateway.verdict import judge_command, judge_poll
@@ -81,6 +82,7 @@ class GatewayClient:
         self._transport = transport
         self._settings = settings
         self._observer = observer
+        self._spans = RequestSpans(settings)
         self.last_seen = GatewayHealth()
 
     async def send(
@@ -173,6 +175,7 @@ class GatewayClient:
             raise DeadlineExceeded(f"the deadline came before {trip.method} was sent", "not_sent")
         trip.deadline = deadline
         trip.full_wait = left >= patience
+        headers = {**headers, **self._spans.begin(trip, request)}
         sending = self._transport.send(request, headers, min(left, patience), on_send)
         return await self._round(trip, sending, judge_command, _command_lost)
 
@@ -181,6 +184,7 @@ class GatewayClient:
         error: BaseException | None = None
         try:
             reply = await sending
+            trip.status = reply.status
             trip.reading = read_renewal(reply.headers, trip.guid, trip.cookies)
             envelope = judge(trip.method, reply, trip.reading.renewal, trip.secrets, self._settings.max_reply_bytes)
         except NotSent as failure:
@@ -220,7 +224,9 @@ class GatewayClient:
         outcome = Outcome.OK if error is None else outcome_of(error)
         seconds = time.monotonic() - trip.started
         name = self._settings.name
-        self._observer(GatewayCall(name, trip.method, trip.retcode, seconds, outcome, trip.reading.refused))
+        self._spans.end(trip, outcome)
+        refused, exemplar = trip.reading.refused, trip.exemplar
+        self._observer(GatewayCall(name, trip.method, trip.retcode, seconds, outcome, refused, exemplar))
 
 
 def _command_lost(method: str, failure: ReplyLost, renewal: Renewal | None) -> GatewayError:

@@ -37,7 +37,8 @@ class GatewayCall:
     One request, told once when it ended.
 
     `retcode` is "none" when no readable reply came. `header_refused` says that the reply had a GUID or
-    cookie that no header may carry, and that it was ignored.
+    cookie that no header may carry, and that it was ignored. `exemplar` names the trace that it is part of, if that is
+    kept.
     """
 
     gateway: str
@@ -46,6 +47,7 @@ class GatewayCall:
     seconds: float
     outcome: Outcome
     header_refused: bool = False
+    exemplar: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

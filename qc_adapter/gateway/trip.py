@@ -17,6 +17,8 @@ from qc_adapter.model.session import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.trace import Span
+
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.model.session import Session
 
@@ -43,6 +45,9 @@ class Trip:
     started: float = field(default_factory=time.monotonic)
     reading: RenewalReading = field(default_factory=RenewalReading)
     retcode: str = NO_RETCODE
+    status: int = 0  # of HTTP, 0 without a reply
+    span: Span | None = None
+    exemplar: dict[str, str] | None = None
 
 
 def trip_of(request: GatewayRequest, session: Session) -> Trip:

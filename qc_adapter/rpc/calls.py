@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
+    from qc_adapter.telemetry.tracing import CallTrace
+
 OURS: Final = "/qc_adapter.v1."
 _DETAILS: Final = "grpc-status-details-bin"
 #: Kept of the caller's time so that our status arrives before the caller gives up by itself.
@@ -46,7 +48,8 @@ class Call:
     What is known of one call.
 
     `method` is the gateway's name of the operation, the rpc's own name where there is none. `code` is final when the
-    observers are told of the end.
+    observers are told of the end. An observer may set a `listener`, which is then given each message of the stream once
+    that is written.
     """
 
     rpc: str
@@ -65,6 +68,8 @@ class Call:
     trace_id: str = ""
     outcome: str = ""
     gateway: str = ""
+    trace: CallTrace | None = None
+    listener: Callable[[Any], None] | None = None
 
     def about(self, agent_id: str, work_no: str = "") -> None:
         """Note whom the call is about, as the caller wrote it, in a form that is safe and short enough for a log."""
@@ -187,6 +192,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(answer_many(_decoded(decode, request), context)) as messages:
                     async for message in messages:
                         yield message
+                        if call.listener is not None:
+                            call.listener(message)
             except BaseException as failure:
                 await _answer(call, context, failure)
                 raise

@@ -1,4 +1,4 @@
-"""What is done around every call: it gets its trace, it is counted, and it leaves one line in the log."""
+"""What is done around every call: it is counted, and it leaves one line in the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from grpc import StatusCode
 
 if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
-    from qc_adapter.telemetry.correlation import Ids
     from qc_adapter.telemetry.metrics import Metrics
 
 #: Codes that mean a defect or a fault of ours or of what is behind us, not of the caller.
@@ -18,18 +17,9 @@ _FAULTS = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.UNAVAIL
 _LEAVING = "DRAINING"
 
 
-class Correlation:
-    """Takes the trace of the caller's `traceparent`, or begins one."""
-
-    def __init__(self, ids: Ids) -> None:
-        self._ids = ids
-
-    def began(self, call: Call) -> None:
-        """Give the call its trace id."""
-        call.trace_id = self._ids.trace(call.metadata.get("traceparent")).trace_id
-
-    def ended(self, call: Call) -> None:
-        """Nothing is left to do."""
+def is_fault(call: Call) -> bool:
+    """Whether the call ended with something that somebody has to mend."""
+    return call.code in _FAULTS and call.reason != _LEAVING
 
 
 class CallMetrics:
@@ -47,7 +37,8 @@ class CallMetrics:
         """Count the call."""
         if call.streaming:
             self._metrics.stream_closed(call.service)
-        self._metrics.request_finished(call.gateway, call.method, call.code.name, call.seconds)
+        exemplar = None if call.trace is None else call.trace.exemplar
+        self._metrics.request_finished(call.gateway, call.method, call.code.name, call.seconds, exemplar)
 
 
 class CallLog:
@@ -69,8 +60,7 @@ class CallLog:
             "work_no": call.work_no,
             "request_id": call.request_id,
         }
-        fault = call.code in _FAULTS and call.reason != _LEAVING
-        write = self._log.warning if fault else self._log.info
+        write = self._log.warning if is_fault(call) else self._log.info
         write(
             "call_finished",
             method=call.method,

@@ -24,6 +24,7 @@ class RequestRecord:
     agent_id: str
     target: str
     parameters: dict[str, str]
+    traceparent: str = ""
     guid: str = "unchecked"
     executed: bool = False
     retcode: str | None = None

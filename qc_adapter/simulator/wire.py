@@ -114,6 +114,7 @@ class WireHandler:
             call.agent_id,
             call.target,
             kept,
+            http.headers.get("traceparent", ""),
         )
         self._record.arrived(entry)
         faults = self._gateway.faults.for_request(call.operation, call.agent_id, call.target)

@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
+from qc_adapter.telemetry.correlation import current_trace
 from qc_adapter.telemetry.redaction import redact, scrub
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+_HEADER_READER = "opentelemetry.trace"
 
 
 def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bool = True) -> None:
@@ -41,6 +43,7 @@ def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bo
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         name_gateway,
+        name_trace,
         redact,
         render,
     ]
@@ -60,6 +63,7 @@ def reset() -> None:
     for handler in [one for one in root.handlers if isinstance(one, LibraryLogs)]:
         root.removeHandler(handler)
     root.setLevel(logging.WARNING)
+    logging.getLogger(_HEADER_READER).setLevel(logging.NOTSET)
 
 
 class LibraryLogs(logging.Handler):
@@ -91,6 +95,8 @@ def _route_libraries(processors: list[Processor], out: BinaryIO, level: int) -> 
         root.removeHandler(handler)
     root.addHandler(LibraryLogs(processors, out))
     root.setLevel(reset_level)
+    # It warns of each tracestate that it cannot read: what a caller sends would be a line of ours.
+    logging.getLogger(_HEADER_READER).setLevel(logging.ERROR)
 
 
 def name_gateway(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -102,6 +108,14 @@ def name_gateway(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> Mu
             line["gateway"] = DEFAULT_GATEWAY
         elif GATEWAY_NAME.fullmatch(gateway):
             line["gateway"], line["agent_id"] = gateway, number
+    return line
+
+
+def name_trace(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say of each line that is written for a call in which trace that is, by a library as well."""
+    trace = current_trace()
+    if trace is not None:
+        line.setdefault("trace_id", trace.trace_id)
     return line
 
 

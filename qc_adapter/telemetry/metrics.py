@@ -51,6 +51,11 @@ class GatewayCallLike(Protocol):
         """How long it took."""
         ...
 
+    @property
+    def exemplar(self) -> dict[str, str] | None:
+        """The trace that it is part of, if that is kept."""
+        ...
+
 
 class _Children(Generic[M]):
     """The children of one metric with labels, each looked up in the metric once in its life."""
@@ -141,16 +146,18 @@ class Metrics:
         self._loop_lag = histogram(catalogue.EVENT_LOOP_LAG_SECONDS)
         self._build = gauge(catalogue.BUILD_INFO)
 
-    def request_finished(self, gateway: str, method: str, code: str, seconds: float) -> None:
+    def request_finished(
+        self, gateway: str, method: str, code: str, seconds: float, exemplar: dict[str, str] | None = None
+    ) -> None:
         """Count a gRPC call that ended with the status code of that name; `gateway` is empty when it is about none."""
         name = gateway or NO_GATEWAY
         self._requests.of(code, name, method).inc()
-        self._request_seconds.of(name, method).observe(seconds)
+        self._request_seconds.of(name, method).observe(seconds, exemplar)
 
     def gateway_call(self, call: GatewayCallLike) -> None:
         """Count a request to the gateway."""
         self._gateway_requests.of(call.gateway, call.method, call.retcode).inc()
-        self._gateway_seconds.of(call.gateway, call.method).observe(call.seconds)
+        self._gateway_seconds.of(call.gateway, call.method).observe(call.seconds, call.exemplar)
 
     def event_read(self, gateway: str, event_type: str) -> None:
         """Count an event that the gateway gave us."""

@@ -21,6 +21,7 @@ class Call:
     retcode: str = "0"
     seconds: float = 0.02
     outcome: str = "accepted"
+    exemplar: dict[str, str] | None = None
 
 
 @pytest.fixture
