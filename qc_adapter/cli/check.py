@@ -32,6 +32,9 @@ def check(
         count = len(problems)
         raise CommandFailed(Exit.USAGE, f"{count} problem{'s' if count > 1 else ''}: qc-adapter serve would not start")
     _show_verdict(output, "settings", GOOD, "can be used")
+    if (traces := settings.tracing) is not None:
+        share = f" ({traces.ratio:g})" if "ratio" in traces.sampler else ""
+        _show_verdict(output, "traces", GOOD, f"go to {traces.endpoint}, sampled by {traces.sampler}{share}")
     if connect:
         found = asyncio.run(look_around(settings))
         for finding in found:

@@ -11,10 +11,11 @@ import asyncio
 import importlib.util
 import threading
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 import structlog
+
+from qc_adapter.model.version import version
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -115,7 +116,7 @@ async def _within(done: asyncio.Event, seconds: float) -> bool:
 def _build(settings: TracingSettings, instance: str) -> Pipeline | None:
     from qc_adapter.telemetry.sdk import Pipeline  # noqa: PLC0415 - the SDK is an extra
 
-    own = {"service.name": SERVICE_NAME, "service.version": metadata.version("qc-adapter")}
+    own = {"service.name": SERVICE_NAME, "service.version": version()}
     try:
         return Pipeline(settings, own | {"service.instance.id": instance})
     except Exception as unforeseen:  # noqa: BLE001 - a variable of the SDK that it cannot read; calls come first

@@ -103,13 +103,13 @@ class Caller:
         """How many intercepts reached the gateway."""
         return len(self.simulator.requests("intercept"))
 
-    def intercept(self, agent_id="101", work_no="292", *, call_id="", timeout=20, **options):
+    def intercept(self, agent_id="101", work_no="292", *, call_id="", timeout=20, metadata=None, **options):
         """Begin an intercept."""
         request = quality_control_pb2.InterceptRequest(agent_id=agent_id, work_no=work_no, call_id=call_id)
         if isinstance(seconds := options.get("confirm_within"), float):
             options["confirm_within"] = Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
         request.options.CopyFrom(quality_control_pb2.CommandOptions(**options))
-        return self.commands.Intercept(request, timeout=timeout)
+        return self.commands.Intercept(request, timeout=timeout, metadata=metadata)
 
     def watch(self, agent_id="101", cursor="", **more):
         """Begin a watch."""
@@ -162,10 +162,10 @@ class Caller:
         reply = await self.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
         return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
 
-    async def page(self, path):
+    async def page(self, path, **headers):
         """A page of the ops port."""
         url = f"http://127.0.0.1:{self.adapter.ops_port}{path}"
-        async with aiohttp.ClientSession() as client, client.get(url) as reply:
+        async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as reply:
             return await reply.text()
 
     async def calms_down(self, before):
