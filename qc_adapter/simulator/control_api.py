@@ -18,7 +18,7 @@ DOORS: Final = {
     "GET /simulator": "this list",
     "GET /simulator/state": "agents, calls, inspections, nodes, armed faults",
     "GET /simulator/floor": "figures: agents by state, calls, inspections, requests a second, events, pushes",
-    "GET /simulator/record": "requests received with their traceparent, events sent, overlapping polls, pushes, sign-outs",
+    "GET /simulator/record": "requests with their traceparent, events sent, overlapping polls, pushes, sign-outs",
     "POST /simulator/calls": '{"agent_id": "292", "customer": "13800000000"} begins a call',
     "DELETE /simulator/calls/{call_id}": "the customer hangs up",
     "POST /simulator/calls/{call_id}/hold": "puts the call on hold; /resume takes it back",
