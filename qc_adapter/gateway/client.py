@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qc_adapter.gateway import requests
+from qc_adapter.gateway import request_spans, requests
 from qc_adapter.gateway.envelope import Envelope
 from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
 from qc_adapter.gateway.renewal import read_guid, read_renewal
@@ -224,7 +224,8 @@ class GatewayClient:
         outcome = Outcome.OK if error is None else outcome_of(error)
         seconds = time.monotonic() - trip.started
         name = self._settings.name
-        self._spans.end(trip, outcome)
+        if trip.span is not None:
+            request_spans.end(trip.span, trip, outcome)
         refused, exemplar = trip.reading.refused, trip.exemplar
         self._observer(GatewayCall(name, trip.method, trip.retcode, seconds, outcome, refused, exemplar))
 

@@ -12,6 +12,8 @@ from qc_adapter.telemetry.correlation import current_trace
 from qc_adapter.telemetry.tracing import traceparent_of
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.gateway.settings import GatewaySettings
     from qc_adapter.gateway.trip import Trip
@@ -43,7 +45,7 @@ class RequestSpans:
             return {}
         trip.exemplar = trace.exemplar
         if not trace.recorded:
-            return {"traceparent": traceparent_of(trace.span)}
+            return {"traceparent": trace.traceparent}
         operation = request.operation
         # The path is told as a template: filled in it may hold ids of calls.
         told: dict[str, str | int] = {
@@ -54,17 +56,15 @@ class RequestSpans:
         trip.span = trace.step(f"{operation.verb} {operation.method}", SpanKind.CLIENT, self._common | told)
         return {"traceparent": traceparent_of(trip.span)}
 
-    def end(self, trip: Trip, outcome: Outcome) -> None:
-        """End the span, if there is one. The gateway's words are not repeated: they may quote a GUID."""
-        span = trip.span
-        if span is None:
-            return
-        if trip.status:
-            span.set_attribute("http.response.status_code", trip.status)
-        if trip.retcode != NO_RETCODE:
-            span.set_attribute("qc.retcode", trip.retcode)
-        span.set_attribute("qc.outcome", outcome.value)
-        if outcome in _FAULTS:
-            span.set_attribute("error.type", outcome.value)
-            span.set_status(Status(StatusCode.ERROR, outcome.value))
-        span.end()
+
+def end(span: Span, trip: Trip, outcome: Outcome) -> None:
+    """End the span of a request. The gateway's words are not repeated: they may quote a GUID."""
+    if trip.status:
+        span.set_attribute("http.response.status_code", trip.status)
+    if trip.retcode != NO_RETCODE:
+        span.set_attribute("qc.retcode", trip.retcode)
+    span.set_attribute("qc.outcome", outcome.value)
+    if outcome in _FAULTS:
+        span.set_attribute("error.type", outcome.value)
+        span.set_status(Status(StatusCode.ERROR, outcome.value))
+    span.end()
