@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -237,8 +236,7 @@ class Readers:
         self._reading[agent_id] = reader
         self._held[gateway_of(agent_id)] += 1
         self._changed(agent_id, "taken_over" if claim.forced else "won")
-        # In a context of its own: it outlives the sign-in that may have begun it, and is not done for that call.
-        task = asyncio.create_task(reader.run(), name=f"reader {agent_id}", context=Context())
+        task = asyncio.create_task(reader.run(), name=f"reader {agent_id}")
         self._tasks[agent_id] = task
         task.add_done_callback(lambda done: self._ended(agent_id, reader, done))
         if not self._claiming:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import get_current_span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, SpanKind, TraceState
@@ -108,8 +108,9 @@ class Sparing(logging.Filter):
     With a collector that is away the SDK would log two lines every ten seconds, and the queue another one.
     """
 
-    def __init__(self, logger: str, level: int) -> None:
+    def __init__(self, logger: str, level: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self._logger = logging.getLogger(logger)
         self._level = level
         self._last: dict[str, float] = {}
@@ -124,7 +125,7 @@ class Sparing(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a record may pass."""
-        now = time.monotonic()
+        now = self._clock()
         if record.levelno < self._level or now - self._last.get(record.msg, -_QUIET_SECONDS) < _QUIET_SECONDS:
             return False
         self._last[record.msg] = now

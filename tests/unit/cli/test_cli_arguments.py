@@ -186,6 +186,17 @@ def test_check_shows_settings_without_secrets(qc):
     assert rows["QC_GATEWAY_URL"]["value"] == "https://gw:8043"
 
 
+def test_check_says_where_traces_go(qc):
+    """With a collector: where it is and what is sampled; a share that is none is a problem like any other."""
+    traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_TRACES_SAMPLER": "traceidratio"}
+    good = qc("check", QC_GATEWAY_URL="https://gw:8043", OTEL_TRACES_SAMPLER_ARG="0.1", **traces)
+    assert good.code == 0
+    assert "traces  go to http://collector:4317, sampled by traceidratio (0.1)" in good.out
+    bad = qc("check", QC_GATEWAY_URL="https://gw:8043", OTEL_TRACES_SAMPLER_ARG="10%", **traces)
+    assert bad.code == 2
+    assert "problem  OTEL_TRACES_SAMPLER_ARG=10%: must be a number from 0 to 1" in bad.out
+
+
 def test_check_ends_with_2_and_all_problems(qc):
     """The table comes all the same."""
     ended = qc("check", QC_LISTEN="here", QC_AGENT_ID_MAX="7")
