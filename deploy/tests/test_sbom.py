@@ -1,4 +1,3 @@
-
 """The list of what is inside."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """The unit for a machine without Kubernetes."""
 
 from __future__ import annotations
