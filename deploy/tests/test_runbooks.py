@@ -26,7 +26,7 @@ SOURCES = sorted((ROOT / "qc_adapter").rglob("*.py"))
 KEYS = tuple(key for name, key in vars(keys).items() if name.isupper())
 SETTINGS = [row.variable for row in describe({})]
 #: Words of others that the pages name: of gRPC clients, Redis, Kubernetes.
-OF_OTHERS = {"round_robin", "s_client", "nr_throttled"}
+OF_OTHERS = {"round_robin", "s_client"}
 
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
