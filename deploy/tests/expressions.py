@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - beside the tests that use it
 """Reads as much of PromQL as it takes to say whether what an expression names is what the adapter tells Prometheus."""
 
 from __future__ import annotations

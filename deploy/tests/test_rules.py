@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, ANN202, INP001, S101, S603 - as for tests/
+# ruff: noqa: S603 - as for tests/
 """The rules of Prometheus: its own tool takes them, their cases pass, and what they name is what the adapter has."""
 
 from __future__ import annotations

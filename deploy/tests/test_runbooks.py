@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, INP001, S101, S603, S607 - as for tests/
+# ruff: noqa: S603, S607 - as for tests/
 """What the runbooks tell somebody to type or to look for exists."""
 
 from __future__ import annotations
