@@ -83,7 +83,9 @@ class Adapter:
         methods = {*operations.METHODS, *_RPC_METHODS.values(), *_OWN_METHODS}
         registry = open_registry()
         names = [gateway.name for gateway in settings.gateways]
-        self.metrics = Metrics(registry, label_sets(names, methods, RETCODES, EVENT_TYPES))
+        self.metrics = Metrics(
+            registry, label_sets(names, methods, RETCODES, EVENT_TYPES, operations.INSPECTION_METHODS)
+        )
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.gateways = Gateways(
             {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways},

@@ -218,3 +218,4 @@ ALL: tuple[Operation, ...] = (
 )
 
 METHODS: frozenset[str] = frozenset(operation.method for operation in ALL)
+INSPECTION_METHODS: frozenset[str] = frozenset(operation.method for operation in INSPECTIONS)

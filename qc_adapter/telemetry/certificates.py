@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -14,14 +14,11 @@ from prometheus_client.registry import Collector
 from qc_adapter.telemetry.labels import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from prometheus_client.metrics_core import Metric
 
     from qc_adapter.telemetry.catalogue import MetricRow
-
-#: A scrape looks at a file that was looked at just before no more.
-_LOOK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,51 +38,30 @@ def first_end(path: str) -> float:
 
 class CertificateEnds(Collector):
     """
-    One gauge for each file, read anew when the file has changed.
+    One gauge for each file as it was when the process read it: what ports and connections use until they are restarted.
 
-    A file that cannot be read keeps what was read before: the certificate in use is still that one. One that could
-    never be read has no gauge.
+    A file that was replaced since does not silence the alert, for the certificate in it is not served yet. One that
+    cannot be read has no gauge.
     """
 
-    def __init__(
-        self,
-        row: MetricRow,
-        gateways: frozenset[str],
-        uses: frozenset[str],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, row: MetricRow, gateways: frozenset[str], uses: frozenset[str]) -> None:
         self._row = row
         self._gateways = gateways
         self._uses = uses
-        self._clock = clock
-        self._files: tuple[CertificateFile, ...] = ()
         self._ends: dict[CertificateFile, float] = {}
-        self._changed_at: dict[CertificateFile, int] = {}
-        self._looked_at = 0.0
 
-    def watch(self, files: Iterable[CertificateFile]) -> None:
-        """Read these files now, and from now on."""
-        self._files = tuple(files)
-        self._look()
+    def read(self, files: Iterable[CertificateFile]) -> None:
+        """Read these files, in place of those of before."""
+        self._ends = {}
+        for file in files:
+            with contextlib.suppress(OSError, ValueError):
+                self._ends[file] = first_end(file.path)
 
     def collect(self) -> Iterable[Metric]:
-        """Return the gauges; looks whether files have changed if the last look was some time ago."""
-        if self._clock() - self._looked_at >= _LOOK_SECONDS:
-            self._look()
+        """Return the gauges."""
         family = GaugeMetricFamily(self._row.name, self._row.help, labels=self._row.labels)
         for file, end in self._ends.items():
             gateway = file.gateway if file.gateway in self._gateways else OTHER
             use = file.use if file.use in self._uses else OTHER
             family.add_metric((gateway, use), end)
         yield family
-
-    def _look(self) -> None:
-        self._looked_at = self._clock()
-        for file in self._files:
-            try:
-                changed_at = Path(file.path).stat().st_mtime_ns
-                if changed_at != self._changed_at.get(file):
-                    self._ends[file] = first_end(file.path)
-                    self._changed_at[file] = changed_at
-            except (OSError, ValueError):
-                continue  # it may be half-way through being replaced: the next look tries again

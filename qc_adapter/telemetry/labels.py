@@ -29,6 +29,8 @@ class LabelSets:
     methods: frozenset[str]
     retcodes: frozenset[str]
     event_types: frozenset[str]
+    #: Those of the methods that are commands.
+    commands: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset({"QualityControl", "InspectorSessions", "InspectorEvents"})
     outcomes: frozenset[str] = frozenset(
         {"confirmed", "unconfirmed", "accepted", "refused", "unavailable", "not_sent", "unknown"}
@@ -54,7 +56,11 @@ class LabelSets:
 
 
 def label_sets(
-    gateways: Iterable[str], methods: Iterable[str], retcodes: Iterable[str], event_types: Iterable[str]
+    gateways: Iterable[str],
+    methods: Iterable[str],
+    retcodes: Iterable[str],
+    event_types: Iterable[str],
+    commands: Iterable[str] = (),
 ) -> LabelSets:
     """Return the sets, with the defaults for those that belong to this project."""
-    return LabelSets(frozenset(gateways), frozenset(methods), frozenset(retcodes), frozenset(event_types))
+    return LabelSets(*map(frozenset, (gateways, methods, retcodes, event_types, commands)))

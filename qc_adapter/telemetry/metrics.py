@@ -129,6 +129,8 @@ class Metrics:
         self._pushes = counter(catalogue.PUSHES, gateways, labels.push_outcomes, bind=True)
         self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
         self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
+        for place in product(gateways, labels.commands, labels.outcomes):
+            self._outcomes.of(*place)  # at 0: the first unknown outcome must be seen as an increase
         self._confirmation_seconds = _Children(histogram(catalogue.COMMAND_CONFIRMATION_SECONDS), gateways, methods)
         self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
         self._sessions = _Census(catalogue.SESSIONS, gateways, labels.session_states)
@@ -232,8 +234,8 @@ class Metrics:
             self._gateway_up.of(gateway).set_function(partial(up, gateway))
 
     def certificates(self, files: Iterable[CertificateFile]) -> None:
-        """Tell when the certificates in those files end, by what stands in them at each scrape."""
-        self._certificates.watch(files)
+        """Tell when the certificates in those files end, by what stands in them now."""
+        self._certificates.read(files)
 
     def loop_lagged(self, seconds: float) -> None:
         """Note how late a tick of the event loop came."""

@@ -32,7 +32,8 @@ def registry():
 @pytest.fixture
 def metrics(registry):
     return Metrics(
-        registry, label_sets({"default"}, {"intercept", "addSupervise"}, {"0", "900-003"}, {"AgentEvent_Talking"})
+        registry,
+        label_sets({"default"}, {"intercept", "addSupervise"}, {"0", "900-003"}, {"AgentEvent_Talking"}, {"intercept"}),
     )
 
 
@@ -159,6 +160,14 @@ def test_rare_counters_begin_at_zero(registry, metrics):
     assert 'qc_leases_held{gateway="default"} 4.0' in shown
     assert 'qc_event_delivery_seconds_count{gateway="default"} 1.0' in shown
     assert 'qc_events_foreign_total{gateway="default"} 1.0' in shown
+
+
+def test_what_may_come_of_a_command_begins_at_zero(registry, metrics):
+    """The first unknown outcome is an increase: an alert that looks for one must not miss it."""
+    labels = {"gateway": "default", "method": "intercept", "outcome": "unknown"}
+    assert registry.get_sample_value("qc_command_outcomes_total", labels) == 0
+    metrics.command_outcome("default", "intercept", "unknown")
+    assert registry.get_sample_value("qc_command_outcomes_total", labels) == 1
 
 
 def test_what_can_be_reached_is_asked_at_each_scrape(registry, metrics):
