@@ -20,7 +20,7 @@ sentinel announce-ip $SELF
 sentinel monitor qc $master 6379 2
 sentinel auth-pass qc $password
 sentinel down-after-milliseconds qc 5000
-sentinel failover-timeout qc 20000
+sentinel failover-timeout qc 10000
 sentinel parallel-syncs qc 1
 END
 fi
