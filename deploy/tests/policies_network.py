@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from deploy.tests.manifests import Manifests
 
 _RESTRICTED = "pod-security.kubernetes.io/"
+#: QcCertificateExpiresSoon fires that long before the end.
+_ALERT_HOURS = 21 * 24
 
 
 def is_in_a_restricted_namespace(manifests: Manifests) -> list[str]:
@@ -96,7 +98,7 @@ def only_the_known_get_through(manifests: Manifests) -> list[str]:
 
 def _narrow(peer: dict[str, Any]) -> bool:
     if "ipBlock" in peer:
-        return int(peer["ipBlock"]["cidr"].partition("/")[2]) >= 8  # noqa: PLR2004 - wider is the whole world
+        return int(peer["ipBlock"]["cidr"].partition("/")[2]) >= 8
     selectors = [peer[key] for key in ("podSelector", "namespaceSelector") if key in peer]
     return bool(selectors) and all(one.get("matchLabels") or one.get("matchExpressions") for one in selectors)
 
@@ -128,7 +130,7 @@ def budgets_allow_one(manifests: Manifests) -> list[str]:
         leave = spec.get("maxUnavailable", replicas - spec.get("minAvailable", 0))
         if leave != 1:
             found.append(f"budget {name}: lets {leave} of {replicas} go at once")
-        if replicas < 2:  # noqa: PLR2004
+        if replicas < 2:
             found.append(f"budget {name}: is about one pod")
     for workload in manifests.workloads:
         several = manifests.replicas if workload.name == "qc-adapter" else workload.spec.get("replicas", 1)
@@ -137,23 +139,32 @@ def budgets_allow_one(manifests: Manifests) -> list[str]:
     return found
 
 
-def operators_understand(manifests: Manifests) -> list[str]:
-    """Objects of operators, for which there are no schemas here: that their parts fit ours."""
+def certificates_fit(manifests: Manifests) -> list[str]:
+    """cert-manager's objects, for which there is no schema here: mounted, for the names in use, renewed in time."""
     found = []
+    mounted = [volume.get("secret", {}).get("secretName") for volume in manifests.adapter.pod.get("volumes", [])]
     for certificate in manifests.kind("Certificate"):
         name, spec = certificate["metadata"]["name"], certificate["spec"]
-        mounted = [volume.get("secret", {}).get("secretName") for volume in manifests.adapter.pod["volumes"]]
         if spec["secretName"] not in mounted:
             found.append(f"certificate {name}: its secret is not mounted")
         if set(spec["issuerRef"]) != {"group", "kind", "name"} or not spec["dnsNames"]:
             found.append(f"certificate {name}: no issuer or no names")
-        if _hours(spec["renewBefore"]) * 2 > _hours(spec["duration"]) or _hours(spec["renewBefore"]) < 21 * 24:
+        if _hours(spec["renewBefore"]) * 2 > _hours(spec["duration"]) or _hours(spec["renewBefore"]) <= _ALERT_HOURS:
             found.append(f"certificate {name}: is renewed too often, or after the alert for its end")
     if (ours := manifests.find("Certificate", "qc-adapter")) is not None:
-        wanted = {f"{one['metadata']['name']}.qc-adapter.svc" for one in manifests.kind("Service")
-                  if any(port["name"] == "grpc" for port in one["spec"]["ports"])}  # fmt: skip
+        wanted = {
+            f"{service['metadata']['name']}.qc-adapter.svc"
+            for service in manifests.kind("Service")
+            if any(port["name"] == "grpc" for port in service["spec"]["ports"])
+        }
         if missing := wanted - set(ours["spec"]["dnsNames"]):
             found.append(f"certificate qc-adapter: is not for {missing}")
+    return found
+
+
+def monitoring_fits(manifests: Manifests) -> list[str]:
+    """The Prometheus operator's objects, without a schema as well: who is scraped under which names, whole rules."""
+    found = []
     for monitor in manifests.kind("ServiceMonitor"):
         spec = monitor["spec"]
         labels = spec["selector"]["matchLabels"].items()
@@ -167,13 +178,13 @@ def operators_understand(manifests: Manifests) -> list[str]:
         targets = [one.get("targetLabel") for each in spec["endpoints"] for one in each.get("relabelings", [])]
         if "instance" not in targets:
             found.append("service monitor: the instance would not be the pod")
-    for rules in manifests.kind("PrometheusRule"):
-        for group in rules["spec"]["groups"]:
-            found += [
-                f"rules {group['name']}: one without an expression, or neither record nor alert"
-                for rule in group["rules"]
-                if not rule.get("expr") or len({"record", "alert"} & set(rule)) != 1
-            ]
+    found += [
+        f"rules {group['name']}: one without an expression, or neither record nor alert"
+        for rules in manifests.kind("PrometheusRule")
+        for group in rules["spec"]["groups"]
+        for rule in group["rules"]
+        if not rule.get("expr") or len({"record", "alert"} & set(rule)) != 1
+    ]
     return found
 
 
@@ -182,4 +193,4 @@ def _hours(text: str) -> int:
 
 
 NETWORK = (is_in_a_restricted_namespace, services_lead_somewhere, grpc_says_its_protocol, only_the_known_get_through,
-           budgets_allow_one, operators_understand)  # fmt: skip
+           budgets_allow_one, certificates_fit, monitoring_fits)  # fmt: skip

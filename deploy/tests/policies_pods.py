@@ -25,24 +25,7 @@ def _containers(manifests: Manifests) -> Iterator[tuple[str, Workload, dict[str,
 
 def runs_as_nobody(manifests: Manifests) -> list[str]:
     """By number, so that the kubelet can see that it is not root, and with nothing to become it."""
-    found = []
-    for workload in manifests.workloads:
-        security = workload.pod.get("securityContext", {})
-        if security.get("runAsNonRoot") is not True:
-            found.append(f"{workload.name}: runAsNonRoot is not true")
-        for key in ("runAsUser", "runAsGroup"):
-            if not (isinstance(security.get(key), int) and security[key] > 0):
-                found.append(f"{workload.name}: {key} is no number above 0")
-        if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
-            found.append(f"{workload.name}: no seccomp profile")
-        for key in ("hostNetwork", "hostPID", "hostIPC"):
-            if workload.pod.get(key):
-                found.append(f"{workload.name}: {key}")
-        found += [
-            f"{workload.name}: volume {volume['name']} is not of the restricted kinds"
-            for volume in workload.pod.get("volumes", [])
-            if not _RESTRICTED_VOLUMES & set(volume)
-        ]
+    found = [f"{one.name}: {what}" for one in manifests.workloads for what in _wrong_with_pod(one.pod)]
     for name, _, container in _containers(manifests):
         security = container.get("securityContext", {})
         if security.get("allowPrivilegeEscalation") is not False or security.get("privileged"):
@@ -52,6 +35,23 @@ def runs_as_nobody(manifests: Manifests) -> list[str]:
         if {"runAsUser", "runAsNonRoot", "seccompProfile"} & set(security):
             found.append(f"{name}: says otherwise than its pod")
     return found
+
+
+def _wrong_with_pod(pod: dict[str, Any]) -> Iterator[str]:
+    security = pod.get("securityContext", {})
+    if security.get("runAsNonRoot") is not True:
+        yield "runAsNonRoot is not true"
+    for key in ("runAsUser", "runAsGroup"):
+        if not (isinstance(security.get(key), int) and security[key] > 0):
+            yield f"{key} is no number above 0"
+    if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        yield "no seccomp profile"
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.get(key):
+            yield key
+    for volume in pod.get("volumes", []):
+        if not _RESTRICTED_VOLUMES & set(volume):
+            yield f"volume {volume['name']} is not of the restricted kinds"
 
 
 def root_is_read_only(manifests: Manifests) -> list[str]:
@@ -87,9 +87,11 @@ def is_probed(manifests: Manifests) -> list[str]:
             if asked is None:
                 found.append(f"{name}: no {probe}")
                 continue
-            for kind in ("httpGet", "tcpSocket"):
-                if kind in asked and asked[kind]["port"] not in workload.ports:
-                    found.append(f"{name}: {probe} asks a port that is not there")
+            found += [
+                f"{name}: {probe} asks a port that is not there"
+                for kind in ("httpGet", "tcpSocket")
+                if kind in asked and asked[kind]["port"] not in workload.ports
+            ]
             path = asked.get("httpGet", {}).get("path", "")
             if probe != "readinessProbe" and "readyz" in path:
                 found.append(f"{name}: {probe} asks for readiness: a restart does not bring the store back")
