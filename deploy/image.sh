@@ -39,10 +39,12 @@ if [ -z "$builder" ]; then
     exit 1
 fi
 
-name=${IMAGE_NAME:-qc-adapter}:$version
-set -- --file deploy/Dockerfile --tag "$name" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
+# The second tag is what the compose file and the overlay for a local cluster run.
+name=${IMAGE_NAME:-qc-adapter}
+set -- --file deploy/Dockerfile --tag "$name:$version" --tag "$name:local" \
+    --build-arg VERSION="$version" --build-arg REVISION="$revision" \
     ${IMAGE_SOURCE:+--build-arg SOURCE="$IMAGE_SOURCE"} ${PYTHON_IMAGE:+--build-arg PYTHON_IMAGE="$PYTHON_IMAGE"} "$@" .
-echo "image.sh: $name with $builder"
+echo "image.sh: $name:$version with $builder"
 case "$builder" in
     docker) exec docker buildx build --load "$@" ;;
     *) exec "$builder" build "$@" ;;
