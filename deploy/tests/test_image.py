@@ -64,7 +64,7 @@ def test_the_process_is_nobody_and_hears_sigterm():
 
 
 def test_everything_installed_is_locked_and_compiled_elsewhere():
-    """pip takes wheels with known hashes, or our own wheel from the folder where it was built."""
+    """What pip takes is a wheel with a known hash, or our own from the folder where it was built."""
     calls = re.findall(r"pip --python \S+ install (.*?)(?:&&|$)", " ".join(rest for _, rest in instructions()) + "&&")
     assert len(calls) == 3
     for call in calls:
