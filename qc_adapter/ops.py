@@ -137,12 +137,15 @@ class OpsServer:
         }
         return _json(200 if alive else 503, body)
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        results = await asyncio.gather(*map(self._result, self._checks.values()))
+    async def _readyz(self, request: web.Request) -> web.Response:
+        # As Kubernetes' own servers have it: a check that is left out is not asked. An unknown name leaves nothing out.
+        left_out = request.query.getall("exclude", [])
+        checks = {name: check for name, check in self._checks.items() if name not in left_out}
+        results = await asyncio.gather(*map(self._result, checks.values()))
         ready = all(result.ok for result in results)
         shown = {
             name: {"ok": result.ok, "detail": scrub(result.detail)}
-            for name, result in zip(self._checks, results, strict=True)
+            for name, result in zip(checks, results, strict=True)
         }
         return _json(200 if ready else 503, {"ready": ready, "checks": shown})
 

@@ -100,6 +100,16 @@ async def test_a_late_tick_tells_how_late_it_was():
     assert lags[:2] == [2.5, 0.0]
 
 
+async def test_a_check_that_is_left_out_does_not_count():
+    """A probe that leaves the gateway out is told of the rest alone; a name that is no check leaves nothing out."""
+    checks = {"store": lambda: Check(ok=True), "gateway": lambda: Check(ok=False)}
+    async with serving(checks) as get:
+        status, body, _ = await get("/readyz?exclude=gateway")
+        assert (status, list(body["checks"])) == (200, ["store"])
+        assert (await get("/readyz?exclude=gatewai"))[0] == 503
+        assert (await get("/readyz"))[0] == 503
+
+
 async def test_ready_when_every_check_passes():
     """Plain and awaited checks are named with their detail."""
 
