@@ -8,12 +8,16 @@ if [ -s "$DATA/sentinel.conf" ]; then
     sed -i "s/^sentinel auth-pass qc .*/sentinel auth-pass qc $password/" "$DATA/sentinel.conf"
 else
     master=$(known_master)
+    # The id comes from the name: a server that lost its disk would else count as one more sentinel, and its old self as
+    # one that never votes again.
+    id=$(printf %s "$SELF" | sha1sum | cut -c 1-40)
     # A name that nobody knows yet ends the sentinel; the container is then started again.
     cat > "$DATA/sentinel.conf" << END
 port 26379
 bind $BIND
 dir $RUN
 protected-mode no
+sentinel myid $id
 sentinel resolve-hostnames yes
 sentinel announce-hostnames yes
 sentinel announce-ip $SELF
