@@ -51,7 +51,7 @@ types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/pytest --numprocesses 4 --dist loadscope
+	$(BIN)/pytest --numprocesses 3 --dist loadscope
 
 storm: $(STAMP) ## 1,000 intercepts at once, storms of 20,000 calls, half cancelled; about 4 minutes
 	$(BIN)/python -m bench.storm
