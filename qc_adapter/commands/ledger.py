@@ -186,12 +186,20 @@ class RedisLedger:
         self._log = structlog.get_logger()
 
     async def take(self, run: CommandRun, deadline: Deadline) -> Record | None:
-        """Enter the command, or find it; not while a Redis that lost everything may not know of it yet."""
+        """
+        Enter the command, or find it; not while a Redis that lost everything may not know of it yet.
+
+        Where Redis has replicas one of them has the entry too: a failover must not forget what is about to be sent.
+        """
         seconds = min(deadline.remaining_seconds, _RETRIED_SECONDS) + _SPARE_SECONDS
-        reply = await self._enter(run, seconds, self._generation.name)
+        reply, copied = await self._enter(run, seconds, self._generation.name)
         if reply == b"relearning":
             raise StoreUnavailable("command", "it lost its data, and learns anew which commands were sent")
-        return None if reply is None else _record(reply)
+        if reply is not None:
+            return _record(reply)
+        if not copied:
+            raise StoreUnavailable("command", "none of its replicas noted the command in time")
+        return None
 
     async def look(self, run: CommandRun) -> Record | None:
         """Read the record."""
@@ -218,10 +226,10 @@ class RedisLedger:
         elif run.answered:
             await self.settle(run, State.UNKNOWN)
 
-    async def _enter(self, run: CommandRun, seconds: float, store: str) -> Any:
+    async def _enter(self, run: CommandRun, seconds: float, store: str) -> tuple[Any, bool]:
         epoch, position = run.feed.place(run.start if run.sent else run.feed.tail)
         talking = run.talking if run.sent else run.feed.talking
-        return await self._link.script(
+        return await self._link.script_copied(
             "command", _TAKE, _name(run.command), run.nonce, fingerprint(run.command), self._replica, epoch, position,
             to_call_ids(talking), int(seconds * 1000), int(KEEP_SECONDS * 1000), store, run.witness_cursor,
         )  # fmt: skip

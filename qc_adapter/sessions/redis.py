@@ -78,7 +78,7 @@ class RedisSessionStore:
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        await self._link.command("ping", "PING")
+        await self._link.look()
 
     async def close(self) -> None:
         """Let what is under way end, and close the connections."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SCAN_COUNT: Final = 1000
+#: A replica that is well has what was written within a few milliseconds.
+_COPY_MS: Final = 500
 
 
 class RedisLink:
@@ -56,6 +58,12 @@ class RedisLink:
         self._away: str | None = None
         self._trying = False
         self._answered_at = 0.0
+        #: Whether replicas copied the server when it was last looked at.
+        self._copied = False
+
+    async def look(self) -> None:
+        """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas."""
+        await self._run("ping", self._ask_role)
 
     async def command(self, operation: str, *command: bytes | str | float) -> Any:
         """Send one command; raises `StoreUnavailable`."""
@@ -64,6 +72,16 @@ class RedisLink:
     async def script(self, operation: str, script: Script, *arguments: bytes | str | float) -> Any:
         """Run a script; raises `StoreUnavailable`."""
         return await self._run(operation, lambda: self._evaluate(script, arguments))
+
+    async def script_copied(self, operation: str, script: Script, *arguments: bytes | str | float) -> tuple[Any, bool]:
+        """
+        Run a script, and say whether a failover would keep what it wrote: one replica has it, or there is none.
+
+        Raises `StoreUnavailable`.
+        """
+        if not self._copied:
+            return await self.script(operation, script, *arguments), True
+        return await self._run(operation, lambda: self._evaluate_copied(script, arguments))
 
     async def keys(self, operation: str, prefix: str) -> set[bytes]:
         """Return the keys that begin so; one that comes or goes meanwhile may be missed."""
@@ -138,15 +156,45 @@ class RedisLink:
         except NoScriptError:  # a Redis that was restarted or promoted
             return await self._send("EVAL", script.text, 0, *arguments)
 
-    async def _send(self, *command: bytes | str | float) -> Any:
-        try:
-            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except RuntimeError:
-            # What uvloop says to a write on a closed connection. Nothing went out, and the client has dropped it.
-            return await self._send_anew(*command)
+    async def _evaluate_copied(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> tuple[Any, bool]:
+        """Both on one connection: WAIT is about what its own connection has written."""
+        reply, copies = await self._send_both(("EVALSHA", script.sha1, 0, *arguments), ("WAIT", 1, _COPY_MS))
+        if isinstance(reply, NoScriptError):
+            reply, copies = await self._send_both(("EVAL", script.text, 0, *arguments), ("WAIT", 1, _COPY_MS))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply, isinstance(copies, int) and copies > 0
 
-    async def _send_anew(self, *command: bytes | str | float) -> Any:
+    async def _ask_role(self) -> None:
         try:
-            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            kind, *more = await self._send("ROLE")
+        except ResponseError:  # not allowed to this user: then as if there were none
+            await self._send("PING")
+            self._copied = False
+        else:
+            self._copied = kind == b"master" and bool(more[1])
+
+    async def _send(self, *command: bytes | str | float) -> Any:
+        return await _again_if_closed(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+
+    async def _send_both(self, *commands: tuple[bytes | str | float, ...]) -> list[Any]:
+        """Send commands together, and return the reply or the error of each."""
+
+        async def send() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as both:
+                for command in commands:
+                    both.execute_command(*command)
+                return await both.execute(raise_on_error=False)
+
+        return await _again_if_closed(send)
+
+
+async def _again_if_closed(send: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await send()
+    except RuntimeError:
+        # What uvloop says to a write on a closed connection. Nothing went out, and the client has dropped it.
+        try:
+            return await send()
         except RuntimeError as error:
             raise RedisConnectionError("closed") from error
