@@ -60,6 +60,14 @@ async def test_openmetrics_is_served_when_asked_for():
     assert text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=abc", "text/plain;version=.."])
+async def test_a_client_with_an_odd_version_gets_the_plain_page(accept):
+    """What a client says that it accepts may be any text, and is no fault of ours."""
+    async with serving() as get:
+        status, _, content_type = await get("/metrics", headers={"Accept": accept})
+    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+
+
 async def test_a_running_loop_is_alive():
     """Right after start the process is alive, without any check."""
     async with serving({"store": lambda: Check(ok=False)}) as get:
