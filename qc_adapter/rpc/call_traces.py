@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Status, StatusCode
 
+from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.rpc.calls import OURS
 from qc_adapter.rpc.observers import is_fault
 from qc_adapter.v1 import quality_control_pb2 as pb
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
     from qc_adapter.telemetry.tracing import CallTrace, Tracing
 
+#: An event's name may be any text, of any length, by whoever brings it. One that no table has is told as this.
+_OTHER: Final = "other"
 _OUTCOMES: Final = {
     pb.CommandOutcome.STATE_UNSPECIFIED: "accepted",
     pb.CommandOutcome.CONFIRMED: "confirmed",
@@ -64,13 +67,13 @@ def _heard(call: Call, trace: CallTrace, message: Any) -> None:
     if kind == "accepted":
         span.add_event("accepted", {"qc.retcode": "0"})
     elif kind == "event":
-        event = message.event
+        event_type = message.event.event_type if message.event.event_type in EVENT_TYPES else _OTHER
         if span.is_recording():
-            span.add_event("event", {"qc.event_type": event.event_type})
-        read_ns, now_ns = event.received_time.ToNanoseconds(), time.time_ns()
+            span.add_event("event", {"qc.event_type": event_type})
+        read_ns, now_ns = message.event.received_time.ToNanoseconds(), time.time_ns()
         # The span lasts from the reading of the event to this writing of it; what is told again has only the latter.
         began_ns = read_ns if trace.began_ns <= read_ns <= now_ns else now_ns
-        trace.linked(f"event {event.event_type}", {"qc.event_type": event.event_type, **_whom(call)}, began_ns)
+        trace.linked(f"event {event_type}", {"qc.event_type": event_type, **_whom(call)}, began_ns)
     elif kind == "gap":
         trace.linked("gap", {"qc.gap_reason": message.gap.reason, **_whom(call)}, time.time_ns())
     elif kind == "outcome":

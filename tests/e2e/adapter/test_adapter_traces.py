@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from grpc import StatusCode
@@ -11,6 +12,8 @@ from bench.ports import free_port
 from qc_adapter.simulator import Fault
 from qc_adapter.telemetry import export
 from qc_adapter.v1 import quality_control_pb2 as qc
+from qc_adapter.v1.events_pb2 import FeedRequest
+from qc_adapter.v1.sessions_pb2 import EVENT_SOURCE_NONE, AdoptRequest
 from tests.support.callers import PASSWORD, Caller
 from tests.support.collector import Collector
 from tests.support.opening import PUSH_TOKEN, opened, pushing, simulated
@@ -235,6 +238,23 @@ async def test_without_an_endpoint_there_are_still_ids(site):
         assert int(span_id, 16)
     assert intercept.traceparent.startswith(f"00-{TRACE}-")
     assert SPAN not in intercept.traceparent
+
+
+async def test_the_name_of_an_event_is_ours_or_none(collector, open_site):
+    """Whoever brings an event may call it anything, at any length: spans know the names of the table and "other"."""
+    site = await open_site(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    adopt = AdoptRequest(agent_id="101", guid=site.simulator.sign_in("101"), event_source=EVENT_SOURCE_NONE)
+    await site.ending(site.sessions.Adopt(adopt, timeout=20))
+    watch = site.watch()
+    await read(watch, 1)
+    odd = "canary4711" * 10_000
+    body = json.dumps({"retcode": "0", "event": {"eventType": odd, "workNo": "101", "content": None}}).encode()
+    await site.events.Feed(FeedRequest(agent_id="101", body=body), timeout=20)
+    (message,) = await read(watch, 1)
+    assert message.event.event_type == odd
+    told = await collector.span("event other")
+    assert told.attributes["qc.event_type"] == "other"
+    assert b"canary4711" not in collector.raw
 
 
 async def test_no_secret_is_in_a_span(collector, open_traced):
