@@ -170,7 +170,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._open += 1
             self._none_open.clear()
             for observer in self._observers:
-                observer.began(call)
+                _tell(observer.began, call)
             return call
 
         async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -192,8 +192,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(answer_many(_decoded(decode, request), context)) as messages:
                     async for message in messages:
                         yield message
-                        if call.listener is not None:
-                            call.listener(message)
+                        if call.listener is not None and not _tell(call.listener, message):
+                            call.listener = None
             except BaseException as failure:
                 await _answer(call, context, failure)
                 raise
@@ -214,7 +214,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not self._open:
             self._none_open.set()
         for observer in reversed(self._observers):
-            observer.ended(call)
+            _tell(observer.ended, call)
+
+
+def _tell(hear: Callable[[Any], None], what: Any) -> bool:
+    """Tell somebody who only looks on. A defect of theirs is logged; no caller pays for it, and no stream ends."""
+    try:
+        hear(what)
+    except Exception as defect:  # noqa: BLE001 - it is logged here
+        structlog.get_logger().error("observer_failed", exc_info=defect)
+        return False
+    return True
 
 
 def _decoded(decode: Any, request: bytes) -> Any:

@@ -317,3 +317,36 @@ async def test_a_stream_that_is_not_read_to_its_end_is_cleaned_up(line):
     async with asyncio.timeout(5):
         await line.probe.cleaned.wait()
     assert (await line.the_end()).code is StatusCode.CANCELLED
+
+
+class Broken:
+    """An observer with a defect in all it does."""
+
+    def __init__(self):
+        self.heard = 0
+
+    def began(self, call):
+        call.listener = self._hear
+        raise KeyError(SECRET)
+
+    def ended(self, _call):
+        raise KeyError(SECRET)
+
+    def _hear(self, _message):
+        self.heard += 1
+        raise KeyError(SECRET)
+
+
+async def test_an_observer_that_fails_costs_no_caller_anything(line):
+    """Who only looks on cannot end a call, nor keep the others from hearing of it, nor the server from its rest."""
+    broken = Broken()
+    line.interceptor._observers = [broken, *line.interceptor._observers, broken]
+    assert json.loads(await line.once(agent_id="101"))[0] == "101"
+    assert (await line.the_end()).code is StatusCode.OK
+    line.told.clear()
+    messages, error = await read(line.many(messages=3, agent_id="101"))
+    assert (len(messages), error) == (3, None)
+    assert (await line.the_end()).code is StatusCode.OK
+    assert broken.heard == 1  # and not again for each event of a stream of days
+    await line.interceptor.idle(5)
+    assert line.interceptor._open == 0
