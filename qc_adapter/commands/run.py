@@ -197,6 +197,7 @@ class CommandRun:
         self.verdict = verdict
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # it holds the context of the call, with its span, and the run is kept for minutes
         if self.witness is not None:
             self.witness.listeners.discard(self._observe)
             self.witness.endings.discard(self._session_ended)

@@ -1,10 +1,21 @@
-"""A command that can be repeated keeps the feed that it began in."""
+"""A command that can be repeated keeps the feed that it began in, and nothing of its caller."""
+
+import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
 
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.model import Command
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.events.hub import Hub
 from qc_adapter.gateway import requests
+
+KEPT = ContextVar("kept")
+
+
+class Thing:
+    """What a call has in its context: in life its trace, with a span."""
 
 
 def a_run(feed, request_id="once"):
@@ -30,3 +41,26 @@ async def test_a_command_that_is_forgotten_lets_its_feed_go():
     journal.keep(a_run(feed, "first"))
     journal.keep(a_run(feed, "second"))
     assert feed.pins == 1
+
+
+async def test_a_command_that_can_be_repeated_keeps_nothing_of_its_call(desk):
+    """A confirmed run is kept for ten minutes; the context of the call that began it, with its span, is not."""
+
+    async def call():
+        thing = Thing()
+        KEPT.set(thing)
+        caller = desk.follow(request_id="once")
+        trip = await desk.gate.arrived()
+        trip.go()
+        trip.accept()
+        await caller.until(1)
+        desk.tell("AgentEvent_Talking", "AgentMediaEvent_Record", call_id="7-1")
+        await caller.end()
+        return weakref.ref(thing)
+
+    thing = await asyncio.create_task(call())
+    desk.followers.clear()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert len(desk.runner._journal) == 1
+    assert thing() is None
