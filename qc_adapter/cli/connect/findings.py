@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LOOK_SECONDS: Final = 5.0
+#: So long an address that drops packets may keep the next one of the same name waiting; serve waits for none.
+_ADDRESS_SECONDS: Final = 1.0
 #: What a name resolves to, as sockets take it.
 Addresses = list[tuple[socket.AddressFamily, Any]]
 
@@ -109,11 +111,12 @@ async def connected(addresses: Addresses) -> socket.socket:
     """Return a connection to the first address that takes one; raises the last `OSError`."""
     loop = asyncio.get_running_loop()
     failure = OSError("there is no address")
-    for family, address in addresses:
+    for number, (family, address) in enumerate(addresses, start=1):
         connection = socket.socket(family, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
-            await loop.sock_connect(connection, address)
+            async with asyncio.timeout(_ADDRESS_SECONDS if number < len(addresses) else None):
+                await loop.sock_connect(connection, address)
         except OSError as error:
             connection.close()
             failure = error

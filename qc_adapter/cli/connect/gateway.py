@@ -199,8 +199,7 @@ def _judge(findings: Findings, variables: GatewayVariables, reply: RawReply) -> 
     if retcode and not 300 <= status < 400:
         findings.good(f"a CC-Gateway answers (retcode {retcode}, which is as it should be without a sign-in)")
     elif 300 <= status < 400:
-        to = urlsplit(reply.headers.first("Location")).hostname
-        text = f"HTTP {status} sends the request elsewhere{f', to {to}' if to and to.isascii() else ''}"
+        text = f"HTTP {status} sends the request elsewhere{_where_to(reply)}"
         findings.problem(text, f"set {url} to the gateway's own address: this one is of a portal or proxy before it")
     elif status in {401, 403, 407}:
         findings.problem(
@@ -219,11 +218,20 @@ def _judge(findings: Findings, variables: GatewayVariables, reply: RawReply) -> 
         )
 
 
+def _where_to(reply: RawReply) -> str:
+    """Return the host that a redirection names; not the rest of it, which may hold what nobody should see."""
+    try:
+        host = urlsplit(reply.headers.first("Location")).hostname
+    except ValueError:
+        return ""
+    return f", to {host}" if host and host.isascii() else ""
+
+
 def _compare_clocks(findings: Findings, reply: RawReply) -> None:
     """Compare the clocks, if the reply tells the time: GUIDs and events are judged by it."""
     try:
         theirs = parsedate_to_datetime(reply.headers.first("Date")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year that no computer has
         return
     ahead = theirs - time.time()
     if abs(ahead) > _SKEW_SECONDS:

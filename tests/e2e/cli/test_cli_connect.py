@@ -13,6 +13,7 @@ import trustme
 
 from bench.redis_server import RedisServer
 from qc_adapter.cli.connect import Level, look_around
+from qc_adapter.cli.connect.findings import connected
 from qc_adapter.settings import read_settings
 from qc_adapter.simulator import Fault
 from tests.support.scripted import ScriptedGateway
@@ -105,6 +106,48 @@ async def test_what_is_no_gateway_is_told(look, simulator, fault, says, change):
     assert says in finding.text
     assert change in finding.change
     assert "secret" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("head", "level", "says"),
+    [
+        (b"302 Found\r\nLocation: http://[", Level.PROBLEM, "HTTP 302 sends the request elsewhere"),
+        (b"200 OK\r\nDate: Mon, 01 Jan 99999999999999999999 00:00:00 GMT", Level.GOOD, "a CC-Gateway answers"),
+    ],
+    ids=["location", "date"],
+)
+async def test_a_header_that_nobody_can_read_is_no_defect_of_the_check(look, head, level, says):
+    """What a header says amiss is passed over, and the verdict on the gateway stands."""
+    body = b'{"retcode": "100-006"}'
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        found = await look("gateway", QC_GATEWAY_URL=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert (found[-1].level, len(found)) == (level, 2)
+    assert says in found[-1].text
+
+
+async def test_an_address_that_drops_packets_does_not_hide_the_next_one(monkeypatch):
+    """A host with several addresses, or of both IP versions, is reached by the one that answers, as by serve."""
+    monkeypatch.setattr("qc_adapter.cli.connect.findings._ADDRESS_SECONDS", 0.05)
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # its queue is full: what comes now is dropped, and nobody is told
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(deaf.getsockname())
+        good = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        addresses = [(socket.AF_INET, one.getsockname()) for one in (deaf, good)]
+        async with asyncio.timeout(5):
+            stack.enter_context(made := await connected(addresses))
+        assert made.getpeername() == good.getsockname()
 
 
 async def test_a_gateway_that_does_not_answer_is_not_waited_for(look, simulator, monkeypatch):
