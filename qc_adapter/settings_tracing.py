@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from qc_adapter.environment import Variable, listen, readable_file, seconds, whole_number
 from qc_adapter.telemetry.export import INSTALL, TracingSettings, installed
@@ -18,6 +19,8 @@ _RATIOS: Final = ("traceidratio", "parentbased_traceidratio")
 _SAMPLERS: Final = ("always_on", "always_off", "parentbased_always_on", "parentbased_always_off", *_RATIOS)
 _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 _MOST: Final = 10**9
+#: What both the SDK and gRPC take. A name with -bin at its end would be for bytes.
+_HEADER: Final = re.compile(r"(?![^=]*-bin=)[A-Za-z0-9_.-]+=[ !#-+\--:<-\[\]-~]*", re.IGNORECASE)
 
 
 def _endpoint(text: str) -> str:
@@ -64,10 +67,15 @@ def _compression(text: str) -> str:
 
 
 def _headers(text: str) -> str:
-    for pair in text.split(","):
-        name, equals, value = pair.partition("=")
-        if pair.strip() and not (name.strip() and equals and value.isascii() and value.isprintable()):
-            raise ValueError("must be name=value, with commas between several")
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = map(str.strip, pair.partition("="))
+        sent = unquote(value)
+        # What the SDK cannot read it would write into the log as it stands, the secret in it as well.
+        if not (_HEADER.fullmatch(name + equals + value) and sent.isascii() and sent.isprintable()):
+            raise ValueError(
+                "must be name=value, with commas between several: a name of letters, digits, '-', '_' and '.', "
+                "not ending in -bin; in a value ',', ';', '\"' and '\\' are written as %2C, %3B, %22 and %5C"
+            )
     return text
 
 

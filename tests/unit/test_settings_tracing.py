@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from opentelemetry.util.re import parse_env_headers
 
 from qc_adapter.settings import InvalidSettings, read_settings
 from qc_adapter.telemetry.export import Export, TracingSettings
@@ -58,6 +59,13 @@ def test_traces_can_be_turned_off(off):
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zip"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic canary=="),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "tenant=qc,my key=canary"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", 'authorization="canary"'),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=canary;q=1"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=canary%0A"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=canary%C3%A9"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Key-Bin=canary"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/there/is/none"),
         ("OTEL_BSP_SCHEDULE_DELAY", "0"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
@@ -70,6 +78,18 @@ def test_a_value_that_cannot_be_used_is_refused(variable, value):
     assert names <= {variable, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"}
     assert names
     assert "canary" not in text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["", "api-key=canary", "Authorization=Basic Y2FuYXJ5==, tenant_1 = a:b@c/d,", "x-y.z=Bearer%20canary%2C%22", "a="],
+)
+def test_the_sdk_writes_no_header_into_the_log(headers, caplog):
+    """Of what is allowed here it reads every header, and complains about none, for it would quote the secret."""
+    assert read_settings(ON | {"OTEL_EXPORTER_OTLP_HEADERS": headers}).tracing is not None
+    read = parse_env_headers(headers, liberal=True)
+    assert len(read) == len([pair for pair in headers.split(",") if pair])
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("endpoint", ["https://collector", "http://[::1]:4317", "collector:4317", "HTTP://c:1/"])
