@@ -42,6 +42,12 @@ def unexpected(found: Iterable[str], wanted: Iterable[str]) -> str:
     return "; ".join(words[:10])
 
 
+def tags_of(folder: Path) -> list[str]:
+    """Return the tags of releases, the newest first; git by itself takes a candidate for newer than its release."""
+    order = ["-c", "versionsort.suffix=rc", "tag", "--list", "v*", "--sort=-version:refname"]
+    return _run(["git", *order], folder).splitlines()
+
+
 class Release:
     """The steps, in order, for the tree that this file is in."""
 
@@ -51,7 +57,7 @@ class Release:
         self._unaudited = unaudited
         self._version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         self._tracked = _git("ls-files").splitlines()
-        self._tags = _git("tag", "--list", "v*", "--sort=-version:refname").splitlines()
+        self._tags = tags_of(ROOT)
         #: What was not tried; the last line says so again.
         self.wanting: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from qc_adapter.model.version import version
 from scripts import audit
 from scripts.changelog import Refused, check_changelog, newest_entry
-from scripts.release import unexpected
+from scripts.release import tags_of, unexpected
 
 ROOT = Path(__file__).parents[2]
 LOG = "# Changelog\n\n## 1.2.0, {state}\n\n* Something new.\n* And more.\n\n## 1.1.0, 2025-01-31\n\n* Old.\n"
@@ -28,6 +29,16 @@ def test_the_newest_part_of_the_changelog_is_dated_and_counted():
     """Only what stands between the first heading and the next one belongs to the version."""
     entry = newest_entry(LOG.format(state="2026-03-04"))
     assert (entry.version, entry.released, entry.lines) == ("1.2.0", date(2026, 3, 4), 2)
+
+
+def test_the_last_release_is_newer_than_its_candidates(tmp_path):
+    """The contract is compared with the release that callers have, and not with a try before it."""
+    begin = ("commit", "--quiet", "--allow-empty", "--message=Begin")
+    tags = (("tag", name) for name in ("v0.10.0", "v0.9.0", "v1.0.0", "v1.0.0rc1", "other"))
+    for command in (("init", "--quiet"), begin, *tags):
+        who = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True)  # noqa: S603, S607 - fixed commands
+    assert tags_of(tmp_path) == ["v1.0.0", "v1.0.0rc1", "v0.10.0", "v0.9.0"]
 
 
 @pytest.mark.parametrize("state", ["soon", "2026-13-01", "04.03.2026"])
