@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 
 from redis import exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -55,13 +56,18 @@ def why_of(error: Exception, timeout_seconds: float) -> str:
 
 
 def _connection_failure(error: BaseException) -> str:
-    """Return the operating system's reason, from its error or from its number in the library's text."""
+    """Return the operating system's reason, from its error or from its number in the library's text; or that of TLS."""
     cause: BaseException | None = error
     while cause is not None:
+        behind = cause.__cause__ or cause.__context__
+        if isinstance(behind, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {behind.verify_message.strip('. ')}"
+        if isinstance(behind, ssl.SSLError):  # its number says nothing: 1, "Operation not permitted"
+            return f"the TLS handshake failed: {(behind.reason or 'no reason').lower().replace('_', ' ')}"
         number = cause.errno if isinstance(cause, OSError) else None
         if number is None and (found := _ERROR_NUMBER.match(str(cause))):
             number = int(found[1])
         if isinstance(number, int) and number > 0:
             return f"the connection failed: {os.strerror(number)}"
-        cause = cause.__cause__ or cause.__context__
+        cause = behind
     return "the connection failed"

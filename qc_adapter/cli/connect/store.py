@@ -34,6 +34,8 @@ _WRITE: Final = Script.of("return redis.call('SET', ARGV[1], '1', 'PX', 1000)")
 _URL: Final = at.STORE_URL.name
 _CHANGES: Final = (
     ("credentials", f"check user and password in {_URL} (redis://user:password@host:port/db); '@' stands there as %40"),
+    ("certificate is not trusted", f"name the file with the CA that signed it in {_URL}: rediss://...?ca_file=/path"),
+    ("TLS handshake", f"check that the port in {_URL} speaks TLS; without it the URL begins with redis://"),
     ("no sentinel", f"check hosts and the master's name in {_URL}: redis+sentinel://host:port,host:port/name/db"),
     ("takes no writes", f"name the master in {_URL}, or let Sentinel find it: redis+sentinel://...; see its replicas"),
     ("OOM", "give Redis more memory"),

@@ -161,11 +161,31 @@ async def test_a_gateway_that_does_not_answer_is_not_waited_for(look, simulator,
 
 async def test_a_handshake_that_hangs_is_not_waited_for(look, monkeypatch):
     """What takes connections and says nothing speaks something else, or is stuck."""
-    monkeypatch.setattr("qc_adapter.cli.connect.findings.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("qc_adapter.cli.connect.findings.LOOK_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         finding = worst(await look("gateway", QC_GATEWAY_URL=f"https://127.0.0.1:{silent.getsockname()[1]}"))
     assert "the TLS handshake" in finding.text
-    assert "no answer within 0.2 s" in finding.text
+    assert "no answer within 1 s" in finding.text
+
+
+async def test_a_store_whose_tls_does_not_fit_is_told(look, tls_gateway):
+    """What is wrong with TLS is said as such, and not by the number that it has for the operating system."""
+    port = (await tls_gateway("127.0.0.1")).url.rpartition(":")[2]
+    finding = worst(await look("store", QC_STORE_URL=f"rediss://127.0.0.1:{port}/0"))
+    assert "its certificate is not trusted: unable to get local issuer certificate" in finding.text
+    assert "?ca_file=" in finding.change
+
+    async def no_tls(reader, writer):
+        await reader.read(1)
+        writer.write(b"-ERR Protocol error\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(no_tls, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        finding = worst(await look("store", QC_STORE_URL=f"rediss://127.0.0.1:{port}/0"))
+    assert "the TLS handshake failed: " in finding.text
+    assert "redis://" in finding.change
 
 
 @pytest.mark.parametrize(
