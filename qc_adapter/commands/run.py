@@ -140,14 +140,14 @@ class CommandRun:
         if self._confirmation is None:
             self.fail(unknown)
             return
-        self._unknown = unknown
+        self._unknown = unknown.afresh()
         self.answered = True
         self._await_events(self._confirmation, patience_seconds)
 
     def fail(self, failure: AdapterError, label: str = "unknown") -> None:
         """Note that the command was refused, never sent, or will stay unknown."""
         self.answered = True
-        self.failure = failure
+        self.failure = failure.afresh()
         self._settle(None, label)
 
     def _await_events(self, confirmation: Confirmation, patience_seconds: float | None) -> None:

@@ -47,14 +47,15 @@ class AdapterError(Exception):
         self.message = message
 
     def afresh(self) -> Self:
-        """Return the error to be raised once more, without the frames of the times before: it would keep them alive."""
-        self.__cause__ = self.__context__ = None
-        return self.with_traceback(None)
+        """Return the error to be raised; this one is kept, and would keep alive all frames that it passes through."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.args = self.args
+        return other
 
     def adding(self, more: str) -> Self:
         """Return the error with more to say; this one, which others may be told too, stays as it is."""
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = self.afresh()
         other.message = f"{self.message}; {more}"
         other.args = (other.message,)
         return other

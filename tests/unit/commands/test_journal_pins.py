@@ -5,6 +5,8 @@ import gc
 import weakref
 from contextvars import ContextVar
 
+import pytest
+
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.model import Command
 from qc_adapter.commands.run import CommandRun
@@ -43,24 +45,31 @@ async def test_a_command_that_is_forgotten_lets_its_feed_go():
     assert feed.pins == 1
 
 
-async def test_a_command_that_can_be_repeated_keeps_nothing_of_its_call(desk):
-    """A confirmed run is kept for ten minutes; the context of the call that began it, with its span, is not."""
+@pytest.mark.parametrize("end", ["confirmed", "refused", "unknown"])
+async def test_a_command_that_can_be_repeated_keeps_nothing_of_its_call(desk, end):
+    """Its run is kept for ten minutes; the context and the frames of the call that began it, with its span, are not."""
 
     async def call():
         thing = Thing()
         KEPT.set(thing)
-        caller = desk.follow(request_id="once")
+        caller = desk.follow(request_id="once", confirm_within_seconds=0.01 if end == "unknown" else 300.0)
         trip = await desk.gate.arrived()
         trip.go()
-        trip.accept()
-        await caller.until(1)
-        desk.tell("AgentEvent_Talking", "AgentMediaEvent_Record", call_id="7-1")
-        await caller.end()
-        return weakref.ref(thing)
+        if end == "refused":
+            trip.refuse("900-003")
+        elif end == "unknown":
+            trip.lose()
+        else:
+            trip.accept()
+            await caller.until(1)
+            desk.tell("AgentEvent_Talking", "AgentMediaEvent_Record", call_id="7-1")
+        await asyncio.gather(caller.end(), return_exceptions=True)
+        return weakref.ref(thing), weakref.ref(trip)
 
-    thing = await asyncio.create_task(call())
-    desk.followers.clear()
+    kept = await asyncio.create_task(call())
+    for forgotten in (desk.followers, desk.gate.trips):
+        forgotten.clear()
     await asyncio.sleep(0)
     gc.collect()
     assert len(desk.runner._journal) == 1
-    assert thing() is None
+    assert [one() for one in kept] == [None, None]
