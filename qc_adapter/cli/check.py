@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qc_adapter.cli.connect import Finding, Level, look_around
+from qc_adapter.cli.connect.findings import Finding, Level
 from qc_adapter.cli.environment_settings import service_environment
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import BAD, DOUBT, GOOD, HEAD, Output, Part, printable
@@ -36,6 +36,8 @@ def check(
         share = f" ({traces.ratio:g})" if "ratio" in traces.sampler else ""
         _show_verdict(output, "traces", GOOD, f"go to {traces.endpoint}, sampled by {traces.sampler}{share}")
     if connect:
+        from qc_adapter.cli.connect.around import look_around  # noqa: PLC0415 - doubles the start of the command
+
         found = asyncio.run(look_around(settings))
         for finding in found:
             _show_finding(output, finding)

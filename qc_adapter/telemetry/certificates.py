@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -32,6 +31,8 @@ class CertificateFile:
 
 def first_end(path: str) -> float:
     """Return when the first of the certificates in a PEM file ends, in Unix time; raises `OSError`, `ValueError`."""
+    from cryptography import x509  # noqa: PLC0415 - over 1 MiB, and without a certificate nobody needs it
+
     found = x509.load_pem_x509_certificates(Path(path).read_bytes())
     return min(certificate.not_valid_after_utc.timestamp() for certificate in found)
 

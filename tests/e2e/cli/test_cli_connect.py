@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from bench.redis_server import RedisServer
-from qc_adapter.cli.connect import Level, look_around
-from qc_adapter.cli.connect.findings import connected
+from qc_adapter.cli.connect.around import look_around
+from qc_adapter.cli.connect.findings import Level, connected
 from qc_adapter.settings import read_settings
 from qc_adapter.simulator import Fault
 from tests.support.scripted import ScriptedGateway
