@@ -38,7 +38,7 @@ def wait_for_reader(pipe):
 
 @pytest.mark.skipif(not can_be_alone(), reason="no PID namespace can be made here")
 def test_sigterm_while_it_starts_ends_it(tmp_path):
-    """Told to leave before it serves, the first process of a container ends: it does not serve on until it is killed."""
+    """Told to leave before it serves, the first process of a container ends, and is not killed with leases in hand."""
     pipe = tmp_path / "store-url"
     os.mkfifo(pipe)
     settings = {"QC_GATEWAY_URL": "http://127.0.0.1:9", "QC_STORE_URL_FILE": str(pipe)}
