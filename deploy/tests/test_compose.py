@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from bench.ports import free_port
 from deploy.tests.manifests import ROOT
 from qc_adapter import variables as at
 from qc_adapter.settings import read_settings
 
+PROGRAM = shutil.which("qc-adapter", path=str(Path(sys.executable).parent))
 FOLDER = ROOT / "deploy"
 COMPOSE = yaml.safe_load((FOLDER / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
@@ -57,6 +64,40 @@ def test_the_adapters_would_start(name):
     }
     times = [seconds_of(one, service["environment"]) for one in (at.DRAIN, at.POLL_HOLD, at.GRACE, at.GRACE, at.GRACE)]
     assert int(service["stop_grace_period"].removesuffix("s")) >= sum(times) + 10
+
+
+@pytest.mark.timeout(120)
+def test_the_commands_for_a_laptop_work(tmp_path):
+    """What deploy/README.md says to type, typed as it stands, with other ports: each ends with 0."""
+    text = (FOLDER / "README.md").read_text()
+    commands = re.search(r"up --detach\n(.*?)docker compose [^\n]* down", text, re.DOTALL)[1].splitlines()
+    assert [one.split()[1] for one in commands if "qc-adapter" in one] == ["sign-in", "listen", "intercept"]
+    gateway, grpc, ops = (free_port() for _ in range(3))
+    # As the file has it, without calls that begin by themselves: they would be in the way by chance.
+    simulate = SERVICES["simulator"]["command"]
+    assert "--calls-per-minute" in simulate
+    arguments = [one.replace("0.0.0.0:8043", f"127.0.0.1:{gateway}") for one in simulate]
+    arguments[arguments.index("--calls-per-minute") + 1] = "0"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QC_")} | {
+        "QC_GATEWAY_URL": f"http://127.0.0.1:{gateway}",
+        "QC_LISTEN": f"127.0.0.1:{grpc}",
+        "QC_OPS_LISTEN": f"127.0.0.1:{ops}",
+        "QC_TARGET": f"127.0.0.1:{grpc}",
+        "QC_PASSWORD": "any",
+    }
+    with contextlib.ExitStack() as running:
+        for words in (arguments, ["serve"]):
+            process = subprocess.Popen([PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL, cwd=tmp_path)  # noqa: S603
+            running.callback(process.wait)
+            running.callback(process.kill)
+        asked = f"curl -sf --retry 60 --retry-delay 1 --retry-all-errors http://127.0.0.1:{{}} > {os.devnull}"
+        for place in (f"{gateway}/simulator", f"{ops}/readyz"):
+            subprocess.run(asked.format(place), shell=True, check=True, timeout=60)  # noqa: S602 - our own words
+        for command in commands:
+            typed = command.partition("#")[0].replace(".venv/bin/qc-adapter", PROGRAM)
+            typed = typed.replace("127.0.0.1:8043", f"127.0.0.1:{gateway}")
+            made = subprocess.run(typed, shell=True, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
+            assert made.returncode == 0, (command, made.stderr)
 
 
 def test_there_are_two_adapters():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 
-from deploy.tests.manifests import COMPONENTS, OVERLAYS, overlay, together
+from deploy.tests.manifests import COMPONENTS, FOLDER, OVERLAYS, build, overlay, together
 from deploy.tests.policies_network import NETWORK
 from deploy.tests.policies_pods import PODS
 from deploy.tests.policies_settings import SETTINGS, WHOLE, settings_are_taken
@@ -93,6 +95,28 @@ def test_the_production_overlay_names_no_image_yet():
     [container] = built("production").adapter.pod["containers"]
     assert container["image"].endswith("@sha256:" + "0" * 64)
     assert built("production").replicas == 3
+
+
+def test_a_sites_settings_win_over_those_of_components(tmp_path):
+    """What settings.env of a copied folder says is what the adapter gets, whichever component says otherwise."""
+    site = tmp_path / "site"
+    shutil.copytree(FOLDER / "overlays" / "production", site)
+    kustomization = site / "kustomization.yaml"
+    text = kustomization.read_text()
+    for name in ("push", "tracing"):
+        text = text.replace(f"# - ../../components/{name}", f"- ../../components/{name}")
+    kustomization.write_text(text.replace("../../", f"{os.path.relpath(FOLDER, site)}/"))
+    said = {
+        "QC_PUSH_URL": "https://push.site.example:8443/events",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.site:4317",
+        "QC_TLS_CLIENT_CA_FILE": "/etc/qc-adapter/tls/callers.crt",
+        "QC_DRAIN_SECONDS": "7",
+    }
+    with (site / "settings" / "settings.env").open("a") as settings:
+        settings.writelines(f"{name}={value}\n" for name, value in said.items())
+    environment = build(site).environment
+    assert environment["QC_EVENT_SOURCE"] == "push"
+    assert {name: environment[name] for name in said} == said
 
 
 def _container(manifests, workload="qc-adapter"):

@@ -56,6 +56,7 @@ class Servers:
             "SELF": name,
             "PEERS": " ".join(self.names),
             "BIND": name,
+            "HERE": name,
             "DATA": str(place / "data"),
             "RUN": str(place / "run"),
             "PASSWORD_FILE": str(self.folder / "password"),
@@ -86,12 +87,12 @@ class Servers:
         for name in list(self.processes):
             self.kill(name)
 
-    def probe(self, container, probe, name):
-        """The exit status of a probe."""
+    def probe(self, container, probe, name, **changed):
+        """The exit status of a probe, with other variables."""
         command, script, *arguments = self.containers[container][probe]["exec"]["command"]
         return subprocess.run(  # noqa: S603 - a script of ours
             [command, str(SCRIPTS / Path(script).name), *arguments],
-            env=self.environment(name), capture_output=True, check=False,
+            env=self.environment(name) | changed, capture_output=True, check=False,
         ).returncode  # fmt: skip
 
     def redis(self, name):
@@ -123,16 +124,22 @@ def until(condition, what):
 
 
 @pytest.fixture
-def servers(tmp_path):
-    """Three servers that have found each other."""
+def pods(tmp_path):
+    """Three servers of which none runs yet."""
     with tempfile.TemporaryDirectory() as folder:
         manifests = together(Path(folder), "redis-sentinel")
     made = Servers(tmp_path, next(one for one in manifests.workloads if one.name == "redis"))
-    for name in made.names:
-        made.start(name)
-    until(lambda: all(made.sentinel(name)[1:] == (2, 2) for name in made.names), "all know each other")
     yield made
     made.end()
+
+
+@pytest.fixture
+def servers(pods):
+    """Three servers that have found each other."""
+    for name in pods.names:
+        pods.start(name)
+    until(lambda: all(pods.sentinel(name)[1:] == (2, 2) for name in pods.names), "all know each other")
+    return pods
 
 
 @pytest.mark.timeout(300)
@@ -169,3 +176,27 @@ async def test_the_servers_survive_the_loss_of_the_master_and_of_all(servers):
     with servers.redis(second) as client:
         until(lambda: client.role()[0] == "master" and client.set("again", "3"), "writes as before")
         assert client.mget("kept", "new") == ["1", "2"]
+
+
+@pytest.mark.timeout(120)
+def test_a_replica_is_ready_when_it_has_its_masters_data(pods):
+    """One that is alive without them holds a rollout back: the next to be replaced may be the last that has them."""
+    absent, name, _ = pods.names
+    pods.environment(name)
+    (pods.folder / name / "data" / "sentinel.conf").write_text(f"sentinel monitor qc {absent} 6379 2\n")
+    pods.processes[name] = [pods.run("redis", name)]
+    until(lambda: pods.probe("redis", "livenessProbe", name) == 0, "it lives")
+    assert pods.probe("redis", "readinessProbe", name) != 0
+    pods.processes[absent] = [pods.run("redis", absent)]
+    until(lambda: pods.probe("redis", "readinessProbe", name) == 0, "it is in step")
+
+
+@pytest.mark.timeout(120)
+def test_no_server_is_killed_for_want_of_dns(pods):
+    """The probes need no name of the cluster: they ask this pod itself."""
+    assert environment_of(pods.containers["redis"])["HERE"] == "localhost"
+    name = pods.names[0]
+    pods.start(name)
+    for container in ("redis", "sentinel"):
+        for probe in ("livenessProbe", "readinessProbe"):
+            until(lambda c=container, p=probe: pods.probe(c, p, name, SELF="gone.invalid") == 0, f"{container} {probe}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ COMMANDS: Final = (
 
 def main() -> None:
     """Run the command of this process and exit."""
+    if os.getpid() == 1:
+        # The kernel drops a signal that the first process of a container has no handler for: told to leave while it
+        # still starts, it would serve on until it is killed. A service puts its own handler in place of this one.
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
     if sys.argv[1:2] != ["serve"]:
         # The core of gRPC writes lines of its own to standard error; what matters stands in the status.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
