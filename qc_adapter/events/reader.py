@@ -159,7 +159,8 @@ class Reader:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
                 self._log.warning("session_unreadable", agent_id=self._agent_id, detail=failure.message)
-                await self._patiently(self._lease.park)
+                self.state, self.detail = PollState.LOST, failure.message
+                await self._patiently(lambda: self._lease.park(self.detail))
                 return "parked"
             if session is None:
                 return "session_gone"
