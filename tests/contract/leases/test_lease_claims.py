@@ -307,7 +307,7 @@ async def test_a_lost_session_is_left_alone_until_its_record_changes(shelf, repl
     ids=["wrong type", "of nobody", "of another"],
 )
 async def test_an_unreadable_record_harms_nobody_else(shelf, replica, write, mend):
-    """A bad record is said to be one and told as lost, left alone until it is mended, and hinders no other inspector."""
+    """A bad record is said to be one, told as lost, left alone until it is mended, and hinders no other inspector."""
     write(shelf.client)
     shelf.sign_in("102")
     one = replica("one")
