@@ -49,7 +49,7 @@ GLANCE: Final = Row(
              COUNT, (Query(f"sum({_.of('up')})"),), 2, "QcReplicasMissing", ((1, "orange"), (2, "green")), "red"),
         Stat("Store", "Does Redis take the writes of every replica?", COUNT,
              (Query(f"min({_.of('qc_store_up')})"),), 2, "QcStoreDown", words=_UP),
-        Stat("Gateways", "Does every replica that has inspectors at it reach each CC-Gateway, when it last asked?", COUNT,
+        Stat("Gateways", "Does each CC-Gateway answer every replica with inspectors there, when it last asked?", COUNT,
              (Query(_GATEWAY_UP, "{{gateway}}"),), 4, "QcGatewayDown", words=_UP),
         Stat("Oldest poll", "The longest that a gateway has heard nothing of an inspector. At 120 s it signs out.",
              SECONDS, (Query(f"max({_.of('qc_poll_age_seconds')})"),), 3, "QcPollAgeHigh", POLL_AGE_STEPS, decimals=1),
