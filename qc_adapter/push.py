@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ssl
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -37,9 +38,11 @@ TOKEN_HEADER: Final = "service_token"  # noqa: S105
 _LARGEST_BODY: Final = 1 << 20
 _BODY_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 2.0
-#: Whoever is not known is told of once in that many pushes of his.
+#: Whoever is not known is told of once in that many pushes of his, and each kind of refusal likewise.
 _TOLD_EVERY: Final = 100
 _MOST_STRANGERS: Final = 1000
+#: Outcomes before it is known whom a push is for.
+_OF_WHOM_UNKNOWN: Final = frozenset({"refused", "unreadable"})
 _SUCCESS: Final = b'{"message":"success","retcode":"0"}'
 
 
@@ -80,6 +83,7 @@ class PushServer:
         self._inlet = inlet
         self._counts = counts
         self._strangers: dict[str, int] = {}
+        self._refusals: Counter[int] = Counter()
         self._listener = HttpListener(
             settings.listen, stop_seconds=_STOP_SECONDS, tls=self._tls, malformed=self._malformed
         )
@@ -119,6 +123,8 @@ class PushServer:
             outcome = await self._take(gateway, request)
         except _Refused as refused:
             self._counts.push_received(gateway or DEFAULT_GATEWAY, refused.outcome)
+            if refused.outcome in _OF_WHOM_UNKNOWN:
+                self._tell_of_refusal(gateway, request.remote, refused)
             return _failure(refused.status, refused.what)
         self._counts.push_received(gateway, outcome)
         return web.Response(body=_SUCCESS, content_type="application/json", charset="UTF-8")
@@ -210,6 +216,12 @@ class PushServer:
         self._strangers[agent_id] = times + 1
         if times % _TOLD_EVERY == 0:
             self._log.warning("push_not_taken", agent_id=agent_id, detail=failure.message)
+
+    def _tell_of_refusal(self, gateway: str, peer: str | None, refused: _Refused) -> None:
+        """Log from where it came, now and then: a gateway with an old token, or somebody who is none."""
+        if self._refusals[refused.status] % _TOLD_EVERY == 0:
+            self._log.warning("push_refused", gateway=gateway, peer=peer, status=refused.status, detail=refused.what)
+        self._refusals[refused.status] += 1
 
 
 def _failure(status: int, what: str) -> web.Response:

@@ -34,6 +34,11 @@ _ = Scope(VARIABLES)
 #: Said by one replica for all: not to be narrowed to a replica.
 _ALL: Final = Scope(("job", "gateway"))
 _FIRING: Final = 'ALERTS{alertstate="firing", alertname=~"Qc.*"}'
+#: A replica without inspectors at a gateway may not ask for hours, and tell of an old failure all that time.
+_GATEWAY_UP: Final = (
+    f"min by (gateway) ({_.of('qc_gateway_up')} and on (job, instance, gateway) {_.of('qc_leases_held')} > 0)"
+    f" or max by (gateway) ({_.of('qc_gateway_up')})"
+)
 _UP: Final = {"0": ("down", "red"), "1": ("up", "green")}
 
 GLANCE: Final = Row(
@@ -42,10 +47,10 @@ GLANCE: Final = Row(
     panels=(
         Stat("Replicas up", "Replicas that Prometheus reaches. One alone has nobody to take its inspectors over.",
              COUNT, (Query(f"sum({_.of('up')})"),), 2, "QcReplicasMissing", ((1, "orange"), (2, "green")), "red"),
-        Stat("Store", "Does Redis answer every replica?", COUNT,
+        Stat("Store", "Does Redis take the writes of every replica?", COUNT,
              (Query(f"min({_.of('qc_store_up')})"),), 2, "QcStoreDown", words=_UP),
-        Stat("Gateways", "Does every replica reach each CC-Gateway, when it last asked?", COUNT,
-             (Query(f"min by (gateway) ({_.of('qc_gateway_up')})", "{{gateway}}"),), 4, "QcGatewayDown", words=_UP),
+        Stat("Gateways", "Does each CC-Gateway answer every replica with inspectors there, when it last asked?", COUNT,
+             (Query(_GATEWAY_UP, "{{gateway}}"),), 4, "QcGatewayDown", words=_UP),
         Stat("Oldest poll", "The longest that a gateway has heard nothing of an inspector. At 120 s it signs out.",
              SECONDS, (Query(f"max({_.of('qc_poll_age_seconds')})"),), 3, "QcPollAgeHigh", POLL_AGE_STEPS, decimals=1),
         Stat("Without a reader", "Sessions no replica has a lease for; a dead one's are taken over as they end.", COUNT,

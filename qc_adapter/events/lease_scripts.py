@@ -97,7 +97,7 @@ return 1
 
 # The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
 # detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in again, ms to
-# wait when the gateway has told of the sign-out.
+# wait when the gateway has told of the sign-out. A detail without an end: the record cannot be read.
 # Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
 # is to be signed in again.
 PARK = script("""
@@ -131,6 +131,10 @@ if ended ~= '' and leaving < now then
   call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])
   tell(id, 's')
   return {'lost', found or {}}
+end
+if ended == '' and ARGV[5] ~= '' then
+  call('HSET', LOG .. id, 'state', 'lost', 'detail', ARGV[5])
+  tell(id, 's')
 end
 return {'parked', found or {}}
 """)

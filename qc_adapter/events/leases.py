@@ -118,8 +118,8 @@ class Lease(Protocol):
         """
         ...
 
-    async def park(self) -> None:
-        """Give the lease up until the session's record changes: it is not to be polled."""
+    async def park(self, unreadable: str = "") -> None:
+        """Give the lease up until the session's record changes: it is not to be polled, or says why it cannot be."""
         ...
 
     async def release(self) -> None:

@@ -68,7 +68,7 @@ class MemoryLease:
             return None
         return self._rota.end(self.agent_id, session, retcode, detail)
 
-    async def park(self) -> None:
+    async def park(self, unreadable: str = "") -> None:  # noqa: ARG002 - nobody else writes into memory
         """Leave the inspector alone until the session changes."""
         self._rota.park(self.agent_id, await self._store.get(self.agent_id))
 

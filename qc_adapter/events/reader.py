@@ -159,7 +159,8 @@ class Reader:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
                 self._log.warning("session_unreadable", agent_id=self._agent_id, detail=failure.message)
-                await self._patiently(self._lease.park)
+                self.state, self.detail = PollState.LOST, failure.message
+                await self._patiently(lambda: self._lease.park(self.detail))
                 return "parked"
             if session is None:
                 return "session_gone"
@@ -207,7 +208,9 @@ class Reader:
         stored = await self._keep(session, renewal)
         # Another system may have changed how its events come: then they wait in the gateway's queue.
         pushed = stored is not None and stored.event_source is EventSource.PUSH
-        return self._pace.heartbeat_seconds if pushed else self._pace.pause_seconds
+        # From the answer on: while the store was away the next one has become due.
+        due = self.answered_at + self._pace.heartbeat_seconds - time.monotonic()
+        return max(due, self._pace.pause_seconds) if pushed else self._pace.pause_seconds
 
     async def _unanswered(
         self, session: Session, failure: GatewayRefused | GatewayUnavailable | GatewayMisconfigured

@@ -255,7 +255,7 @@ class Readers:
             self._cut_off.append(reader.lease)
             self._changed(agent_id, "revoked")
         else:
-            if task.result() == "session_lost":
+            if reader.state in reading.ENDED:
                 self._lost[agent_id] = reader.state
             self._changed(agent_id, task.result())
         self._counts.leases_held(self._held)

@@ -225,9 +225,9 @@ class RedisLease:
             self._log.warning(f"session_{told.decode()}", agent_id=self.agent_id, retcode=retcode, detail=detail)
         return PollState.RECOVERING if told == b"recovering" else PollState.LOST
 
-    async def park(self) -> None:
-        """Leave the inspector alone until the record changes."""
-        await self._park("", "", "")
+    async def park(self, unreadable: str = "") -> None:
+        """Leave the inspector alone until the record changes; one that is unreadable is told as lost, and why."""
+        await self._park("", "", unreadable)
 
     async def release(self) -> None:
         """Let others claim the lease now."""

@@ -62,6 +62,7 @@ class Call:
     code: StatusCode = StatusCode.OK
     reason: str = ""
     retcode: str = ""
+    detail: str = ""
     agent_id: str = ""
     work_no: str = ""
     request_id: str = ""
@@ -247,7 +248,7 @@ async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failu
             error = InternalFault()
             structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
         answer, status = to_status(error, "" if call.method == call.rpc else call.method)
-        call.code, call.reason = answer.code, answer.reason
+        call.code, call.reason, call.detail = answer.code, answer.reason, error.message
         call.retcode = getattr(error, "retcode", "") or call.retcode
         call.outcome = outcome_of(error) or call.outcome
         await _abort(context, answer.code, status)

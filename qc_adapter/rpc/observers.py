@@ -52,15 +52,18 @@ class CallLog:
 
     def ended(self, call: Call) -> None:
         """Log the call; fields without a value are left out."""
+        fault = is_fault(call)
         optional = {
             "reason": call.reason,
+            # What a caller did wrong may repeat his words; what is ours to mend is said in our own.
+            "detail": call.detail if fault else "",
             "retcode": call.retcode,
             "outcome": call.outcome,
             "agent_id": call.agent_id,
             "work_no": call.work_no,
             "request_id": call.request_id,
         }
-        write = self._log.warning if is_fault(call) else self._log.info
+        write = self._log.warning if fault else self._log.info
         write(
             "call_finished",
             method=call.method,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.sessions.record import (
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from qc_adapter.model.session import Renewal, Secret, Session
     from qc_adapter.sessions.orders import SealedOrders
     from qc_adapter.store.link import RedisLink
+
+_ALIVE_MS: Final = 60_000
 
 
 class RedisSessionStore:
@@ -77,8 +79,9 @@ class RedisSessionStore:
         return bool(await self._link.command("begin", "EXISTS", keys.BUSY + agent_id))
 
     async def ping(self) -> None:
-        """Return when Redis answers."""
+        """Return when Redis takes a write: one that is full or a replica answers PING, and nobody can poll with it."""
         await self._link.look()
+        await self._link.command("ping", "SET", keys.ALIVE, "1", "PX", _ALIVE_MS)
 
     async def close(self) -> None:
         """Let what is under way end, and close the connections."""

@@ -67,7 +67,7 @@ class SessionStore(SessionReader, SessionWriter, SessionGuard, Protocol):
     """The whole store, with its life."""
 
     async def ping(self) -> None:
-        """Return when the store answers, else raise `StoreUnavailable`."""
+        """Return when the store answers and takes writes, else raise `StoreUnavailable`."""
         ...
 
     async def close(self) -> None:

@@ -45,7 +45,7 @@ def why_of(error: Exception, timeout_seconds: float) -> str:
         return "no sentinel knows a master"
     if isinstance(error, exceptions.MaxConnectionsError):
         return "too many connections"
-    if _FULL.search(str(error)):
+    if isinstance(error, exceptions.OutOfMemoryError) or _FULL.search(str(error)):
         return "the server answered OOM: it is full"
     if isinstance(error, exceptions.ResponseError):
         code = _ERROR_CODE.match(str(error))

@@ -23,6 +23,7 @@ Every key and channel in Redis, in one place.
 | `qc:respite` | string | there while expired leases are left to their holders |
 | `qc:claims:<replica>` | string | the last claims of a replica, should it not have heard of them |
 | `qc:scanner` | string | the replica that looks for sessions which other systems wrote |
+| `qc:alive` | string | written once a second by each replica, to see whether the store takes writes |
 | `qc:check:<random>` | string | written by `qc-adapter check --connect`, for a second |
 | `qc:notice:<agent_id>` | channel | something changed for an inspector |
 | `qc:wake` | channel | a lease is free |
@@ -51,6 +52,7 @@ RELEARNING: Final = "qc:relearning"
 RESPITE: Final = "qc:respite"
 CLAIMS: Final = "qc:claims:"
 SCANNER: Final = "qc:scanner"
+ALIVE: Final = "qc:alive"
 CHECK: Final = "qc:check:"
 NOTICE: Final = "qc:notice:"
 WAKE: Final = "qc:wake"

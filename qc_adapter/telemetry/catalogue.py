@@ -143,7 +143,7 @@ STORE_UP = MetricRow(
     "qc_store_up",
     "gauge",
     (),
-    "1 if the store answered when last asked, a second ago at most, else 0.",
+    "1 if the store took a write when last tried, a second ago at most, else 0.",
 )
 GATEWAY_UP = MetricRow(
     "qc_gateway_up",

@@ -307,7 +307,7 @@ async def test_a_lost_session_is_left_alone_until_its_record_changes(shelf, repl
     ids=["wrong type", "of nobody", "of another"],
 )
 async def test_an_unreadable_record_harms_nobody_else(shelf, replica, write, mend):
-    """A bad record is said to be one, left alone until it is mended, and hinders no other inspector."""
+    """A bad record is said to be one, told as lost, left alone until it is mended, and hinders no other inspector."""
     write(shelf.client)
     shelf.sign_in("102")
     one = replica("one")
@@ -318,13 +318,16 @@ async def test_an_unreadable_record_harms_nobody_else(shelf, replica, write, men
     with pytest.raises(SessionUnreadable) as unreadable:
         await bad.session(0.0)
     assert "canary" not in unreadable.value.message
-    await bad.park()
+    await bad.park(unreadable.value.message)
     await one.rota.scan()
     assert await one.beat() == {}
+    told = (await one.rota.statuses(["101"]))["101"]
+    assert (told.state, told.detail) == (PollState.LOST, unreadable.value.message)
     mend(shelf.client)
     shelf.sign_in("101")
     await one.rota.scan()
     assert (await (await one.beat())["101"].lease.session(0.0)).guid.reveal() == "first"
+    assert (await one.rota.statuses(["101"]))["101"].state is PollState.STARTING
 
 
 async def test_an_inspector_without_a_session_is_taken_off_the_books(shelf, replica):

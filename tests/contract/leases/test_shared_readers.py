@@ -247,6 +247,17 @@ async def test_a_lost_session_is_counted_until_it_is_back(shelf, readers, gatewa
     assert one.readers.counts()["default", "lost"] == 0
 
 
+async def test_a_session_that_cannot_be_read_is_counted_as_lost(shelf, readers, gateway, take):
+    """Whom nobody polls for because of his record is in the numbers as lost, until the record is mended."""
+    one = await readers("one")
+    shelf.sign_in()
+    shelf.client.hset("qc:session:101", "version", "2")
+    await take.until(lambda: one.readers.counts()["default", "lost"] == 1)
+    shelf.client.hset("qc:session:101", "version", "1")
+    assert (await gateway.arrived()).session.agent_id == "101"
+    assert one.readers.counts()["default", "lost"] == 0
+
+
 async def test_a_redis_that_lost_everything_is_given_the_sessions_back(shelf, readers, gateway, take):
     """Polls go on under a Redis that came back empty, with the newest GUIDs, and no inspector is signed out."""
     await readers("one")

@@ -139,6 +139,22 @@ async def test_a_store_that_is_away_says_so_and_comes_back(far_store, own_redis_
     assert await store.get("101") == Session("101", Secret("ZZZ"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "hindering", "why"),
+    [("maxmemory", "1", "OOM"), ("min-replicas-to-write", "1", "takes no writes")],
+    ids=["full", "no master any more"],
+)
+async def test_a_store_that_takes_no_writes_is_not_well(far_store, own_redis_server, setting, hindering, why):
+    """A Redis that answers and cannot store what a poll brings is as good as away, until it takes writes again."""
+    store, _failed = far_store
+    with own_redis_server.client() as client:
+        client.config_set(setting, hindering)
+        with pytest.raises(StoreUnavailable, match=why):
+            await store.ping()
+        client.config_set(setting, "0")
+    await store.ping()
+
+
 async def test_a_restart_between_two_operations_is_not_noticed(far_store, own_redis_server):
     """A connection that went stale while idle is replaced within the operation."""
     store, failed = far_store

@@ -58,6 +58,7 @@ async def test_a_reply_without_a_retcode_leaves_the_outcome_unknown(site, damage
     assert "nginx" not in ended.message
     assert site.puts == 1
     assert site.calls[-1]["outcome"] == "unknown"
+    assert site.calls[-1]["detail"] == ended.message
     assert 'qc_gateway_requests_total{gateway="default",method="intercept",retcode="none"} 1.0' in await site.page(
         "/metrics"
     )

@@ -86,6 +86,7 @@ async def test_no_secret_gets_out_on_a_bad_day(site):
         ended = await site.ending(site.intercept())
         assert (ended.code, ended.reason) == (StatusCode.UNKNOWN, "GATEWAY_REFUSED")
         assert guid not in ended.message
+        assert guid not in site.calls[-1]["detail"]
     site.simulator.add_fault(Fault("raw_body", operation="intercept", body=f"<pre>Guid: {guid}</pre>", processed=False))
     assert (await site.ending(site.intercept(confirm_within=0.1))).code is StatusCode.UNKNOWN
     await site.goes_on()

@@ -180,6 +180,11 @@ async def test_what_is_no_push_is_not_taken(open_pushed):
     page = await site.page("/metrics")
     assert (pushes(page, "refused"), pushes(page, "unreadable"), pushes(page, "unknown")) == (5, 9, 1)
     assert len([line for line in site.tape.lines if line["event"] == "push_not_taken"]) == 1
+    # Once for each kind, and not for each push.
+    lines = [line for line in site.tape.lines if line["event"] == "push_refused"]
+    assert [line["status"] for line in lines] == [401, 405, 404, 400, 413]
+    assert {line["peer"] for line in lines} == {"127.0.0.1"}
+    assert PUSH_TOKEN[:-1] not in repr(lines)
 
 
 async def test_a_push_without_events_and_one_that_is_readable_in_part(open_pushed):

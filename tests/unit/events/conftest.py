@@ -64,6 +64,9 @@ class Mailbox:
         self._arrived.put_nowait(made)
         return await made.reply
 
+    async def heartbeat(self, session):
+        return (await self.poll(session, hold_seconds=0.0)).renewal
+
     async def arrived(self):
         """The next poll."""
         async with asyncio.timeout(5):

@@ -270,6 +270,19 @@ async def test_no_poll_starts_while_a_reply_is_in_hand(post):
     assert post.told() == ["AgentState_Busy"]
 
 
+async def test_a_heartbeat_that_became_due_while_the_store_was_away_goes_out_at_once(post):
+    """The gateway counts from the last heartbeat: the time that its reply waited for the store is no pause again."""
+    await post.sign_in(source=post.EventSource.PUSH)
+    reader, _ = await post.start(Pace(heartbeat_seconds=3600.0, store_backoff_seconds=0.01))
+    beat = await post.mailbox.arrived()
+    post.store.away = True
+    beat.bring(guid="second")
+    await post.until(lambda: post.store.asked_while_away >= 3)
+    reader.answered_at -= 3600.0
+    post.store.away = False
+    assert (await post.mailbox.arrived()).session.guid == Secret("second")
+
+
 async def test_a_refusal_is_not_judged_without_the_store(post):
     """Whether a newer GUID is stored cannot be known while the store is away: the session is not given up."""
     reader, _ = await post.start()
