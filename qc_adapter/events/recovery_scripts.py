@@ -11,21 +11,16 @@ from qc_adapter.events.lua import script
 DUE = script("""
 local most, hold, name, doubt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local patience, abandoned, word = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local keys, cases, waiting = {}, {}, {}
+local keys, cases, waiting, away = {}, {}, {}, {}
 for i = 8, #ARGV do keys[ARGV[i]] = true end
--- Whether this replica has not the key and another one may have it, were it one that has more to do than it can.
-local function left_to_others(id, sealed)
+-- For how long nobody has come who has the key, or nothing where this replica can try: one that has it and more to do
+-- than it can has come. Costs next to nothing, for there may be thousands.
+local function waited_for_key(id, sealed, since)
   local sealed_with = string.match(sealed, '^(%x+):')
-  if not sealed_with or keys[sealed_with] then return false end
-  local key = ORDERS .. id
-  call('HSETNX', key, 'waits_since', whole(now))
-  local here, away = now - tonumber(call('HGET', key, 'waits_since')), call('PTTL', SEAL .. sealed_with)
-  local waited = away < 0 and here or math.min(here, abandoned - away)
-  if waited >= patience and call('HGET', key, 'detail') ~= word then
-    call('HSET', key, 'detail', word)
-    waiting[#waiting + 1] = id
-  end
-  return waited < abandoned
+  if not sealed_with or keys[sealed_with] then return nil end
+  if not since then call('HSET', ORDERS .. id, 'waits_since', whole(now)) end
+  away[sealed_with] = away[sealed_with] or abandoned - math.max(0, call('PTTL', SEAL .. sealed_with))
+  return math.min(now - (since or now), away[sealed_with])
 end
 local due = call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now))
 if #due > 0 then
@@ -34,25 +29,33 @@ end
 for _, id in ipairs(due) do
   if #cases >= most then break end
   local key = ORDERS .. id
-  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at', 'signed_in_at')
-  local session, stage = record(id), found[1] or ''
-  local signing = stage == 'signing_in' or stage == 'taking_over'
-  local ours = session and field(session, 'signed_in_at') == found[7]
-  if stage == '' or not ours or signing and not recovering(session) then
-    -- Another system wrote the session anew, or took it away.
-    forget_orders(id)
-  elseif not left_to_others(id, found[2] or '') then
-    local doubtful = tonumber(found[5] or '0') > now
-    call('HSET', key, 'claim', name)
-    call('HDEL', key, 'waits_since')
-    if signing then
-      call('HSET', key, 'tried_at', whole(now))
-      -- Until we know better: this replica may die in the midst of it.
-      if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
+  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at', 'signed_in_at',
+    'waits_since', 'detail')
+  local waited = waited_for_key(id, found[2] or '', found[8])
+  local left = waited and waited < abandoned
+  if not left or waited >= patience and found[9] ~= word then
+    local session, stage = record(id), found[1] or ''
+    local signing = stage == 'signing_in' or stage == 'taking_over'
+    local ours = session and field(session, 'signed_in_at') == found[7]
+    if stage == '' or not ours or signing and not recovering(session) then
+      -- Another system wrote the session anew, or took it away.
+      forget_orders(id)
+    elseif left then
+      call('HSET', key, 'detail', word)
+      waiting[#waiting + 1] = id
+    else
+      local doubtful = tonumber(found[5] or '0') > now
+      call('HSET', key, 'claim', name)
+      call('HDEL', key, 'waits_since')
+      if signing then
+        call('HSET', key, 'tried_at', whole(now))
+        -- Until we know better: this replica may die in the midst of it.
+        if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
+      end
+      call('ZADD', RECOVERING, whole(now + hold), id)
+      cases[#cases + 1] = {id, stage, found[2] or '', found[3] or '', found[4] or '0', doubtful and 1 or 0,
+        found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
     end
-    call('ZADD', RECOVERING, whole(now + hold), id)
-    cases[#cases + 1] = {id, stage, found[2] or '', found[3] or '', found[4] or '0', doubtful and 1 or 0,
-      found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
   end
 end
 return {cases, waiting}
