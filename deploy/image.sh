@@ -35,7 +35,8 @@ for candidate in ${IMAGE_BUILDER:-docker podman buildah}; do
     fi
 done
 if [ -z "$builder" ]; then
-    echo "image.sh: no builder works here: start docker (with buildx), or install podman or buildah" >&2
+    echo "image.sh: of ${IMAGE_BUILDER:-docker, podman and buildah} none works here:" \
+        "start docker (with buildx), or install podman or buildah" >&2
     exit 1
 fi
 

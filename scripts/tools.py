@@ -7,6 +7,7 @@ that all of them are there, and says which one is missing.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -47,7 +48,11 @@ def _debian(program: str, package: str) -> str:
         return found
     unpacked = TOOLS / package / "usr" / "bin" / program
     if not unpacked.exists():
-        _unpack(package)
+        TOOLS.mkdir(exist_ok=True)
+        with (TOOLS / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # test workers and other calls of make want it at the same time
+            if not unpacked.exists():
+                _unpack(package)
     return str(unpacked)
 
 
@@ -61,7 +66,8 @@ def _unpack(package: str) -> None:
     apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={state / 'lists'}", "-o", f"Dir::Cache={cache}",
            "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1"]  # fmt: skip
     downloads = TOOLS / "downloads"
-    downloads.mkdir(exist_ok=True)
+    shutil.rmtree(downloads, ignore_errors=True)  # of one that was killed
+    downloads.mkdir()
     try:
         _run([*apt, "update"], downloads)
         _run([*apt, "download", package], downloads)
@@ -95,7 +101,7 @@ def main() -> None:
         else:
             print(f"{name}: {found if isinstance(found, str) else ' '.join(found)}")
     if missing:
-        sys.exit("\n".join(missing))
+        sys.exit("\n".join(dict.fromkeys(missing)))
 
 
 if __name__ == "__main__":

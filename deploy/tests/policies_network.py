@@ -159,6 +159,9 @@ def certificates_fit(manifests: Manifests) -> list[str]:
         }
         if missing := wanted - set(ours["spec"]["dnsNames"]):
             found.append(f"certificate qc-adapter: is not for {missing}")
+        target = manifests.environment.get("QC_TARGET", "").partition(":")[0]
+        if target not in ours["spec"]["dnsNames"] or "client auth" not in ours["spec"]["usages"]:
+            found.append("certificate qc-adapter: commands in a pod cannot call with it")
     return found
 
 

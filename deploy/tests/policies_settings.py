@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from deploy.tests.settings_in_files import with_files
 from qc_adapter import variables as at
+from qc_adapter.cli.environment_settings import CALLER_VARIABLES, service_environment
 from qc_adapter.settings import InvalidSettings, read_settings
 from qc_adapter.store.opening import parse_store_url
 
@@ -41,14 +42,16 @@ def holds_no_secret(manifests: Manifests) -> list[str]:
 def settings_exist(manifests: Manifests) -> list[str]:
     """Every variable is one that the adapter knows."""
     known = {one.name for one in at.VARIABLES} | {f"{one.name}_FILE" for one in at.VARIABLES if one.secret}
-    return [f"{name}: is no setting" for name in manifests.environment if name not in known | _TRACING]
+    return [
+        f"{name}: is no setting" for name in manifests.environment if name not in known | CALLER_VARIABLES | _TRACING
+    ]
 
 
 def settings_are_taken(manifests: Manifests) -> list[str]:
     """The adapter would start with them, and has doubts only about plain HTTP to a gateway in the same namespace."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            settings = read_settings(with_files(manifests.environment, Path(folder)))
+            settings = read_settings(service_environment(with_files(manifests.environment, Path(folder))))
         except InvalidSettings as invalid:
             return [str(problem) for problem in invalid.problems]
     inside = urlsplit(settings.gateways[0].url).hostname in {

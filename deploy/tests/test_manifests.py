@@ -271,6 +271,9 @@ BROKEN = {
         "unmounted": _in_object("Certificate", "qc-adapter", lambda one: one["spec"].update(secretName="other")),
         "late": _in_object("Certificate", "qc-adapter", lambda one: one["spec"].update(renewBefore="48h")),
         "nameless": _in_object("Certificate", "qc-adapter", lambda one: one["spec"]["dnsNames"].pop(1)),
+        "no callers in pods": _in_object(
+            "Certificate", "qc-adapter", lambda one: one["spec"]["usages"].remove("client auth")
+        ),
         "no issuer": _in_object("Certificate", "qc-adapter", lambda one: one["spec"]["issuerRef"].pop("kind")),
     },
     "monitoring_fits": {

@@ -31,9 +31,13 @@ class ClientOptions:
     ] = None
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False
     tls: Annotated[bool, typer.Option("--tls", help="Use TLS with the system's CAs.")] = False
-    ca_file: Annotated[Path | None, typer.Option(help="Use TLS; CAs that sign the adapter's certificate.")] = None
-    cert_file: Annotated[Path | None, typer.Option(help="Certificate of this caller, for mutual TLS.")] = None
-    key_file: Annotated[Path | None, typer.Option(help="Key of that certificate.")] = None
+    ca_file: Annotated[
+        Path | None, typer.Option(envvar="QC_CA_FILE", help="Use TLS; CAs that sign the adapter's certificate.")
+    ] = None
+    cert_file: Annotated[
+        Path | None, typer.Option(envvar="QC_CERT_FILE", help="Certificate of this caller, for mutual TLS.")
+    ] = None
+    key_file: Annotated[Path | None, typer.Option(envvar="QC_KEY_FILE", help="Key of that certificate.")] = None
 
     def output(self) -> Output:
         """Return where to print."""

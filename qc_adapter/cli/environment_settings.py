@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Variables of the commands that call an adapter. They are no settings of the service, and no mistakes either.
-CALLER_VARIABLES: Final = frozenset({"QC_TARGET", "QC_PASSWORD", "QC_GUID"})
+CALLER_VARIABLES: Final = frozenset(
+    {"QC_TARGET", "QC_CA_FILE", "QC_CERT_FILE", "QC_KEY_FILE", "QC_PASSWORD", "QC_GUID"}
+)
 
 
 def service_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ local REPLICAS, REPLICA, WAKE, STORE = '{keys.REPLICAS}', '{keys.REPLICA}', '{ke
 local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.CLAIMS}', '{keys.SCANNER}'
 local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
 local RECEIPTS = '{RECEIPTS}'
-local ORDERS, MONITORED, RECOVERING = '{keys.ORDERS}', '{keys.MONITORED}', '{keys.RECOVERING}'
+local ORDERS, MONITORED, RECOVERING, SEAL = '{keys.ORDERS}', '{keys.MONITORED}', '{keys.RECOVERING}', '{keys.SEAL}'
 """
     + BARE
     + """

@@ -28,8 +28,8 @@ class MemoryRecoveries:
         self._store = store
         self._rota = rota
 
-    async def due(self, most: int, claim_seconds: float) -> Sequence[Case]:
-        """Claim what is due."""
+    async def due(self, most: int, claim_seconds: float, keys: Sequence[str]) -> Sequence[Case]:  # noqa: ARG002
+        """Claim what is due; nobody else is there who could open it."""
         now = time.monotonic()
         ripe = [
             agent_id

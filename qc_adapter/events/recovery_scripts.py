@@ -4,34 +4,61 @@ from __future__ import annotations
 
 from qc_adapter.events.lua import script
 
-# ARGV: most, ms of a claim, name of the claim, ms for which a sign-in of unknown outcome may be there.
-# Returns of each case id, stage, sealed, retcode, attempts, 1 if doubtful, ms since it was taken over or -1, monitored.
+# ARGV: most, ms of a claim, name of the claim, ms for which a sign-in of unknown outcome may be there, ms of waiting
+# for a key until it is told, ms until it is given up, what is told, then the names of the keys that the replica has.
+# Returns of each case id, stage, sealed, retcode, attempts, 1 if doubtful, ms since it was taken over or -1, monitored;
+# then of whom it is told now that he waits for a key. Without a limit to what is looked at: others may be behind them.
 DUE = script("""
-local hold, name, doubt = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local reply = {}
-for _, id in ipairs(call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now), 'LIMIT', 0, ARGV[1])) do
+local most, hold, name, doubt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local patience, abandoned, word = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local keys, cases, waiting, away = {}, {}, {}, {}
+for i = 8, #ARGV do keys[ARGV[i]] = true end
+-- For how long nobody has come who has the key, or nothing where this replica can try: one that has it and more to do
+-- than it can has come. Costs next to nothing, for there may be thousands.
+local function waited_for_key(id, sealed, since)
+  local sealed_with = string.match(sealed, '^(%x+):')
+  if not sealed_with or keys[sealed_with] then return nil end
+  if not since then call('HSET', ORDERS .. id, 'waits_since', whole(now)) end
+  away[sealed_with] = away[sealed_with] or abandoned - math.max(0, call('PTTL', SEAL .. sealed_with))
+  return math.min(now - (since or now), away[sealed_with])
+end
+local due = call('ZRANGEBYSCORE', RECOVERING, '-inf', whole(now))
+if #due > 0 then
+  for sealed_with in pairs(keys) do call('SET', SEAL .. sealed_with, '', 'PX', abandoned) end
+end
+for _, id in ipairs(due) do
+  if #cases >= most then break end
   local key = ORDERS .. id
-  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at', 'signed_in_at')
-  local session, stage = record(id), found[1] or ''
-  local signing = stage == 'signing_in' or stage == 'taking_over'
-  local ours = session and field(session, 'signed_in_at') == found[7]
-  if stage == '' or not ours or signing and not recovering(session) then
-    -- Another system wrote the session anew, or took it away.
-    forget_orders(id)
-  else
-    local doubtful = tonumber(found[5] or '0') > now
-    call('HSET', key, 'claim', name)
-    if signing then
-      call('HSET', key, 'tried_at', whole(now))
-      -- Until we know better: this replica may die in the midst of it.
-      if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
+  local found = call('HMGET', key, 'stage', 'sealed', 'retcode', 'attempts', 'doubt', 'taken_at', 'signed_in_at',
+    'waits_since', 'detail')
+  local waited = waited_for_key(id, found[2] or '', found[8])
+  local left = waited and waited < abandoned
+  if not left or waited >= patience and found[9] ~= word then
+    local session, stage = record(id), found[1] or ''
+    local signing = stage == 'signing_in' or stage == 'taking_over'
+    local ours = session and field(session, 'signed_in_at') == found[7]
+    if stage == '' or not ours or signing and not recovering(session) then
+      -- Another system wrote the session anew, or took it away.
+      forget_orders(id)
+    elseif left then
+      call('HSET', key, 'detail', word)
+      waiting[#waiting + 1] = id
+    else
+      local doubtful = tonumber(found[5] or '0') > now
+      call('HSET', key, 'claim', name)
+      call('HDEL', key, 'waits_since')
+      if signing then
+        call('HSET', key, 'tried_at', whole(now))
+        -- Until we know better: this replica may die in the midst of it.
+        if not doubtful then call('HSET', key, 'doubt', whole(now + doubt)) end
+      end
+      call('ZADD', RECOVERING, whole(now + hold), id)
+      cases[#cases + 1] = {id, stage, found[2] or '', found[3] or '', found[4] or '0', doubtful and 1 or 0,
+        found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
     end
-    call('ZADD', RECOVERING, whole(now + hold), id)
-    reply[#reply + 1] = {id, stage, found[2] or '', found[3] or '', found[4] or '0', doubtful and 1 or 0,
-      found[6] and whole(now - found[6]) or '-1', call('SMEMBERS', MONITORED .. id)}
   end
 end
-return reply
+return {cases, waiting}
 """)
 
 # All of these begin with id, claim, which they use up; they return 0 when it is another one's by now.

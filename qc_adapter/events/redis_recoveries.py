@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from qc_adapter.events import recovery_scripts as scripts
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.sessions.orders import FORCED_OUT, SIGNED_OUT_BY_FORCE, Kept, Stage
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 #: A sign-in that nobody uses is ended by the gateway after 120 s of silence.
 DOUBT_SECONDS: Final = 150.0
+#: So long may all replicas that have the key be away: time to start them, or to put a key back.
+ABANDONED_SECONDS: Final = 300.0
+#: A replica that has the key comes within a second; after this it is worth a word.
+_PATIENCE_SECONDS: Final = 5.0
+_NO_KEY: Final = "waits for a replica that can open the kept credentials: none has the key in QC_SEAL_KEYS"
 
 
 class RedisRecoveries:
@@ -25,11 +32,15 @@ class RedisRecoveries:
 
     def __init__(self, book: Book) -> None:
         self._link = book.link
+        self._log = structlog.get_logger()
 
-    async def due(self, most: int, claim_seconds: float) -> Sequence[Case]:
+    async def due(self, most: int, claim_seconds: float, keys: Sequence[str]) -> Sequence[Case]:
         """Claim what is due."""
         claim = fresh_epoch()
-        found = await self._link.script("recover", scripts.DUE, most, _ms(claim_seconds), claim, _ms(DOUBT_SECONDS))
+        times = (_ms(claim_seconds), claim, _ms(DOUBT_SECONDS), _ms(_PATIENCE_SECONDS), _ms(ABANDONED_SECONDS))
+        found, waiting = await self._link.script("recover", scripts.DUE, most, *times, _NO_KEY, *keys)
+        for agent_id in waiting:
+            self._log.warning("recovery_waits_for_key", agent_id=agent_id.decode(), detail=_NO_KEY)
         return [_case(claim, *one) for one in found]
 
     async def put_off(self, case: Case, stage: Stage, detail: str, seconds: float, *, doubtful: bool) -> bool:

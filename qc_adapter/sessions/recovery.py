@@ -73,7 +73,7 @@ class Recovery:
         room = _MOST_AT_ONCE - len(self._tasks)
         if room <= 0:
             return
-        for case in await self._book.due(room, self._steps.longest_seconds):
+        for case in await self._book.due(room, self._steps.longest_seconds, self._steps.keys):
             task = asyncio.create_task(self._work(case), name=f"recovery {case.agent_id}")
             self._tasks.add(task)
             task.add_done_callback(self._ended)

@@ -41,8 +41,13 @@ class RecoveryBook(Protocol):
     the inspector was signed in or out by somebody else. `False` says so.
     """
 
-    async def due(self, most: int, claim_seconds: float) -> Sequence[Case]:
-        """Claim what is due; others may have it after that time."""
+    async def due(self, most: int, claim_seconds: float, keys: Sequence[str]) -> Sequence[Case]:
+        """
+        Claim what is due; others may have it after that time.
+
+        What was sealed with none of the named keys is left to a replica that has the key. If none has come for minutes,
+        it is claimed all the same: somebody has to give it up.
+        """
         ...
 
     async def put_off(self, case: Case, stage: Stage, detail: str, seconds: float, *, doubtful: bool) -> bool:

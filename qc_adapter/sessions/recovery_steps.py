@@ -96,11 +96,16 @@ class RecoverySteps:
         """How long a step may take; then others may have the case."""
         return self._request_seconds + _SPARE_SECONDS
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the keys that orders are opened with here."""
+        return () if self._seal is None else self._seal.names
+
     async def sign_in(self, case: Case) -> None:
         """Sign in once, unless the inspector is just being signed in or out."""
         orders = self._orders(case)
         if orders is None:
-            detail = "the kept credentials cannot be opened with the keys in QC_SEAL_KEYS"
+            detail = "the kept credentials cannot be opened with the keys in QC_SEAL_KEYS of any replica"
             await self._give_up(case, case.retcode, detail)
             return
         try:

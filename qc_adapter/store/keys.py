@@ -9,6 +9,7 @@ Every key and channel in Redis, in one place.
 | `qc:orders:<agent_id>` | hash | how to sign in again, sealed, and how far a recovery has come |
 | `qc:monitored:<agent_id>` | set | the agents whom an inspector monitors |
 | `qc:recovering` | sorted set | who is to be signed in again or given its monitoring back, by when in ms |
+| `qc:seal:<name>` | string | a replica that has this key of QC_SEAL_KEYS is at work on recoveries; goes after minutes |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
 | `qc:leases` | sorted set | who is polled for, by the lease's end in ms; 0 free, 1 revoked, 2 replaced, +inf parked |
@@ -38,6 +39,7 @@ EVENTS: Final = "qc:events:"
 ORDERS: Final = "qc:orders:"
 MONITORED: Final = "qc:monitored:"
 RECOVERING: Final = "qc:recovering"
+SEAL: Final = "qc:seal:"
 BUSY: Final = "qc:busy:"
 COMMAND: Final = "qc:command:"
 LEASES: Final = "qc:leases"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -12,16 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Between the name of the key and the sealed text.
+NAME_ENDS: Final = ":"
+
+
 class Unsealable(Exception):
     """The text was sealed with none of the keys, or it was changed."""
 
 
 class Seal:
-    """Seals with the first key and opens with any."""
+    """Seals with the first key and opens with any. The text begins with the name of its key, which opens nothing."""
 
     def __init__(self, keys: Sequence[Secret]) -> None:
         """Take Fernet keys; raises ValueError for one that is none."""
         self._ring = MultiFernet([Fernet(key.reveal().encode()) for key in keys])
+        #: Of the keys it opens with, the one it seals with first.
+        self.names = tuple(hashlib.sha256(key.reveal().encode()).hexdigest()[:8] for key in keys)
 
     @classmethod
     def of_this_process(cls) -> Seal:
@@ -30,12 +37,12 @@ class Seal:
 
     def close(self, text: bytes) -> str:
         """Return the text sealed."""
-        return self._ring.encrypt(text).decode()
+        return f"{self.names[0]}{NAME_ENDS}{self._ring.encrypt(text).decode()}"
 
     def open(self, sealed: str) -> bytes:
         """Return what was sealed; raises `Unsealable`."""
         try:
-            return self._ring.decrypt(sealed.encode())
+            return self._ring.decrypt(sealed.rpartition(NAME_ENDS)[2].encode())
         except (InvalidToken, UnicodeError):
             raise Unsealable from None
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from qc_adapter.events.activity import InspectorState
 from qc_adapter.events.hub import Hub
@@ -55,7 +56,7 @@ class Desk:
         return (await self.rota.beat([], claiming=True)).claims
 
     async def one(self, claim_seconds=LONG):
-        [case] = await self.book.due(10, claim_seconds)
+        [case] = await self.book.due(10, claim_seconds, ())
         return case
 
     async def told(self):
@@ -135,7 +136,7 @@ async def test_a_loss_with_orders_is_due_with_all_that_is_kept(desk):
     assert (case.agent_id, case.stage, case.sealed) == ("101", Stage.SIGNING_IN, "sealed")
     assert (case.retcode, case.attempts, case.doubtful) == ("100-006", 0, False)
     assert (case.taken_ago_seconds, case.monitored) == (None, ("292", "293"))
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.shown() == Kept(True, 2)
     assert await desk.told() == (PollState.RECOVERING, "forgotten")
 
@@ -144,7 +145,7 @@ async def test_a_loss_without_orders_is_none_of_this_book(desk):
     """The inspector is lost, and nothing is due."""
     session = await desk.sign_in(orders=None)
     assert await desk.lose(session) is PollState.LOST
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.ended() == ("SessionLost", "100-006")
     assert not (await desk.shown()).again
 
@@ -164,7 +165,7 @@ async def test_a_recovery_goes_from_step_to_step(desk):
     assert 0 <= case.taken_ago_seconds < 60
     assert await desk.book.settle(case, "no skills")
     assert await desk.told() == (PollState.DEGRADED, "no skills")
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.shown() == Kept(True, 2)
 
 
@@ -232,7 +233,7 @@ async def test_what_is_put_off_is_due_later(desk):
     """It comes back with its new stage and one attempt more, not before."""
     await desk.lost()
     assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", LONG, doubtful=False)
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.told() == (PollState.RECOVERING, "elsewhere")
     await desk.lost()
     assert await desk.book.put_off(await desk.one(), Stage.TAKING_OVER, "elsewhere", 0, doubtful=False)
@@ -265,7 +266,7 @@ async def test_what_a_caller_does_counts_more(desk, how):
     else:
         await desk.sign_in("callers", orders=None)
     assert not await desk.book.signed_in(case, Session("101", Secret("second")), forced=False)
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.shown() == Kept()
     found = await desk.store.get("101")
     assert found is None if how == "sign-out" else found.guid == Secret("callers")
@@ -303,7 +304,7 @@ async def test_who_was_signed_out_by_force_is_lost(desk, first):
         assert not await desk.book.signed_in(case, Session("101", Secret("second")), forced=False)
     assert await desk.ended() == ("SessionLost", "100-006")
     assert await desk.shown() == Kept()
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     await desk.book.dismiss("101")
 
 
@@ -314,7 +315,7 @@ async def test_a_sign_out_that_was_told_may_be_one_by_force(desk):
     await desk.age()
     await desk.inlet.take("101", EventSource.PUSH, gone)
     assert await desk.lose(session) is PollState.RECOVERING
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     await desk.book.dismiss("101")
     assert await desk.ended() == ("SessionLost", "100-006")
 
@@ -329,7 +330,7 @@ async def test_a_sign_in_that_does_not_last_is_not_made_anew_at_once(desk):
         if too_early:
             await desk.age(too_early)
         assert await desk.lose(new) is PollState.RECOVERING
-        assert await desk.book.due(10, LONG) == []
+        assert await desk.book.due(10, LONG, ()) == []
         await desk.ripen()
         case = await desk.one()
         assert (case.attempts, case.doubtful) == (0, False)
@@ -344,7 +345,7 @@ async def test_an_end_that_was_wanted_is_no_loss(desk):
     [claim] = await desk.read_on()
     await desk.rota.leaving("101")
     assert await claim.lease.end(session, "100-006", "out") is PollState.LOST
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert not (await desk.store.get("101")).recovering
 
 
@@ -390,7 +391,7 @@ async def test_a_session_that_another_system_wrote_is_not_recovered(replica, she
     if how == "a new record":
         shelf.client.delete("qc:session:101")
     shelf.sign_in(guid="theirs")
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     found = await desk.store.get("101")
     assert (found.guid, found.recovering) == (Secret("theirs"), False)
     assert await desk.shown() == Kept()
@@ -407,7 +408,7 @@ async def test_a_session_that_another_system_wrote_is_not_given_skills(replica, 
     assert await desk.book.signed_in(await desk.one(), new, forced=False)
     shelf.client.delete("qc:session:101")
     shelf.sign_in(guid="theirs")
-    assert await desk.book.due(10, LONG) == []
+    assert await desk.book.due(10, LONG, ()) == []
     assert await desk.shown() == Kept()
 
 
@@ -438,3 +439,55 @@ async def test_a_sign_in_of_another_system_is_not_made_anew(replica, shelf):
     shelf.client.delete("qc:session:101")
     shelf.sign_in(guid="theirs")
     assert await desk.lose(Session("101", Secret("theirs"))) is PollState.LOST
+
+
+async def test_who_has_not_the_key_leaves_it_to_others(replica, shelf):
+    """A case of another key is not claimed and holds up none behind it; orders without a key's name are for all."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost(orders="ab12:text")
+    other = Session("102", Secret("other"), signed_in_at=time.time())
+    await desk.store.put(other, SealedOrders("cd34:text"))
+    await desk.rota.enlist("102")
+    [claim] = await desk.read_on()
+    assert await claim.lease.end(other, "100-006", "forgotten") is PollState.RECOVERING
+    shelf.client.zadd("qc:recovering", {"101": 1, "102": 2})
+    assert await desk.book.due(10, LONG, ()) == []
+    assert [case.agent_id for case in await desk.book.due(1, LONG, ["cd34"])] == ["102"]
+    assert (await desk.shown()).again
+    assert await desk.told() == (PollState.RECOVERING, "forgotten")
+    [case] = await desk.book.due(10, LONG, ["ef56", "ab12"])
+    assert (case.agent_id, case.doubtful, case.attempts) == ("101", False, 0)
+    await desk.lost(orders="text")
+    assert len(await desk.book.due(10, LONG, ["ab12"])) == 1
+
+
+async def test_waiting_for_a_key_is_told_once_and_ends(replica, shelf):
+    """After a while the session says what it waits for; after a long one it is claimed, for nobody else has come."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost(orders="ab12:text")
+
+    async def waited(seconds):
+        shelf.client.hset("qc:orders:101", "waits_since", shelf.now_ms() - seconds * 1000)
+        with capture_logs() as lines:
+            cases = await desk.book.due(10, LONG, ["cd34"])
+        return len(cases), [line["event"] for line in lines]
+
+    assert await waited(1) == (0, [])
+    assert await waited(10) == (0, ["recovery_waits_for_key"])
+    state, detail = await desk.told()
+    assert state is PollState.RECOVERING
+    assert "QC_SEAL_KEYS" in detail
+    assert await waited(290) == (0, [])
+    assert await waited(310) == (1, [])
+    assert not shelf.client.hexists("qc:orders:101", "waits_since")
+
+
+async def test_nobody_is_given_up_while_a_replica_with_the_key_is_at_work(replica, shelf):
+    """It may have more to do than it can at once, as when a gateway with thousands of inspectors hangs."""
+    desk = RedisDesk(replica("one"), shelf)
+    await desk.lost(orders="ab12:text")
+    assert len(await desk.book.due(10, 0, ["ab12"])) == 1
+    shelf.client.hset("qc:orders:101", "waits_since", 1)
+    assert await desk.book.due(10, LONG, ["cd34"]) == []
+    shelf.client.delete("qc:seal:ab12")
+    assert len(await desk.book.due(10, LONG, ["cd34"])) == 1

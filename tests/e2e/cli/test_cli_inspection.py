@@ -257,6 +257,23 @@ async def test_tls_is_checked(simulator, make_adapter, qc, certificates):
     assert len(bad.err.splitlines()) == 2
 
 
+async def test_mutual_tls_from_the_environment(simulator, make_adapter, qc, tmp_path):
+    """As in a pod: the adapter's own certificate, which is for localhost and for clients too, opens its own port."""
+    ca = trustme.CA()
+    own = ca.issue_cert("qc-adapter.qc-adapter", "localhost")
+    files = {"ca": ca.cert_pem, "key": own.private_key_pem, "cert": own.cert_chain_pems[0]}
+    for name, content in files.items():
+        content.write_to_path(tmp_path / name)
+    served = {"CERT_FILE": "cert", "KEY_FILE": "key", "CLIENT_CA_FILE": "ca"}
+    calling = {"QC_CA_FILE": "ca", "QC_CERT_FILE": "cert", "QC_KEY_FILE": "key"}
+    environment = {name: str(tmp_path / file) for name, file in calling.items()}
+    async with make_adapter(
+        simulator, **{f"QC_TLS_{name}": str(tmp_path / file) for name, file in served.items()}
+    ) as adapter:
+        ended = await qc("sessions", QC_TARGET=f"localhost:{adapter.port}", **environment)
+    assert (ended.code, ended.err) == (0, "")
+
+
 async def test_commands_on_agents_show_what_proved_them(signed_in, simulator):
     """Where the agent has a session too, the outcome names its event; what nothing can confirm ends with 0 as well."""
     assert (await signed_in("sign-in", "292", "--phone", "40292", "--force", QC_PASSWORD="x")).code == 0

@@ -42,6 +42,15 @@ async def state(replica, wanted):
     raise AssertionError(f"never in that state: {found}")
 
 
+async def seen_without_a_key(cluster):
+    """Wait until a replica without the key has found the recovery due."""
+    for _ in range(1000):
+        if await cluster.write("HEXISTS", "qc:orders:101", "waits_since"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody looked at it")
+
+
 async def everything(cluster):
     """All that Redis holds, as bytes."""
     found = []
@@ -97,8 +106,31 @@ async def test_orders_outlive_the_adapter_and_are_sealed(open_cluster, until):
     assert await cluster.write("ZCARD", "qc:recovering") == 0
 
 
+async def test_a_replica_without_the_key_leaves_a_recovery_to_one_that_has_it(open_cluster):
+    """So one rollout changes the keys: the old replica, which cannot open what a new one has sealed, loses nothing."""
+    new = new_key().reveal()
+    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=f"{new},{KEY}")
+    await signed_in(cluster)
+    old = await cluster.add(QC_SEAL_KEYS=KEY)
+    bare = await cluster.add(QC_SEAL_KEYS="")
+    stream = old.watch()
+    await stream.read()
+    await cluster.leave(cluster.replicas[0])
+    cluster.simulator.restart()
+    await seen_without_a_key(cluster)
+    for replica in (old, bare):
+        assert (await session(replica)).state == sessions_pb2.SESSION_STATE_RECOVERING
+    assert len(cluster.simulator.requests("login")) == 1
+    cluster.environment["QC_SEAL_KEYS"] = f"{new},{KEY}"
+    await cluster.add()
+    found = await state(old, "ACTIVE")
+    assert (found.re_sign_in, found.monitored_agents) == (AGAIN, 2)
+    assert len(cluster.simulator.requests("login")) == 2
+    stream.cancel()
+
+
 async def test_orders_that_no_key_opens_are_as_good_as_none(open_cluster):
-    """Keys that were lost cost the recovery and nothing else: the session is lost, and said to be."""
+    """Keys that were lost cost the recovery and nothing else: after a while the session is lost, and said to be."""
     cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=KEY)
     await signed_in(cluster)
     await cluster.leave(cluster.replicas[0])
@@ -107,6 +139,8 @@ async def test_orders_that_no_key_opens_are_as_good_as_none(open_cluster):
     stream = replica.watch()
     await stream.read()
     cluster.simulator.restart()
+    await seen_without_a_key(cluster)
+    await cluster.write("HSET", "qc:orders:101", "waits_since", "1")
     assert (await replica.ending(stream)).reason == "INSPECTOR_SESSION_LOST"
     found = await session(replica)
     assert (found.state, found.re_sign_in) == (LOST, NEVER)

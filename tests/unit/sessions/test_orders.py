@@ -35,6 +35,8 @@ def test_nobody_else_opens_them():
     old, new = new_key(), new_key()
     sealed = close(Seal([old]), "101", Orders(FORM))
     assert unseal(Seal([new, old]), "101", sealed).form == FORM
+    assert sealed.startswith(f"{Seal([old]).names[0]}:")
+    assert unseal(Seal([old]), "101", sealed.partition(":")[2]).form == FORM  # sealed before keys had names
     for seal, agent_id, text in (
         (Seal([old]), "102", sealed),
         (Seal([new]), "101", sealed),
