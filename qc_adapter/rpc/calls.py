@@ -166,23 +166,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         def begin(context: grpc.aio.ServicerContext[Any, Any], *, streaming: bool) -> Call:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-            call = Call(rpc, service, method, streaming, context.peer(), metadata)
-            _current.set(call)
-            self._open += 1
-            self._none_open.clear()
-            for observer in self._observers:
-                _tell(observer.began, call)
-            return call
+            return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata))
 
         async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context, streaming=False)
             try:
-                return await answer_once(_decoded(decode, request), context)
+                answer = await answer_once(_decoded(decode, request), context)
             except BaseException as failure:
-                await _answer(call, context, failure)
+                await self._fail(call, context, failure)
                 raise
+            else:
+                self._tell_end(call)
+                return answer
             finally:
-                self._end(call)
+                self._close()
 
         async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context, streaming=True)
@@ -193,29 +190,49 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(answer_many(_decoded(decode, request), context)) as messages:
                     async for message in messages:
                         yield message
-                        if call.listener is not None and not _tell(call.listener, message):
-                            call.listener = None
+                        if call.listener is not None:
+                            _hear(call, call.listener, message)
             except BaseException as failure:
-                await _answer(call, context, failure)
+                await self._fail(call, context, failure)
                 raise
+            else:
+                self._tell_end(call)
             finally:
                 self._streams -= 1
-                self._end(call)
+                self._close()
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, **codec)
         return grpc.unary_unary_rpc_method_handler(unary, **codec)
 
+    def _begin(self, call: Call) -> Call:
+        _current.set(call)
+        self._open += 1
+        self._none_open.clear()
+        for observer in self._observers:
+            _tell(observer.began, call)
+        return call
+
     def _admit(self) -> None:
         if self._streams > self._streams_max:
             raise TooManyStreams(self._streams_max)
 
-    def _end(self, call: Call) -> None:
+    async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
+        """Tell of the end first: when the caller has the status, log and metrics have it too."""
+        status = _judge(call, context, failure)
+        self._tell_end(call)
+        if status is not None:
+            details = ((_DETAILS, status.SerializeToString()),)
+            await context.abort(call.code, status.message, trailing_metadata=details)
+
+    def _tell_end(self, call: Call) -> None:
+        for observer in reversed(self._observers):
+            _tell(observer.ended, call)
+
+    def _close(self) -> None:
         self._open -= 1
         if not self._open:
             self._none_open.set()
-        for observer in reversed(self._observers):
-            _tell(observer.ended, call)
 
 
 def _tell(hear: Callable[[Any], None], what: Any) -> bool:
@@ -228,6 +245,12 @@ def _tell(hear: Callable[[Any], None], what: Any) -> bool:
     return True
 
 
+def _hear(call: Call, listener: Callable[[Any], None], message: Any) -> None:
+    """Tell of a message; a listener that fails once hears no more."""
+    if not _tell(listener, message):
+        call.listener = None
+
+
 def _decoded(decode: Any, request: bytes) -> Any:
     try:
         return request if decode is None else decode(request)
@@ -235,24 +258,22 @@ def _decoded(decode: Any, request: bytes) -> Any:
         raise InvalidRequest([("request", "is no message of this method's type: use the same proto file")]) from None
 
 
-async def _answer(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
-    """Note how the call failed, and answer it if anybody is there to read it."""
+def _judge(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> status_pb2.Status | None:
+    """Note how the call failed; return the answer, None if nobody is there to read one."""
     if isinstance(failure, (asyncio.CancelledError, GeneratorExit)):
         remaining = context.time_remaining()
         late = remaining is not None and remaining <= 0
         call.code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
-    elif isinstance(failure, Exception):
-        if isinstance(failure, AdapterError):
-            error = failure
-        else:
-            error = InternalFault()
-            structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
-        answer, status = to_status(error, "" if call.method == call.rpc else call.method)
-        call.code, call.reason, call.detail = answer.code, answer.reason, error.message
-        call.retcode = getattr(error, "retcode", "") or call.retcode
-        call.outcome = outcome_of(error) or call.outcome
-        await _abort(context, answer.code, status)
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], code: StatusCode, status: status_pb2.Status) -> None:
-    await context.abort(code, status.message, trailing_metadata=((_DETAILS, status.SerializeToString()),))
+        return None
+    if not isinstance(failure, Exception):
+        return None
+    if isinstance(failure, AdapterError):
+        error = failure
+    else:
+        error = InternalFault()
+        structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
+    answer, status = to_status(error, "" if call.method == call.rpc else call.method)
+    call.code, call.reason, call.detail = answer.code, answer.reason, error.message
+    call.retcode = getattr(error, "retcode", "") or call.retcode
+    call.outcome = outcome_of(error) or call.outcome
+    return status
