@@ -156,22 +156,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         service, rpc = path.rsplit(".", 1)[1].split("/")
-        method = self._methods.get(rpc, rpc)
-        # The type stubs know the handlers of the synchronous server only.
-        answer_once: Any = handler.unary_unary
-        answer_many: Any = handler.unary_stream
-        # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
-        decode: Any = handler.request_deserializer
-        codec: dict[str, Any] = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        method, streaming = self._methods.get(rpc, rpc), handler.response_streaming
 
-        def begin(context: grpc.aio.ServicerContext[Any, Any], *, streaming: bool) -> Call:
+        def begin(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata))
 
+        # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
+        decode: Any = handler.request_deserializer
+        codec: dict[str, Any] = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        # The type stubs know the handlers of the synchronous server only.
+        handle: Any = handler.unary_stream if streaming else handler.unary_unary
+        if streaming:
+            return grpc.unary_stream_rpc_method_handler(self._stream(begin, decode, handle), **codec)
+        return grpc.unary_unary_rpc_method_handler(self._unary(begin, decode, handle), **codec)
+
+    def _unary(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
         async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            call = begin(context, streaming=False)
+            call = begin(context)
             try:
-                answer = await answer_once(_decoded(decode, request), context)
+                answer = await handle(_decoded(decode, request), context)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -181,13 +185,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 self._close()
 
+        return unary
+
+    def _stream(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
         async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            call = begin(context, streaming=True)
+            call = begin(context)
             self._streams += 1
             try:
                 self._admit()
                 # Closed here and now: cleanup must not wait for the garbage collector.
-                async with aclosing(answer_many(_decoded(decode, request), context)) as messages:
+                async with aclosing(handle(_decoded(decode, request), context)) as messages:
                     async for message in messages:
                         yield message
                         if call.listener is not None:
@@ -201,9 +208,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._streams -= 1
                 self._close()
 
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(stream, **codec)
-        return grpc.unary_unary_rpc_method_handler(unary, **codec)
+        return stream
 
     def _begin(self, call: Call) -> Call:
         _current.set(call)
