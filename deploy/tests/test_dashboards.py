@@ -155,8 +155,6 @@ def test_every_panel_says_what_it_shows(name):
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_panels_link_to_the_pages_of_alerts(name):
     """Each runbook that a panel links to is the one of an alert, at the address that alerts have."""
-    if not ALERTS.exists():
-        pytest.skip("there are no alerts here")
     pages = set(re.findall(r"runbook_url: (\S+)$", ALERTS.read_text(), re.MULTILINE))
     raw = Dashboard(name).raw
     (place,) = (one["query"] for one in raw["templating"]["list"] if one["name"] == "runbooks")
