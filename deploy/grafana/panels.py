@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +40,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class Panel(ABC):
     """What every panel has. `runbook` is the alert whose page says what to do, `width` a share of 24."""
 
     title: str
@@ -74,8 +75,9 @@ class Panel:
             panel.links([page.url(f"${{runbooks:raw}}/{self.runbook}").target_blank(True)])
         return panel
 
+    @abstractmethod
     def _kind(self) -> Any:
-        raise NotImplementedError
+        """Return the builder of this kind of panel, with what only it has."""
 
     def _target(self, query: Query) -> prometheus.Dataquery:
         made = prometheus.Dataquery().expr(query.expr).datasource(DATASOURCE).legend_format(query.legend)

@@ -8,8 +8,10 @@ import contextlib
 import pytest
 import uvloop
 
+from bench.redis_server import RedisServer
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.opening import open_link
+from qc_adapter.store.script import Script
 from tests.support.wire import Wire
 
 #: Longer than any of these tests: what ends before it has not waited for Redis.
@@ -190,3 +192,26 @@ def test_on_uvloop_a_redis_that_is_gone_is_a_failure_of_the_store(redis_server, 
             assert await desk.pings() == [True] * 20
 
     on_uvloop(main())
+
+
+async def test_a_wait_for_a_replica_that_is_given_up_leaves_no_reply_to_others(own_redis_server, tmp_path):
+    """The patience ends between the two replies on one connection: each later command gets its own reply."""
+    write = Script.of("return redis.call('SET', 'written', ARGV[1])")
+    replica = RedisServer(tmp_path, replica_of=own_redis_server.port)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(replica.stop)
+        replica.start()
+        desk = await stack.enter_async_context(opened(own_redis_server.port, timeout_seconds=0.3))
+        async with asyncio.timeout(10):
+            while (await desk.link.command("get", "ROLE"))[2] == []:
+                pass
+        await desk.link.look()
+        assert (await desk.link.script_copied("command", write, "at both"))[1] is True
+        replica.freeze()
+        echoes = [desk.link.command("get", "ECHO", str(number)) for number in range(20)]
+        writes = [desk.link.script_copied("command", write, "at one") for _ in range(5)]
+        found = await asyncio.gather(*writes, *echoes, return_exceptions=True)
+        assert {type(one) for one in found[:5]} == {StoreUnavailable}
+        assert found[5:] == [str(number).encode() for number in range(20)]
+        after = await asyncio.gather(*(desk.link.command("get", "ECHO", str(number)) for number in range(20)))
+        assert after == [str(number).encode() for number in range(20)]
