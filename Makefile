@@ -106,6 +106,7 @@ lock: ## Renew the lock files (needs uv on PATH)
 	$(COMPILE) --extra fast --extra tracing --output-file requirements.txt
 	$(COMPILE) --extra fast --extra tracing --group dev --output-file requirements-dev.txt
 	$(COMPILE) --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
+	$(COMPILE) --group fuzz --constraint requirements-dev.txt --output-file requirements-fuzz.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .tools build dist

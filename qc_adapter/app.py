@@ -54,6 +54,7 @@ from qc_adapter.telemetry.export import Export
 from qc_adapter.telemetry.labels import label_sets
 from qc_adapter.telemetry.metrics import Metrics, open_registry
 from qc_adapter.telemetry.tracing import Tracing
+from qc_adapter.watched import WatchedFiles
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,6 +87,7 @@ class Adapter:
         self.metrics = Metrics(
             registry, label_sets(names, methods, RETCODES, EVENT_TYPES, operations.INSPECTION_METHODS)
         )
+        self.watched = WatchedFiles(settings.reload_seconds, self.metrics)
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.gateways = Gateways(
             {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways},
@@ -193,7 +195,7 @@ class Adapter:
             CallMetrics(self.metrics),
             CallLog(),
         ]
-        return CallInterceptor(_RPC_METHODS, observers, streams_max=self._settings.streams_max)
+        return CallInterceptor(_RPC_METHODS, observers, streams_max=self._settings.limits.streams)
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
@@ -206,6 +208,7 @@ class Adapter:
         self.shared.start(self.readers, self.recovery)
         self.readers.start()
         self.recovery.start()
+        self.watched.start()
         await self._look()
         self._watching = asyncio.create_task(self._watch_health(), name="health")
         listen = f"{settings.listen.host}:{self.port}"
@@ -242,6 +245,7 @@ class Adapter:
     async def stop(self) -> None:
         """End everything that is left and wait for it."""
         settings = self._settings
+        await self.watched.stop()
         await self._end_health()
         self.hub.drain()
         await self.recovery.stop()

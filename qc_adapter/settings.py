@@ -17,9 +17,17 @@ from qc_adapter.environment import (
 )
 from qc_adapter.gateway.settings import GatewaySettings
 from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
-from qc_adapter.model.session import EventSource, Secret
+from qc_adapter.model.session import NO_SECRET, EventSource, Secret
 from qc_adapter.settings_certificates import check_certificates
-from qc_adapter.settings_checks import check_gateways, check_pair, check_push, check_times, check_trust
+from qc_adapter.settings_checks import (
+    check_gateways,
+    check_pair,
+    check_push,
+    check_store,
+    check_times,
+    check_tokens,
+    check_trust,
+)
 from qc_adapter.settings_tracing import read_tracing
 from qc_adapter.variables import GatewayVariables
 
@@ -29,8 +37,9 @@ if TYPE_CHECKING:
     from qc_adapter.telemetry.export import TracingSettings
     from qc_adapter.telemetry.logs import Level
 
-__all__ = ["InvalidSettings", "Listen", "PushSettings", "ServerTls", "SettingRow", "Settings", "SettingsProblem",
-           "describe", "read_settings", "settings_markdown"]  # fmt: skip
+__all__ = ["AuditSettings", "InvalidSettings", "LimitSettings", "Listen", "PushSettings", "ServerTls", "SettingRow",
+           "Settings", "SettingsProblem", "TokenSettings", "describe", "read_settings",
+           "settings_markdown"]  # fmt: skip
 
 CONNECT_SECONDS = 3.0
 
@@ -42,6 +51,41 @@ class ServerTls:
     cert_file: str
     key_file: str
     client_ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """
+    Whose tokens (JWT) callers may show, and the keys that sign them: in a file, or served at an address.
+
+    `jwks_token_file` holds what is shown to that server; it is read at each request.
+    """
+
+    issuer: str
+    audience: str
+    jwks_file: str | None = None
+    jwks_url: str = ""
+    jwks_ca_file: str | None = None
+    jwks_token_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What all callers together may do at this replica; 0 calls a second for any number."""
+
+    calls: int = 10_000
+    calls_per_second: int = 0
+    streams: int = 10_000
+    streams_per_inspector: int = 1_000
+    message_bytes: int = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Where audit records go: `stderr`, `stdout`, `off` or a path; with a key nobody else can write the chain anew."""
+
+    log: str = "off"
+    key: Secret = NO_SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +130,15 @@ class Settings:
     lease_seconds: float
     confirm_within_seconds: float
     bookmark_seconds: float
-    streams_max: int
+    limits: LimitSettings
     drain_seconds: float
     grace_seconds: float
     log_level: Level
+    reload_seconds: float = 5.0
+    tokens: TokenSettings | None = None
+    policy_file: str | None = None
+    audit: AuditSettings = AuditSettings()
+    store_plain: bool = False
     tracing: TracingSettings | None = None
     warnings: tuple[str, ...] = ()
 
@@ -117,14 +166,26 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
         lease_seconds=reading.value(at.LEASE),
         confirm_within_seconds=reading.value(at.CONFIRM_WITHIN),
         bookmark_seconds=reading.value(at.BOOKMARK),
-        streams_max=reading.value(at.STREAMS_MAX),
+        limits=LimitSettings(
+            calls=reading.value(at.CALLS_MAX),
+            calls_per_second=reading.value(at.CALLS_PER_SECOND),
+            streams=reading.value(at.STREAMS_MAX),
+            streams_per_inspector=reading.value(at.STREAMS_PER_INSPECTOR),
+            message_bytes=reading.value(at.MESSAGE_BYTES),
+        ),
         drain_seconds=reading.value(at.DRAIN),
         grace_seconds=reading.value(at.GRACE),
         log_level=reading.value(at.LOG_LEVEL),
+        reload_seconds=reading.value(at.RELOAD),
+        tokens=_tokens(reading),
+        policy_file=reading.value(at.POLICY_FILE),
+        audit=AuditSettings(reading.value(at.AUDIT_LOG), reading.value(at.AUDIT_KEY)),
+        store_plain=reading.value(at.STORE_PLAIN),
         tracing=tracing,
         warnings=(*_warnings(environment, reading), *doubts),
     )
     check_trust(reading, settings)
+    check_store(reading, settings)
     check_push(reading, settings)
     check_times(reading, settings)
     check_gateways(reading, settings)
@@ -181,6 +242,7 @@ def _gateway(reading: Reading, of: GatewayVariables, *, required: bool) -> Gatew
         ca_file=files[of.ca_file],
         cert_file=files[of.cert_file] if usable else None,
         key_file=files[of.key_file] if usable else None,
+        pins=reading.value(of.pin),
         agent_id_max=agent_id_max,
         event_source=event_source,
         request_timeout_seconds=timeout_seconds,
@@ -196,6 +258,20 @@ def _tls(reading: Reading) -> ServerTls | None:
     if client_ca_file and not reading.text(at.TLS_CERT_FILE):
         reading.complain(at.TLS_CLIENT_CA_FILE.name, client_ca_file, f"needs {at.TLS_CERT_FILE.name}: set it")
     return ServerTls(cert_file, key_file, client_ca_file) if cert_file and key_file else None
+
+
+def _tokens(reading: Reading) -> TokenSettings | None:
+    issuer, audience = reading.value(at.JWT_ISSUER), reading.value(at.JWT_AUDIENCE)
+    found = TokenSettings(
+        issuer,
+        audience,
+        reading.value(at.JWT_JWKS_FILE),
+        reading.value(at.JWT_JWKS_URL),
+        reading.value(at.JWT_JWKS_CA_FILE),
+        reading.value(at.JWT_JWKS_TOKEN_FILE),
+    )
+    check_tokens(reading)
+    return found if issuer and audience and (found.jwks_file or found.jwks_url) else None
 
 
 def _push(reading: Reading) -> PushSettings | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qc_adapter import variables as at
+from qc_adapter.environment import Listen
 from qc_adapter.model.session import EventSource
+from qc_adapter.store.opening import parse_store_url
 
 if TYPE_CHECKING:
-    from qc_adapter.environment import Listen, Reading, Variable
+    from qc_adapter.environment import Reading, Variable
     from qc_adapter.settings import Settings
 
 # The gateway signs an inspector out after that long without a poll or heartbeat.
@@ -25,23 +27,10 @@ def check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str |
 
 
 def check_trust(reading: Reading, settings: Settings) -> None:
-    """Refuse what would let strangers call, rather than to look safe."""
-    policy = reading.text(at.POLICY_FILE)
-    if policy:
-        reading.complain(
-            at.POLICY_FILE.name,
-            policy,
-            "is not supported until callers can be authenticated: unset it, and limit who reaches the port",
-        )
-    mutual = settings.tls is not None and settings.tls.client_ca_file is not None
-    allowed = reading.value(at.ALLOW_INSECURE) or mutual or settings.listen.loopback
-    if reading.sound(at.LISTEN, at.TLS_CERT_FILE, at.TLS_KEY_FILE, at.TLS_CLIENT_CA_FILE) and not allowed:
-        reading.complain(
-            at.LISTEN.name,
-            str(settings.listen),
-            f"lets anyone who reaches it control calls: set {at.TLS_CLIENT_CA_FILE.name} for mutual TLS, listen on "
-            f"127.0.0.1, or set {at.ALLOW_INSECURE.name}=1 if the network keeps strangers out",
-        )
+    """Refuse what would let strangers call, or anybody do everything, rather than to look safe."""
+    insecure = reading.value(at.ALLOW_INSECURE)
+    if not settings.listen.loopback and not insecure:
+        _check_callers(reading, settings)
     listens: list[tuple[Variable[Any], Listen]] = [(at.LISTEN, settings.listen), (at.OPS_LISTEN, settings.ops_listen)]
     if settings.push is not None:
         listens.append((at.PUSH_LISTEN, settings.push.listen))
@@ -49,6 +38,68 @@ def check_trust(reading: Reading, settings: Settings) -> None:
         for earlier, taken in listens[:place]:
             if where.port and where.port == taken.port and reading.sound(variable, earlier):
                 reading.complain(variable.name, str(where), f"has the port of {earlier.name}: choose another")
+
+
+def _check_callers(reading: Reading, settings: Settings) -> None:
+    """Whoever can reach the port has to be known, and to be allowed something."""
+    certificates = (at.TLS_CERT_FILE, at.TLS_KEY_FILE, at.TLS_CLIENT_CA_FILE)
+    tokens = (at.JWT_ISSUER, at.JWT_AUDIENCE, at.JWT_JWKS_FILE, at.JWT_JWKS_URL)
+    if not reading.sound(at.LISTEN, at.POLICY_FILE, *certificates, *tokens):
+        return
+    listen, insecure = str(settings.listen), f"{at.ALLOW_INSECURE.name}=1"
+    mutual = settings.tls is not None and settings.tls.client_ca_file is not None
+    if not mutual and settings.tokens is None:
+        reading.complain(
+            at.LISTEN.name,
+            listen,
+            f"lets anyone who reaches it control calls: set {at.TLS_CLIENT_CA_FILE.name} for mutual TLS or "
+            f"{at.JWT_ISSUER.name} for tokens, listen on 127.0.0.1, or set {insecure} if the network keeps "
+            "strangers out",
+        )
+    elif settings.tls is None:
+        reading.complain(
+            at.LISTEN.name,
+            listen,
+            f"takes callers' tokens unencrypted: set {at.TLS_CERT_FILE.name}, or {insecure} if the network encrypts",
+        )
+    elif settings.policy_file is None:
+        reading.complain(
+            at.LISTEN.name,
+            listen,
+            f"lets every caller that is known do everything: set {at.POLICY_FILE.name} to say who may do what, or "
+            f"{insecure} if that is wanted",
+        )
+
+
+def check_tokens(reading: Reading) -> None:
+    """A token is judged by its issuer, its audience and a key; the keys come from one place."""
+    keys = (at.JWT_JWKS_FILE, at.JWT_JWKS_URL)
+    given = [one for one in (at.JWT_ISSUER, at.JWT_AUDIENCE, *keys) if reading.text(one)]
+    if given:
+        missing = [one.name for one in (at.JWT_ISSUER, at.JWT_AUDIENCE) if not reading.text(one)]
+        if not any(reading.text(one) for one in keys):
+            missing.append(f"{keys[0].name} or {keys[1].name}")
+        if missing:
+            reading.complain(given[0].name, "", f"needs {' and '.join(missing)} too: tokens take all three")
+    if all(reading.text(one) for one in keys):
+        reading.complain(keys[0].name, reading.text(keys[0]), f"{keys[1].name} is set too: set one of them")
+    for one in (at.JWT_JWKS_CA_FILE, at.JWT_JWKS_TOKEN_FILE):
+        if reading.text(one) and not reading.text(at.JWT_JWKS_URL):
+            reading.complain(one.name, reading.text(one), f"is of no use without {at.JWT_JWKS_URL.name}")
+
+
+def check_store(reading: Reading, settings: Settings) -> None:
+    """What gives an inspector's sign-in away does not leave this machine readable unless somebody says so."""
+    if not reading.sound(at.STORE_URL, at.SEAL_KEYS) or settings.seal_keys or settings.store_plain:
+        return
+    away = [host for host, _ in parse_store_url(settings.store_url.reveal()).nodes if not Listen(host, 0).loopback]
+    if away:
+        reading.complain(
+            at.SEAL_KEYS.name,
+            "",
+            f"is required: GUIDs and cookies would lie readable in Redis on {away[0]}. qc-adapter seal-key makes a "
+            f"key; {at.STORE_PLAIN.name}=1 leaves them readable for other systems",
+        )
 
 
 def check_gateways(reading: Reading, settings: Settings) -> None:

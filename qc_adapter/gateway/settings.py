@@ -21,7 +21,8 @@ class GatewaySettings:
     `/agentgateway/resource` is added to a `url` without a path. `command_slots` requests and `poll_slots`
     polls may be under way at once. `keepalive_seconds` must stay below the gateway's own idle time, or
     commands meet connections that it has just closed and end with an unknown outcome. `agent_id_max` depends on its
-    edition (CONTRACT 8); `event_source` is how the events of our own sign-ins come.
+    edition (CONTRACT 8); `event_source` is how the events of our own sign-ins come. `pins` are SHA-256
+    fingerprints in hex, one of which its certificate has to have.
     """
 
     url: str
@@ -29,6 +30,7 @@ class GatewaySettings:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    pins: tuple[str, ...] = ()
     agent_id_max: int = 59_999
     event_source: EventSource = EventSource.POLL
     request_timeout_seconds: float = 10.0

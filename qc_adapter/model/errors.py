@@ -2,6 +2,8 @@
 Everything that can go wrong, as the domain names it; `rpc.errors` alone knows status codes.
 
 AdapterError
+├── CallerUnknown                 who calls could not be found out
+├── CallerNotAllowed              the policy does not let this caller do this
 ├── InvalidRequest                the caller must change the request
 ├── NotSignedIn                   no session is stored for the inspector
 ├── SessionLost                   the gateway no longer knows the stored session
@@ -23,6 +25,8 @@ AdapterError
 ├── SlowConsumer                  the reader fell further behind than the log keeps
 ├── StoreUnavailable              the session store cannot be reached
 ├── TooManyStreams                this replica has as many open streams as it may
+├── LimitReached                  a caller, or all of them, may do no more at this moment
+├── AuditUnavailable              what is done cannot be put on record, so nothing is done
 ├── InternalFault                 a defect of the adapter; its log says which
 └── Draining                      this replica is going away
 """
@@ -59,6 +63,21 @@ class AdapterError(Exception):
         other.message = f"{self.message}; {more}"
         other.args = (other.message,)
         return other
+
+
+class CallerUnknown(AdapterError):
+    """Who calls could not be found out; `why` says what to change, and repeats nothing of a token."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the caller is not known: {why}")
+
+
+class CallerNotAllowed(AdapterError):
+    """The policy does not let this caller do this. What it does allow is not told to whom it does not trust."""
+
+    def __init__(self, caller: str, what: str) -> None:
+        super().__init__(f"the policy does not let {caller} do this: {what}")
+        self.caller = caller
 
 
 class InvalidRequest(AdapterError):
@@ -295,6 +314,27 @@ class TooManyStreams(AdapterError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"this replica has {most} open streams, which is its limit: try another one, or later")
+
+
+class LimitReached(AdapterError):
+    """
+    A caller, or all of them together, may do no more at this moment.
+
+    `limit` names what ran out, as in the policy: calls, calls_per_second, streams, streams_per_inspector,
+    message_bytes, commands_per_inspector. Nothing was done; after `retry_seconds` it may be tried again, never if 0.
+    """
+
+    def __init__(self, limit: str, what: str, retry_seconds: float = 1.0) -> None:
+        super().__init__(what)
+        self.limit = limit
+        self.retry_seconds = retry_seconds
+
+
+class AuditUnavailable(AdapterError):
+    """What is done cannot be put on record, so nothing is done."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit log cannot be written, so nothing was done: try again, or another replica")
 
 
 class Draining(AdapterError):

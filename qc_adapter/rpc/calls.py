@@ -20,16 +20,20 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
+from qc_adapter.access.caller import ANONYMOUS
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest, TooManyStreams
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
+from qc_adapter.rpc.gate import Gate
+from qc_adapter.rpc.revocation import Revocation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from google.rpc import status_pb2
 
+    from qc_adapter.access.caller import Caller
     from qc_adapter.telemetry.tracing import CallTrace
 
 OURS: Final = "/qc_adapter.v1."
@@ -58,6 +62,9 @@ class Call:
     streaming: bool
     peer: str
     metadata: Mapping[str, str]
+    #: What the connection has proven, as gRPC tells it: names and values of its certificate.
+    proofs: Mapping[str, Iterable[bytes]] = field(default_factory=dict)
+    caller: Caller = ANONYMOUS
     started_at: float = field(default_factory=time.monotonic)
     code: StatusCode = StatusCode.OK
     reason: str = ""
@@ -71,6 +78,7 @@ class Call:
     gateway: str = ""
     trace: CallTrace | None = None
     listener: Callable[[Any], None] | None = None
+    revocation: Revocation = field(default_factory=Revocation)
 
     def about(self, agent_id: str, work_no: str = "") -> None:
         """Note whom the call is about, as the caller wrote it, in a form that is safe and short enough for a log."""
@@ -119,11 +127,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services; health and reflection pass as they are."""
 
     def __init__(
-        self, methods: Mapping[str, str], observers: Sequence[CallObserver], *, streams_max: int = 10_000
+        self,
+        methods: Mapping[str, str],
+        observers: Sequence[CallObserver],
+        gate: Gate | None = None,
+        *,
+        streams_max: int = 10_000,
     ) -> None:
-        """Take the gateway's name of the operation by rpc name, the observers in their order, and the most streams."""
+        """Take the gateway's name of the operation by rpc name, the observers in their order, and what calls pass."""
         self._methods = methods
         self._observers = observers
+        self._gate = gate or Gate()
         self._streams_max = streams_max
         self._streams = 0
         self._open = 0
@@ -160,7 +174,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         def begin(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-            return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata))
+            proofs = context.auth_context()
+            return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
 
         # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
         decode: Any = handler.request_deserializer
@@ -175,7 +190,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                answer = await handle(_decoded(decode, request), context)
+                with await self._gate.enter(call, len(request)):
+                    message = _decoded(decode, request)
+                    self._gate.allow(call, message)
+                    answer = await handle(message, context)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -193,12 +211,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._streams += 1
             try:
                 self._admit()
-                # Closed here and now: cleanup must not wait for the garbage collector.
-                async with aclosing(handle(_decoded(decode, request), context)) as messages:
-                    async for message in messages:
-                        yield message
-                        if call.listener is not None:
-                            _hear(call, call.listener, message)
+                with await self._gate.enter(call, len(request)):
+                    asked = _decoded(decode, request)
+                    self._gate.allow(call, asked)
+                    # Closed here and now: cleanup must not wait for the garbage collector.
+                    async with aclosing(handle(asked, context)) as messages:
+                        async for message in call.revocation.over(messages):
+                            yield message
+                            if call.listener is not None:
+                                _hear(call, call.listener, message)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise

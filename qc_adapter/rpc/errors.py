@@ -58,6 +58,8 @@ BY_RETCODE: Final[Mapping[str, Answer]] = {
 
 #: What the adapter itself finds. `GatewayRefused` is answered by its return code.
 BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
+    errors.CallerUnknown: Answer(StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN"),
+    errors.CallerNotAllowed: Answer(StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"),
     errors.InvalidRequest: Answer(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     errors.NotSignedIn: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_NOT_SIGNED_IN"),
     errors.SessionLost: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_SESSION_LOST"),
@@ -78,6 +80,8 @@ BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.StoreUnavailable: Answer(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", retry=True),
     errors.InternalFault: Answer(StatusCode.INTERNAL, "INTERNAL"),
     errors.TooManyStreams: Answer(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", retry=True),
+    errors.LimitReached: Answer(StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED", retry=True),
+    errors.AuditUnavailable: Answer(StatusCode.UNAVAILABLE, "AUDIT_UNAVAILABLE", retry=True),
     errors.Draining: Answer(StatusCode.UNAVAILABLE, "DRAINING", retry=True),
 }
 
@@ -125,8 +129,12 @@ def to_status(error: errors.AdapterError, method: str) -> tuple[Answer, status_p
             type=answer.reason, subject=subject, description=message
         )
         _add(status, error_details_pb2.PreconditionFailure(violations=[violation]))
-    if answer.retry and not outcome_of(error):  # what was sent is not to be repeated
-        _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
+    seconds = float(getattr(error, "retry_seconds", RETRY_SECONDS))
+    if answer.retry and seconds and not outcome_of(error):  # what was sent is not to be repeated
+        _add(
+            status,
+            error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(seconds % 1 * 1e9), seconds=int(seconds))),
+        )
     return answer, status
 
 
@@ -141,6 +149,7 @@ def _metadata(error: errors.AdapterError, method: str) -> dict[str, str]:
         "method": getattr(error, "method", "") or method,
         "retcode": getattr(error, "retcode", ""),
         "cursor": getattr(error, "cursor", ""),
+        "limit": getattr(error, "limit", ""),
         "outcome": outcome_of(error),
         "inspector_state": seen.inspector_state,
         "inspected_work_no": seen.inspected_work_no,

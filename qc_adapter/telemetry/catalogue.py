@@ -158,6 +158,38 @@ CERTIFICATE_EXPIRY = MetricRow(
     "Unix time when the first certificate of a file ends, by its use: server, client_ca, push, gateway_ca, "
     "gateway_client.",
 )
+CALLS_REFUSED = MetricRow(
+    "qc_calls_refused_total",
+    "counter",
+    ("caller", "why"),
+    "Calls that were refused to a caller, by its name in the policy ('none' without one): unknown, not_allowed, or the "
+    "limit that was reached.",
+)
+RELOADS = MetricRow(
+    "qc_reloads_total",
+    "counter",
+    ("outcome", "what"),
+    "Files that changed on disk and were read anew: loaded, or refused, when what was read before stays in use.",
+)
+RELOAD_REFUSED = MetricRow(
+    "qc_reload_refused",
+    "gauge",
+    ("what",),
+    "1 while what lies on disk cannot be used and what was read before stays in use: server, push, gateway "
+    "(certificates), policy, jwks (keys of callers' tokens).",
+)
+CIRCUIT_OPEN = MetricRow(
+    "qc_gateway_circuit_open",
+    "gauge",
+    ("gateway",),
+    "1 while commands to a CC-Gateway fail at once, because those before had no answer; one at a time tries it.",
+)
+AUDIT_RECORDS = MetricRow(
+    "qc_audit_records_total",
+    "counter",
+    ("outcome",),
+    "Audit records: written, or failed, when commands and session changes are refused until one can be written.",
+)
 EVENT_LOOP_LAG_SECONDS = MetricRow(
     "qc_event_loop_lag_seconds",
     "histogram",
@@ -194,6 +226,11 @@ CATALOGUE: tuple[MetricRow, ...] = (
     STORE_UP,
     GATEWAY_UP,
     CERTIFICATE_EXPIRY,
+    CALLS_REFUSED,
+    RELOADS,
+    RELOAD_REFUSED,
+    CIRCUIT_OPEN,
+    AUDIT_RECORDS,
     EVENT_LOOP_LAG_SECONDS,
     BUILD_INFO,
 )

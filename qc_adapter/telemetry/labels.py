@@ -13,6 +13,8 @@ OTHER = "other"
 NO_RETCODE = "none"
 # The gateway of a call that is about no inspector.
 NO_GATEWAY = "none"
+# The caller of a call whose caller has no name in a policy.
+NO_CALLER = "none"
 
 GRPC_CODES = frozenset({
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -39,6 +41,13 @@ class LabelSets:
         {"taken", "repeated", "refused", "unreadable", "unknown", "store_unavailable"}
     )
     certificate_uses: frozenset[str] = frozenset({"server", "client_ca", "push", "gateway_ca", "gateway_client"})
+    refusals: frozenset[str] = frozenset(
+        {"unknown", "not_allowed", "calls", "calls_per_second", "streams", "streams_per_inspector", "message_bytes",
+         "commands_per_inspector"}
+    )  # fmt: skip
+    reloaded: frozenset[str] = frozenset({"server", "push", "gateway", "policy", "jwks"})
+    reload_outcomes: frozenset[str] = frozenset({"loaded", "refused"})
+    audit_outcomes: frozenset[str] = frozenset({"written", "failed"})
     session_states: frozenset[str] = frozenset(
         {"starting", "degraded", "recovering", "lost",
          "unknown", "idle", "seized", "listening", "inserted", "whispering", "intercepted", "signed_out", "away"}

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from qc_adapter.telemetry import catalogue
 from qc_adapter.telemetry.certificates import CertificateEnds
-from qc_adapter.telemetry.labels import GRPC_CODES, NO_GATEWAY, NO_RETCODE, OTHER
+from qc_adapter.telemetry.labels import GRPC_CODES, NO_CALLER, NO_GATEWAY, NO_RETCODE, OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +82,27 @@ class _Children(Generic[M]):
         return child
 
 
+class _Refusals:
+    """Refused calls by caller; the names are those of the policy, and those that it no longer has are dropped."""
+
+    def __init__(self, metric: Counter, whys: frozenset[str]) -> None:
+        self._metric = metric
+        self._whys = whys
+        self._names = frozenset[str]()
+        self.take(frozenset({NO_CALLER}))
+
+    def take(self, names: frozenset[str]) -> None:
+        for name, why in product(self._names - names, self._whys):
+            self._metric.remove(name, why)
+        for name, why in product(names - self._names, self._whys):
+            self._metric.labels(name, why)  # at 0: the first refusal must be seen as an increase
+        self._names = names
+
+    def count(self, name: str, why: str) -> None:
+        if why in self._whys:
+            self._metric.labels(name if name in self._names else NO_CALLER, why).inc()
+
+
 class _Census(Collector):
     """A gauge that is counted at each scrape, all of it at once; a place that is not counted has none."""
 
@@ -145,6 +166,19 @@ class Metrics:
         self._gateway_up = _Children(gauge(catalogue.GATEWAY_UP), gateways, bind=True)
         self._certificates = CertificateEnds(catalogue.CERTIFICATE_EXPIRY, callers, labels.certificate_uses)
         registry.register(self._certificates)
+        self._refusals = _Refusals(
+            Counter(
+                catalogue.CALLS_REFUSED.name,
+                catalogue.CALLS_REFUSED.help,
+                catalogue.CALLS_REFUSED.labels,
+                registry=registry,
+            ),
+            labels.refusals,
+        )
+        self._reloads = counter(catalogue.RELOADS, labels.reload_outcomes, labels.reloaded, bind=True)
+        self._reload_refused = _Children(gauge(catalogue.RELOAD_REFUSED), labels.reloaded, bind=True)
+        self._circuit_open = _Children(gauge(catalogue.CIRCUIT_OPEN), gateways, bind=True)
+        self._audit_records = counter(catalogue.AUDIT_RECORDS, labels.audit_outcomes, bind=True)
         self._loop_lag = histogram(catalogue.EVENT_LOOP_LAG_SECONDS)
         self._build = gauge(catalogue.BUILD_INFO)
 
@@ -236,6 +270,27 @@ class Metrics:
     def certificates(self, files: Iterable[CertificateFile]) -> None:
         """Tell when the certificates in those files end, by what stands in them now."""
         self._certificates.read(files)
+
+    def callers(self, names: Iterable[str]) -> None:
+        """Take the callers of the policy: no other ones are counted by name."""
+        self._refusals.take(frozenset(names) | {NO_CALLER})
+
+    def call_refused(self, caller: str, why: str) -> None:
+        """Count a call that was refused to a caller of that name in the policy, empty for none."""
+        self._refusals.count(caller or NO_CALLER, why)
+
+    def reloaded(self, what: str, *, refused: bool) -> None:
+        """Count files that changed, and tell whether those on disk are in use."""
+        self._reloads.of("refused" if refused else "loaded", what).inc()
+        self._reload_refused.of(what).set(refused)
+
+    def circuit(self, gateway: str, *, opened: bool) -> None:
+        """Tell whether commands to a gateway fail at once."""
+        self._circuit_open.of(gateway).set(opened)
+
+    def audited(self, *, failed: bool) -> None:
+        """Count an audit record."""
+        self._audit_records.of("failed" if failed else "written").inc()
 
     def loop_lagged(self, seconds: float) -> None:
         """Note how late a tick of the event loop came."""

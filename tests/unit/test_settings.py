@@ -66,11 +66,13 @@ def test_every_setting_can_be_set(pem):
             "QC_GATEWAY_KEY_FILE": pem,
             "QC_GATEWAY_TIMEOUT_SECONDS": "2.5",
             "QC_STORE_URL": "redis://cache",
+            "QC_STORE_PLAIN": "1",
             "QC_LISTEN": "[::]:7000",
             "QC_OPS_LISTEN": ":7001",
             "QC_TLS_CERT_FILE": pem,
             "QC_TLS_KEY_FILE": pem,
             "QC_TLS_CLIENT_CA_FILE": pem,
+            "QC_POLICY_FILE": pem,
             "QC_AGENT_ID_MAX": "999999",
             "QC_POLL_PAUSE_SECONDS": "0",
             "QC_POLL_HOLD_SECONDS": "12",
@@ -97,7 +99,7 @@ def test_every_setting_can_be_set(pem):
         ("default", "gateway_client", pem),
     ]
     assert (gateway.agent_id_max, settings.poll_pause_seconds, settings.confirm_within_seconds) == (999999, 0, 4)
-    assert (settings.bookmark_seconds, settings.streams_max) == (5, 7)
+    assert (settings.bookmark_seconds, settings.limits.streams) == (5, 7)
     assert (settings.drain_seconds, settings.grace_seconds, settings.log_level) == (0, 1, "debug")
 
 
@@ -147,7 +149,7 @@ def test_all_problems_come_at_once():
         ({"QC_GATEWAY_KEY_FILE": "PEM"}, "QC_GATEWAY_KEY_FILE", "QC_GATEWAY_CERT_FILE"),
         ({"QC_GATEWAY_URL": "http://gateway", "QC_GATEWAY_CA_FILE": "PEM"}, "QC_GATEWAY_CA_FILE", "not https"),
         ({"QC_GATEWAY_URL": "https://me:canary@gateway"}, "QC_GATEWAY_URL", "user name or password"),
-        ({"QC_POLICY_FILE": "policy.yaml"}, "QC_POLICY_FILE", "not supported"),
+        ({"QC_POLICY_FILE": "policy.yaml"}, "QC_POLICY_FILE", "there is none"),
         ({"QC_LISTEN": "0.0.0.0:50051"}, "QC_LISTEN", "QC_TLS_CLIENT_CA_FILE"),
         ({"QC_LISTEN": ":50051"}, "QC_LISTEN", "QC_ALLOW_INSECURE"),
         ({"QC_LISTEN": "::1:50051"}, "QC_LISTEN", "brackets"),
@@ -162,6 +164,13 @@ def test_all_problems_come_at_once():
         ({"QC_TLS_CERT_FILE": "PEM", "QC_TLS_KEY_FILE": "OTHER"}, "QC_TLS_KEY_FILE", "not the key of QC_TLS_CERT_FILE"),
         ({"QC_PUSH_TLS_CERT_FILE": "PEM", "QC_PUSH_TLS_KEY_FILE": "PEM"}, "QC_PUSH_TLS_CERT_FILE", "QC_PUSH_LISTEN"),
         ({"QC_SEAL_KEYS": ","}, "QC_SEAL_KEYS", "44 characters"),
+        ({"QC_STORE_URL": "redis://cache"}, "QC_SEAL_KEYS", "QC_STORE_PLAIN=1"),
+        ({"QC_GATEWAY_PIN": "ab:cd"}, "QC_GATEWAY_PIN", "64 hex digits"),
+        ({"QC_AUDIT_LOG": "audit"}, "QC_AUDIT_LOG", "a path with a /"),
+        ({"QC_AUDIT_KEY": "short"}, "QC_AUDIT_KEY", "32 characters"),
+        ({"QC_JWT_ISSUER": "https://issuer"}, "QC_JWT_ISSUER", "QC_JWT_AUDIENCE and QC_JWT_JWKS_FILE or"),
+        ({"QC_JWT_JWKS_URL": "http://keys/jwks"}, "QC_JWT_JWKS_URL", "must be https"),
+        ({"QC_JWT_JWKS_CA_FILE": "PEM"}, "QC_JWT_JWKS_CA_FILE", "QC_JWT_JWKS_URL"),
         (
             {"QC_GATEWAYS": "north", "QC_GATEWAY_NORTH_URL": "https://GATEWAY:8043/"},
             "QC_GATEWAY_NORTH_URL",
@@ -267,7 +276,9 @@ def test_loopback_needs_no_certificates(address):
 
 def test_an_open_port_can_be_allowed_on_purpose():
     """QC_ALLOW_INSECURE=1 takes the responsibility."""
-    settings = read_settings(LEAST | {"QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://c"})
+    settings = read_settings(
+        LEAST | {"QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://localhost"}
+    )
     assert settings.listen == Listen("0.0.0.0", 50051)
     assert settings.warnings == ()
 
@@ -278,11 +289,33 @@ def test_server_tls_alone_does_not_open_the_port(pem):
     assert problems(LEAST | tls | {"QC_LISTEN": ":50051"})[0] == {"QC_LISTEN"}
 
 
+def test_known_callers_need_a_policy_outside_of_loopback(pem):
+    """A certificate of the right CA alone is no right to everything; QC_ALLOW_INSECURE=1 says that it is."""
+    mutual = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem, "QC_TLS_CLIENT_CA_FILE": pem}
+    outside = LEAST | mutual | {"QC_LISTEN": ":50051"}
+    names, text = problems(outside)
+    assert names == {"QC_LISTEN"}
+    assert "QC_POLICY_FILE" in text
+    assert read_settings(outside | {"QC_POLICY_FILE": pem}).policy_file == pem
+    assert read_settings(outside | {"QC_ALLOW_INSECURE": "1"}).policy_file is None
+
+
+def test_tokens_cross_no_network_unencrypted(pem):
+    """A token that can be read on its way is anybody's; on loopback nobody can."""
+    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc-adapter", "QC_JWT_JWKS_FILE": pem}
+    outside = LEAST | tokens | {"QC_LISTEN": ":50051", "QC_POLICY_FILE": pem}
+    names, text = problems(outside)
+    assert names == {"QC_LISTEN"}
+    assert "unencrypted" in text
+    assert read_settings(outside | {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}).tokens.audience == "qc-adapter"
+    assert read_settings(LEAST | tokens).tokens.issuer == "https://issuer"
+
+
 def test_a_secret_can_come_from_a_file(tmp_path):
     """QC_STORE_URL_FILE is the same as QC_STORE_URL with the file's text, less the line's end."""
     path = tmp_path / "url"
     path.write_text("redis://:canary@cache/2\n")
-    environment = LEAST | {"QC_STORE_URL_FILE": str(path)}
+    environment = LEAST | {"QC_STORE_URL_FILE": str(path), "QC_STORE_PLAIN": "1"}
     settings = read_settings(environment)
     assert settings.store_url.reveal() == "redis://:canary@cache/2"
     assert settings.warnings == ()

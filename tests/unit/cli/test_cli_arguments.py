@@ -176,7 +176,11 @@ def test_every_kind_of_switch_can_be_set():
 
 def test_check_shows_settings_without_secrets(qc):
     """Each setting has a row; a password in an address does not show."""
-    environment = {"QC_GATEWAY_URL": "https://gw:8043", "QC_STORE_URL": "redis://me:s3cret@redis:6379/0"}
+    environment = {
+        "QC_GATEWAY_URL": "https://gw:8043",
+        "QC_STORE_URL": "redis://me:s3cret@redis:6379/0",
+        "QC_STORE_PLAIN": "1",
+    }
     ended = qc("check", **environment)
     assert ended.code == 0
     assert "https://gw:8043" in ended.out

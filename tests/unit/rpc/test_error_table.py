@@ -14,6 +14,8 @@ from qc_adapter.telemetry.metrics import GRPC_CODES
 ABSTRACT = {errors.AdapterError, errors.GatewayError}
 
 SAMPLES = (
+    errors.CallerUnknown("show a token"),
+    errors.CallerNotAllowed("dns:desk", "intercept for inspector 101"),
     errors.InvalidRequest([("agent_id", "is required")]),
     errors.NotSignedIn("101"),
     errors.SessionLost("101", "100-006"),
@@ -30,6 +32,8 @@ SAMPLES = (
     errors.DeadlineExceeded("too late", "unknown", "m-1"),
     errors.RequestIdReused("once"),
     errors.InvalidCursor(),
+    errors.LimitReached("calls", "too many calls at once", 0.25),
+    errors.AuditUnavailable(),
     errors.CursorExpired("m-1", "m-2"),
     errors.SlowConsumer("m-1"),
     errors.StoreUnavailable("get", "no answer"),
@@ -120,7 +124,9 @@ def test_every_status_explains_itself(error):
 def test_only_what_was_not_done_invites_a_repetition(error):
     """RetryInfo stands where the status is UNAVAILABLE, which clients repeat by themselves, and where no slot was."""
     answer = answer_to(error)
-    assert answer.retry == (answer.code is StatusCode.UNAVAILABLE or isinstance(error, errors.TooManyStreams))
+    assert answer.retry == (
+        answer.code is StatusCode.UNAVAILABLE or isinstance(error, errors.TooManyStreams | errors.LimitReached)
+    )
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)

@@ -64,6 +64,11 @@ PUBLIC = {
     "qc_store_up": set(),
     "qc_gateway_up": {"gateway"},
     "qc_certificate_expiry_timestamp_seconds": {"gateway", "use"},
+    "qc_calls_refused_total": {"caller", "why"},
+    "qc_reloads_total": {"outcome", "what"},
+    "qc_reload_refused": {"what"},
+    "qc_gateway_circuit_open": {"gateway"},
+    "qc_audit_records_total": {"outcome"},
     "qc_event_loop_lag_seconds": set(),
     "qc_build_info": {"version"},
 }
@@ -110,10 +115,11 @@ def test_label_values_stay_a_closed_set(registry, metrics):
         metrics.request_finished(f"gateway-{number}", f"method-{number}", f"CODE_{number}", 0.1)
         metrics.command_outcome("default", "intercept", f"outcome-{number}")
         metrics.gap("default", f"reason-{number}")
+        metrics.call_refused(f"caller-{number}", "calls")
     shown = lines(registry)
     assert 'qc_events_total{event_type="other",gateway="default"} 1000.0' in shown
     assert 'qc_requests_total{code="other",gateway="other",method="other"} 1000.0' in shown
-    assert len(shown) < 200
+    assert len(shown) < 260
     assert len(metrics._events._bound) == 0
 
 

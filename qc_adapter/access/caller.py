@@ -1,0 +1,29 @@
+"""Who calls: the names that a caller has proven."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    One caller.
+
+    `names` are what it has proven, the one that logs show first: a SPIFFE id (`spiffe://trust/path`) or `dns:<name>` of
+    its certificate, or `jwt:<subject>` of its token. `expires_at` is when the proof ends, in Unix time.
+    """
+
+    names: tuple[str, ...]
+    expires_at: float = math.inf
+
+    @property
+    def name(self) -> str:
+        """The name that logs and audit records show."""
+        return self.names[0]
+
+
+#: Whoever calls where nobody is asked who they are: on loopback, or where the settings allow it.
+ANONYMOUS: Final = Caller(("anonymous",))
