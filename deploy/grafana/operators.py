@@ -142,6 +142,23 @@ DEPENDENCIES: Final = Row(
     ),
 )  # fmt: skip
 
+TRUST: Final = Row(
+    title="Trust: who is refused, and is what was changed in force?",
+    panels=(
+        Graph("Calls refused to callers", "The most frequent, by the caller's name in the policy; none: no name there.",
+              PER_SECOND, (Query(f"topk(10, {_ALL.rate('qc_calls_refused_total', by='caller, why')})",
+                                 "{{caller}}: {{why}}"),), runbook="QcCallsRefused", stacked=True),
+        Graph("Files that cannot be used", "Replaced by what is not taken; what was read before stays in use.", COUNT,
+              (Query(f"max by (what) ({_ALL.of('qc_reload_refused')})", "{{what}}"),), runbook="QcReloadRefused",
+              steps=ANY_IS_BAD, reaches=1),
+        Graph("Audit records", "After a failed one nothing is done that could not be put on record.", PER_SECOND,
+              (Query(_ALL.rate("qc_audit_records_total", by="outcome"), "{{outcome}}"),), runbook="QcAuditFailing"),
+        Graph("Circuits open", "Replicas whose commands to a gateway fail at once, for those before had no answer.",
+              COUNT, (Query(f"sum by (gateway) ({_ALL.of('qc_gateway_circuit_open')})", "{{gateway}}"),),
+              runbook="QcGatewayDown", reaches=2),
+    ),
+)  # fmt: skip
+
 PROCESSES: Final = Row(
     title="Processes",
     panels=(
@@ -160,4 +177,4 @@ PROCESSES: Final = Row(
     ),
 )  # fmt: skip
 
-ROWS: Final = (GLANCE, CALLERS, INSPECTORS, EVENTS, DEPENDENCIES, PROCESSES)
+ROWS: Final = (GLANCE, CALLERS, INSPECTORS, EVENTS, DEPENDENCIES, TRUST, PROCESSES)

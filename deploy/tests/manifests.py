@@ -22,7 +22,7 @@ COMPONENTS: Final = tuple(sorted(one.name for one in (FOLDER / "components").ite
 OVERLAYS: Final = tuple(sorted(one.name for one in (FOLDER / "overlays").iterdir() if one.is_dir()))
 #: What stands in a cluster before us: made by hand (deploy/README.md says how).
 MADE_BY_HAND: Final = frozenset({"qc-adapter", "qc-redis"})
-MADE_BY_HAND_CONFIG: Final = frozenset({"qc-adapter-gateway-ca"})
+MADE_BY_HAND_CONFIG: Final = frozenset({"qc-adapter-gateway-ca", "kube-root-ca.crt"})
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 
 

@@ -100,6 +100,8 @@ def goes_out_where_the_settings_say(manifests: Manifests) -> list[str]:
         ports.add(6379)
     if collector := manifests.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         ports.add(urlsplit(collector).port or 4317)
+    if keys := _text(manifests, at.JWT_JWKS_URL):
+        ports.add(urlsplit(keys).port or 443)
     out: set[int] = set()
     for policy in manifests.kind("NetworkPolicy"):
         if manifests.adapter in manifests.selected(policy["spec"]["podSelector"]):

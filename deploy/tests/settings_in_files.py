@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import trustme
 from cryptography.fernet import Fernet
 
+from deploy.tests.manifests import FOLDER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -22,6 +24,9 @@ def with_files(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         "store-url": STORE_URL.encode(),
         "seal-keys": Fernet.generate_key(),
         "push-token": b"0123456789abcdef",
+        "audit-key": b"0123456789abcdef0123456789abcdef",
+        "token": b"a token of the cluster",
+        "policy.yaml": (FOLDER / "components" / "policy" / "policy.yaml").read_bytes(),
         "ca.crt": ca.cert_pem.bytes(),
         "tls.crt": server.cert_chain_pems[0].bytes(),
         "tls.key": server.private_key_pem.bytes(),

@@ -214,7 +214,9 @@ BROKEN = {
     },
     "refers_to_what_is_there": {
         "settings": _in_container(envFrom=[{"configMapRef": {"name": "qc-adapter-old"}}]),
-        "secret": _pods(lambda pod: pod["volumes"][0]["secret"].update(secretName="other")),
+        "secret": _pods(
+            lambda pod: next(one for one in pod["volumes"] if "secret" in one)["secret"].update(secretName="other")
+        ),
         "volume": _pods(lambda pod: pod.update(volumes=pod["volumes"][1:])),
         "account": _in_pod(serviceAccountName="other"),
     },
@@ -299,7 +301,13 @@ BROKEN = {
     },
     "settings_exist": {"misspelt": _setting("QC_DRAIN_SECOND", "10"), "foreign": _setting("HTTP_PROXY", "x")},
     "settings_are_taken": {
-        "no TLS": _setting("QC_TLS_CLIENT_CA_FILE", ""),
+        "nobody is asked": lambda manifests: [
+            _setting(name, "")(manifests)
+            for name in ("QC_TLS_CLIENT_CA_FILE", "QC_JWT_ISSUER", "QC_JWT_AUDIENCE", "QC_JWT_JWKS_URL",
+                         "QC_JWT_JWKS_CA_FILE", "QC_JWT_JWKS_TOKEN_FILE")
+        ],
+        "no policy": _setting("QC_POLICY_FILE", ""),
+        "no seal": _setting("QC_SEAL_KEYS_FILE", ""),
         "no number": _setting("QC_DRAIN_SECONDS", "ten"),
         "no gateway": _setting("QC_GATEWAY_URL", ""),
         "plain HTTP": _setting("QC_GATEWAY_URL", "http://gateway.example.com:8043"),
@@ -318,7 +326,8 @@ BROKEN = {
         "one too many": lambda manifests: _container(manifests)["ports"].append({"name": "x", "containerPort": 1}),
     },
     "goes_out_where_the_settings_say": {
-        "gateway": _setting("QC_GATEWAY_URL", "https://gateway.example.com:443"),
+        "gateway": _setting("QC_GATEWAY_URL", "https://gateway.example.com:9443"),
+        "keys of tokens": _without("NetworkPolicy", "qc-adapter-issuer"),
         "store": _without("NetworkPolicy", "qc-adapter-redis"),
         "collector": _setting("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel-collector.observability:4318"),
     },
