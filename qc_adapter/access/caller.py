@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+#: What clocks may differ, for the begin and the end of a proof.
+LEEWAY_SECONDS: Final = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

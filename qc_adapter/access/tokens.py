@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from qc_adapter.access.caller import Caller
+from qc_adapter.access.caller import LEEWAY_SECONDS, Caller
 from qc_adapter.model.errors import CallerUnknown
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from qc_adapter.access.keys import Key, Keys
 
-#: What clocks may differ, for the begin and the end of a token.
-LEEWAY_SECONDS: Final = 30.0
 LONGEST_TOKEN: Final = 8 * 1024
 _LONGEST_SUBJECT: Final = 256
 #: Verified tokens that are known again; each costs about 300 bytes.
@@ -34,7 +32,7 @@ _WHY: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.InvalidAlgorithmError, "the token's algorithm is not one of its key: it must be RS, PS, ES or EdDSA"),
     (jwt.InvalidSignatureError, "the token's signature is wrong"),
 )
-_NO_TOKEN: Final = "what the call shows is no token: send `authorization: Bearer <JWT>`, once"
+_UNREADABLE: Final = "what the call shows is no token: send `authorization: Bearer <JWT>`, once"
 _UNKNOWN_KEY: Final = "the token is signed with a key that is not in the key set: get a new token"
 
 
@@ -57,7 +55,7 @@ class Tokens:
         """
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > LONGEST_TOKEN:
-            raise CallerUnknown(_NO_TOKEN)
+            raise CallerUnknown(_UNREADABLE)
         # A token itself is kept nowhere.
         name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         if self._version is not self._keys.version:
@@ -81,7 +79,7 @@ class Tokens:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise CallerUnknown(_NO_TOKEN) from None
+            raise CallerUnknown(_UNREADABLE) from None
         if "crit" in header:
             raise CallerUnknown("the token's header has `crit`: no extension is understood here")
         kid = header.get("kid")
@@ -106,7 +104,7 @@ class Tokens:
             )
             expires_at = float(claims["exp"])
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as failure:
-            why = next((why for kind, why in _WHY if isinstance(failure, kind)), _NO_TOKEN)
+            why = next((why for kind, why in _WHY if isinstance(failure, kind)), _UNREADABLE)
             raise CallerUnknown(why) from None
         subject = claims["sub"]
         if not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable() or " " in subject:

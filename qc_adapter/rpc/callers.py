@@ -6,18 +6,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from qc_adapter.access.caller import ANONYMOUS, Caller
+from qc_adapter.access.caller import ANONYMOUS, LEEWAY_SECONDS
 from qc_adapter.access.certificates import caller_of_certificate
-from qc_adapter.access.tokens import LEEWAY_SECONDS
 from qc_adapter.model.errors import CallerUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qc_adapter.access.caller import Caller
     from qc_adapter.access.tokens import Tokens
     from qc_adapter.rpc.calls import Call
 
-_TOKEN: Final = "jwt:"
+_BY_JWT: Final = "jwt:"
 
 
 class Counts(Protocol):
@@ -75,7 +75,8 @@ class KnownCallers:
 
 
 def _ended(name: str, service: str) -> CallerUnknown:
-    what = "token" if name.startswith(_TOKEN) else "certificate"
+    what = "token" if name.startswith(_BY_JWT) else "certificate"
     # A command may have gone out: its caller finds out under the same request id.
-    outcome = "unknown" if service == "QualityControl" else ""
-    return CallerUnknown(f"the {what} has ended: call again with a new one", outcome)
+    return CallerUnknown(
+        f"the {what} has ended: call again with a new one", "unknown" if service == "QualityControl" else ""
+    )

@@ -264,8 +264,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._none_open.set()
 
 
-def _texts(shown: Sequence[tuple[str, str | bytes]]) -> dict[str, str]:
-    """Return the headers that are text. One that comes several times is told as HTTP has it: no value is passed over."""
+def _texts(shown: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Return the headers that are text; one that comes several times is told as HTTP has it, so that none gets lost."""
     found: dict[str, str] = {}
     for key, value in shown:
         if isinstance(value, str):
