@@ -36,8 +36,9 @@ _PRIVATE: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that verifies, and with which algorithms."""
+    """A key that verifies, its name in the set, and with which algorithms."""
 
+    kid: str
     public: AllowedPublicKeys
     algorithms: tuple[str, ...]
 
@@ -54,6 +55,10 @@ class Keys(Protocol):
         """Return the key of that name; raises `CallerUnverifiable` while there are no keys at all."""
         ...
 
+    def holds(self, key: Key) -> bool:
+        """Whether that key is still in the set."""
+        ...
+
 
 def read_keys(text: bytes) -> KeySet:
     """
@@ -65,32 +70,32 @@ def read_keys(text: bytes) -> KeySet:
     if len(text) > LARGEST_KEY_SET:
         raise Unusable(f"is larger than {LARGEST_KEY_SET} bytes: that is no key set")
     try:
-        found = orjson.loads(text)
+        told = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise Unusable('is no JSON: it must be a key set (JWKS), {"keys": [...]}') from None
-    rows = found.get("keys") if isinstance(found, dict) else None
+    rows = told.get("keys") if isinstance(told, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Unusable('is no key set (JWKS): it must be {"keys": [...]}')
     if len(rows) > _MOST_KEYS:
         raise Unusable(f"has {len(rows)} keys: {_MOST_KEYS} are the most")
     keys: KeySet = {}
     for number, row in enumerate(rows, start=1):
-        key = _key_of(row, f"key {number}")
-        if key is None:
+        found = _key_of(row, f"key {number}")
+        if found is None:
             continue
         kid = row.get("kid")
         if not isinstance(kid, str) or not 0 < len(kid) <= _LONGEST_KID:
             raise Unusable(f"key {number} has no kid: tokens name the key that signed them by it")
         if kid in keys:
             raise Unusable(f"key {number} has the kid of another one: each needs its own")
-        keys[kid] = key
+        keys[kid] = Key(kid, *found)
     if not keys:
         raise Unusable("has no key that can verify: it needs RSA, EC (P-256, P-384, P-521) or Ed25519 keys")
     return keys
 
 
-def _key_of(row: Mapping[str, Any], where: str) -> Key | None:
-    """Return the key, None when it is for something else."""
+def _key_of(row: Mapping[str, Any], where: str) -> tuple[AllowedPublicKeys, tuple[str, ...]] | None:
+    """Return the key and its algorithms, None when it is for something else."""
     kind, curve, algorithm = row.get("kty"), row.get("crv", ""), row.get("alg")
     if kind == "oct":
         raise Unusable(f"{where} is a symmetric key: whoever can read it could sign tokens. Use RSA, EC or Ed25519")
@@ -108,7 +113,7 @@ def _key_of(row: Mapping[str, Any], where: str) -> Key | None:
         raise Unusable(f"{where} cannot be read: it is no {kind} key as RFC 7518 has it") from None
     if isinstance(public, RSAPublicKey) and public.key_size < _SMALLEST_RSA_BITS:
         raise Unusable(f"{where} has {public.key_size} bits: RSA keys need {_SMALLEST_RSA_BITS} or more")
-    return Key(public, algorithms)
+    return public, algorithms
 
 
 def _operations(row: Mapping[str, Any]) -> list[Any]:

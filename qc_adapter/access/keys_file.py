@@ -34,3 +34,7 @@ class KeysInFile:
     async def find(self, kid: str) -> Key | None:
         """Return the key of that name."""
         return self._keys.get(kid)
+
+    def holds(self, key: Key) -> bool:
+        """Whether that key is still in the file."""
+        return self._keys.get(key.kid) == key

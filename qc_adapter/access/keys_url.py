@@ -153,6 +153,10 @@ class ServedKeys:
             raise CallerUnverifiable("the keys of tokens are not there yet")
         return found
 
+    def holds(self, key: Key) -> bool:
+        """Whether that key is among those that were served last."""
+        return self._keys.get(key.kid) == key
+
     async def _look(self) -> None:
         """Have new keys fetched, or wait for those that are under way."""
         if self._refreshing is None or (self._fetching is None and not self._may_ask()):

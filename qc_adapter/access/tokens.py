@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 
 from qc_adapter.access.caller import LEEWAY_SECONDS, Caller
+from qc_adapter.access.keys import Key
 from qc_adapter.model.errors import CallerUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qc_adapter.access.keys import Key, Keys
+    from qc_adapter.access.keys import Keys
 
 LONGEST_TOKEN: Final = 8 * 1024
 _LONGEST_SUBJECT: Final = 256
@@ -75,6 +76,10 @@ class Tokens:
                 self._known.popitem(last=False)
         return caller
 
+    def trusts(self, caller: Caller) -> bool:
+        """Whether the key of the caller's token, if it has shown one, was not withdrawn since."""
+        return not isinstance(caller.key, Key) or self._keys.holds(caller.key)
+
     async def _key_of(self, token: str) -> Key:
         try:
             header = jwt.get_unverified_header(token)
@@ -110,4 +115,4 @@ class Tokens:
         if not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable() or " " in subject:
             text = f"the token's subject (sub) must be 1 to {_LONGEST_SUBJECT} printable characters without spaces"
             raise CallerUnknown(text)
-        return Caller((f"jwt:{subject}",), expires_at)
+        return Caller((f"jwt:{subject}",), expires_at, key)

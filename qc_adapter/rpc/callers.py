@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
 
 _BY_JWT: Final = "jwt:"
+_COMMANDS: Final = "QualityControl"
 
 
 class Counts(Protocol):
@@ -52,14 +53,31 @@ class KnownCallers:
         """Return who it is; raises `CallerUnknown`, and `CallerUnverifiable` while there are no keys."""
         try:
             caller = await self._caller_of(call)
-            if caller.expires_at + LEEWAY_SECONDS <= self._clock():
-                raise _ended(caller.name, "")
+            self._check(caller)
         except CallerUnknown:
             self._counts.call_refused("", "unknown")
             raise
-        if call.streaming:
-            call.revocation.due(caller.expires_at + LEEWAY_SECONDS, partial(_ended, caller.name, call.service))
+        if call.streaming and caller is not ANONYMOUS:
+            # Of the call only its service: what refers to itself is left to the garbage collector.
+            ends = partial(self._ended, caller, call.service)
+            call.revocation.watch(ends, caller.expires_at + LEEWAY_SECONDS)
         return caller
+
+    def _check(self, caller: Caller) -> None:
+        if caller is not ANONYMOUS and (ended := self._ended(caller, "")) is not None:
+            raise ended
+
+    def _ended(self, caller: Caller, service: str) -> CallerUnknown | None:
+        """Return why a stream of the caller ends, None while it may go on."""
+        if caller.expires_at + LEEWAY_SECONDS <= self._clock():
+            what = "token" if caller.name.startswith(_BY_JWT) else "certificate"
+            why = f"the {what} has ended: call again with a new one"
+        elif self._tokens is not None and not self._tokens.trusts(caller):
+            why = "the key of the token was withdrawn: get a new token"
+        else:
+            return None
+        # A command may have gone out: its caller finds out under the same request id.
+        return CallerUnknown(why, "unknown" if service == _COMMANDS else "")
 
     async def _caller_of(self, call: Call) -> Caller:
         if self._tokens is not None and (shown := call.metadata.get("authorization")) is not None:
@@ -72,11 +90,3 @@ class KnownCallers:
         if self._tokens is not None:
             raise CallerUnknown("show a token: send `authorization: Bearer <JWT>`")
         return ANONYMOUS
-
-
-def _ended(name: str, service: str) -> CallerUnknown:
-    what = "token" if name.startswith(_BY_JWT) else "certificate"
-    # A command may have gone out: its caller finds out under the same request id.
-    return CallerUnknown(
-        f"the {what} has ended: call again with a new one", "unknown" if service == "QualityControl" else ""
-    )

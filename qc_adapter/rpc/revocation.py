@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The clock may be set while a stream is open, so a timer looks at it now and then.
-_LONGEST_TIMER_SECONDS: Final = 600.0
+#: Between two looks: the clock may be set while a stream is open, and a key withdrawn.
+_LOOK_SECONDS: Final = 30.0
 
 
 class Revocation:
     """Of one stream: `revoke` makes it end with an error, at the next message if one is just being written."""
 
-    __slots__ = ("_due_at", "_error", "_reason", "_timer", "_waiting")
+    __slots__ = ("_due_at", "_ends", "_error", "_timer", "_waiting")
 
     def __init__(self) -> None:
         self._error: AdapterError | None = None
         self._waiting: asyncio.Task[object] | None = None
         self._due_at = math.inf
-        self._reason: Callable[[], AdapterError] | None = None
+        self._ends: Callable[[], AdapterError | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def due(self, at: float, reason: Callable[[], AdapterError]) -> None:
-        """Have the stream end at that Unix time; the timer runs only while its messages are passed on."""
-        self._due_at, self._reason = at, reason
+    def watch(self, ends: Callable[[], AdapterError | None], due_at: float) -> None:
+        """
+        Have the stream end with what `ends` returns; it is asked at that Unix time, and every half minute before.
+
+        The timer runs only while messages are passed on.
+        """
+        self._ends, self._due_at = ends, due_at
 
     def revoke(self, error: AdapterError) -> None:
         """End the stream with this error; the first one counts."""
@@ -43,7 +47,7 @@ class Revocation:
 
     async def over(self, messages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Pass the messages on until the stream is revoked."""
-        self._set_timer()
+        self._look()
         try:
             while self._error is None:
                 # Only while we wait: a cancelled write would be taken for a caller that went away.
@@ -68,13 +72,13 @@ class Revocation:
                 self._timer.cancel()
                 self._timer = None
 
-    def _set_timer(self) -> None:
-        """Set the timer, or end the stream: called when it begins and whenever the timer ran."""
-        if self._reason is None or self._due_at == math.inf:
+    def _look(self) -> None:
+        """End the stream, or set the timer for the next look."""
+        if self._ends is None:
             return
-        left = self._due_at - time.time()
-        if left <= 0:
-            self.revoke(self._reason())
-        else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(left, _LONGEST_TIMER_SECONDS), self._set_timer)
+        error = self._ends()
+        if error is not None:
+            self.revoke(error)
+            return
+        left = max(self._due_at - time.time(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(min(left, _LOOK_SECONDS), self._look)

@@ -162,6 +162,22 @@ async def test_a_stream_ends_with_its_token(open_with_tokens):
     await until(lambda: not left(), "no timer is left")
 
 
+async def test_a_stream_ends_when_the_key_of_its_token_is_withdrawn(open_with_tokens, key_file, monkeypatch):
+    """Whoever has a key that leaked may have made tokens for ever: its streams end with it, soon."""
+    monkeypatch.setattr("qc_adapter.rpc.revocation._LOOK_SECONDS", 0.05)
+    site = await open_with_tokens()
+    lasts = shows(site, token(KEY, seconds=10**9))
+    request = sessions_pb2.SignInRequest(agent_id="101", phone_number="1", password="")
+    await site.sessions.SignIn(request, timeout=20, metadata=lasts)
+    call = site.events.Watch(events_pb2.WatchRequest(agent_id="101"), timeout=20, metadata=lasts)
+    await call.read()
+    key_file.write_bytes(key_set(jwk(OTHER)))
+    site.adapter.watched.look()
+    ended = await site.ending(call)
+    assert (ended.code, ended.reason) == (StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN")
+    assert "withdrawn" in ended.message
+
+
 async def test_without_tokens_and_certificates_nobody_is_asked(open_site):
     """On loopback anybody may call; a token that is shown all the same is not looked at."""
     site = await open_site()

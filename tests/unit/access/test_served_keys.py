@@ -14,7 +14,7 @@ from qc_adapter.access.keys_url import ServedKeys
 from qc_adapter.model.errors import CallerUnverifiable
 from qc_adapter.settings import TokenSettings
 from tests.support.tokens import AUDIENCE, ISSUER, KeyServer, ec_key, jwk, key_set, never
-from tests.support.watching import recorded, until
+from tests.support.watching import leaving_nothing, recorded, until
 
 FIRST, SECOND = (jwk(ec_key(), name) for name in ("first", "second"))
 CANARY = "server-token-canary"
@@ -37,7 +37,14 @@ def tape():
 
 
 @pytest.fixture
-async def server():
+async def nothing_leaks():
+    """After the test tasks and sockets are what they were."""
+    async with leaving_nothing():
+        yield
+
+
+@pytest.fixture
+async def server(nothing_leaks):
     made = KeyServer()
     made.body = key_set(FIRST)
     await made.start()
@@ -46,7 +53,7 @@ async def server():
 
 
 @pytest.fixture
-async def keys_of(tape):
+async def keys_of(nothing_leaks, tape):
     """A function that opens the keys of a server; they are closed at the end, and leave no task."""
     opened = []
 

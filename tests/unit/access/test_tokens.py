@@ -181,6 +181,9 @@ async def test_no_header_is_a_defect(shown):
         async def find(self, kid):
             return KEYS.get(kid)
 
+        def holds(self, key):
+            return key in KEYS.values()
+
     with pytest.raises(CallerUnknown):
         await Tokens(ISSUER, AUDIENCE, Keys()).caller_of(f"Bearer {shown}")
 
@@ -214,13 +217,17 @@ async def test_a_key_that_is_withdrawn_takes_its_tokens_along(opened):
     """Also those that were verified before; a broken file withdraws nothing."""
     tokens, next_key = opened(), ec_key()
     shown = f"Bearer {token(KEY)}"
-    await tokens.caller_of(shown)
+    caller = await tokens.caller_of(shown)
     tokens.path.write_bytes(b"broken")
     with pytest.raises(Exception, match="no JSON"):
         tokens.keys.load()
     await tokens.caller_of(shown)
+    tokens.path.write_bytes(key_set(jwk(KEY), jwk(next_key, "two")))
+    tokens.keys.load()
+    assert tokens.trusts(caller)
     tokens.path.write_bytes(key_set(jwk(next_key, "two")))
     tokens.keys.load()
+    assert not tokens.trusts(caller)
     assert "not in the key set" in await refused(tokens, shown)
     await tokens.caller_of(f"Bearer {token(next_key, 'two')}")
 
