@@ -11,7 +11,7 @@ import trustme
 from grpc import StatusCode
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from qc_adapter.v1 import events_pb2, events_pb2_grpc, sessions_pb2, sessions_pb2_grpc
+from qc_adapter.v1 import events_pb2, events_pb2_grpc, quality_control_pb2, sessions_pb2, sessions_pb2_grpc
 from tests.support.tokens import AUDIENCE, DESK, ISSUER, KeyServer, claims, ec_key, forged, jwk, key_set, token
 from tests.support.watching import until
 
@@ -160,6 +160,28 @@ async def test_a_stream_ends_with_its_token(open_with_tokens):
         return [one for one in timers if not one.cancelled() and "Revocation" in repr(one)]
 
     await until(lambda: not left(), "no timer is left")
+
+
+async def test_a_command_outlives_the_token_of_its_caller(open_with_tokens):
+    """Only the stream ends, with an outcome that is open; under the same id it is joined, and was sent once."""
+    site = await open_with_tokens()
+    lasts = shows(site, token(KEY))
+    for agent_id in ("101", "292"):
+        request = sessions_pb2.SignInRequest(agent_id=agent_id, phone_number="1", password="")
+        await site.sessions.SignIn(request, timeout=20, metadata=lasts)
+    call_id = site.simulator.start_call("292")
+    listen = quality_control_pb2.ListenRequest(agent_id="101", work_no="292")
+    assert (await site.ending(site.commands.Listen(listen, timeout=20, metadata=lasts))).outcome == "CONFIRMED"
+    ends = shows(site, token(KEY, exp=int(time.time()) - 28))
+    followed = {"follow": quality_control_pb2.FOLLOW_UNTIL_RELEASED, "request_id": "one"}
+    ended = await site.ending(site.intercept(metadata=ends, **followed))
+    assert (ended.code, ended.reason, ended.outcome) == (StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN", "CONFIRMED")
+    assert (ended.metadata["outcome"], ended.retry) == ("unknown", False)
+    joined = site.intercept(metadata=lasts, **followed)
+    assert (await joined.read()).HasField("accepted")
+    site.simulator.end_call(call_id)
+    assert (await site.ending(joined)).code is StatusCode.OK
+    assert site.puts == 1
 
 
 async def test_a_stream_ends_when_the_key_of_its_token_is_withdrawn(open_with_tokens, key_file, monkeypatch):
