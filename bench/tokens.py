@@ -147,12 +147,15 @@ async def run(options: argparse.Namespace) -> int:
         async with (
             asyncio.timeout(SPARE_SECONDS),
             running(None, plain, gateway="lean_gateway_child") as first,
-            running(None, plain | shown, gateway="lean_gateway_child") as second,
+            running(
+                None, plain | ({} if options.ignored or options.control else shown), gateway="lean_gateway_child"
+            ) as second,
             grpc.aio.insecure_channel(first.target) as to_first,
             grpc.aio.insecure_channel(second.target) as to_second,
         ):
+            headers = (("authorization", f"Bearer {token()}"),)
             without = Side(first, to_first, ())
-            with_one = Side(second, to_second, (("authorization", f"Bearer {token()}"),))
+            with_one = Side(second, to_second, () if options.control else headers)
             # Before anybody is signed in: polls would be in the figures.
             await compare("List", without.lists, with_one.lists, 2 * options.calls, options.pairs)
             for side in (without, with_one):
@@ -165,7 +168,11 @@ def main() -> int:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1500, help="in each batch")
-    parser.add_argument("--pairs", type=int, default=11)
+    parser.add_argument("--pairs", type=int, default=31)
+    parser.add_argument(
+        "--ignored", action="store_true", help="the second takes no tokens: what the header itself costs"
+    )
+    parser.add_argument("--control", action="store_true", help="and is shown none: what the two differ by themselves")
     return asyncio.run(run(parser.parse_args()))
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SCHEME: Final = re.compile(r"(?:dns|ipv4|ipv6):(?://[^/]*/)?")
-_LONGEST: Final = 8 * 1024
+#: What adapters take.
+_LONGEST: Final = 7 * 1024
 
 
 class TokenExposed(ValueError):
