@@ -36,7 +36,9 @@ from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.push import PushServer
 from qc_adapter.rpc.call_traces import CallTraces
+from qc_adapter.rpc.callers import KnownCallers
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
+from qc_adapter.rpc.gate import Gate
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.observers import CallLog, CallMetrics
@@ -59,6 +61,7 @@ from qc_adapter.watched import WatchedFiles
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from qc_adapter.access.keys_url import ServedKeys
     from qc_adapter.gateway.observation import GatewayCall
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.settings import Settings
@@ -130,6 +133,7 @@ class Adapter:
             keeper=self.keeper,
         )
         self.sessions, self.recovery = made.sessions, made.recovery
+        self._keys: ServedKeys | None = None
         self._export = Export(settings.tracing, self.shared.replica or socket.gethostname())
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
@@ -195,13 +199,25 @@ class Adapter:
             CallMetrics(self.metrics),
             CallLog(),
         ]
-        return CallInterceptor(_RPC_METHODS, observers, streams_max=self._settings.limits.streams)
+        gate = Gate(callers=self._callers())
+        return CallInterceptor(_RPC_METHODS, observers, gate, streams_max=self._settings.limits.streams)
+
+    def _callers(self) -> KnownCallers:
+        settings, tokens = self._settings, None
+        if settings.tokens is not None:
+            from qc_adapter.access.opening import open_tokens  # noqa: PLC0415 - without tokens nobody needs it
+
+            tokens, self._keys = open_tokens(settings.tokens, self.watched, self.metrics)
+        mutual = settings.tls is not None and settings.tls.client_ca_file is not None
+        return KnownCallers(tokens, self.metrics, certificates=mutual)
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
         settings = self._settings
         self._export.start()
         await self._ops.start()
+        if self._keys is not None:
+            self._keys.start()
         self.port = await self._server.start(str(settings.listen), settings.tls)
         if self._push is not None:
             await self._push.start()
@@ -246,6 +262,8 @@ class Adapter:
         """End everything that is left and wait for it."""
         settings = self._settings
         await self.watched.stop()
+        if self._keys is not None:
+            await self._keys.stop()
         await self._end_health()
         self.hub.drain()
         await self.recovery.stop()

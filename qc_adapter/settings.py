@@ -28,6 +28,7 @@ from qc_adapter.settings_checks import (
     check_tokens,
     check_trust,
 )
+from qc_adapter.settings_keys import check_keys
 from qc_adapter.settings_tracing import read_tracing
 from qc_adapter.variables import GatewayVariables
 
@@ -190,6 +191,7 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
     check_times(reading, settings)
     check_gateways(reading, settings)
     check_certificates(reading, settings)
+    check_keys(reading)
     if reading.problems:
         raise InvalidSettings(reading.problems)
     return settings

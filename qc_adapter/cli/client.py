@@ -12,7 +12,7 @@ import typer
 
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import Output
-from qc_adapter.client import QualityControlClient
+from qc_adapter.client import QualityControlClient, TokenExposed
 
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):([0-9]{1,5})")
 _SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|xds):\S+")
@@ -38,6 +38,12 @@ class ClientOptions:
         Path | None, typer.Option(envvar="QC_CERT_FILE", help="Certificate of this caller, for mutual TLS.")
     ] = None
     key_file: Annotated[Path | None, typer.Option(envvar="QC_KEY_FILE", help="Key of that certificate.")] = None
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="QC_TOKEN_FILE", help="Token (JWT) of this caller; read anew at each call.")
+    ] = None
+    token_unencrypted: Annotated[
+        bool, typer.Option("--token-unencrypted", help="Send the token without TLS, where something else encrypts.")
+    ] = False
 
     def output(self) -> Output:
         """Return where to print."""
@@ -72,9 +78,15 @@ async def connect(options: ClientOptions) -> AsyncIterator[QualityControlClient]
         credentials = grpc.ssl_channel_credentials(
             _read(options.ca_file), private_key=_read(options.key_file), certificate_chain=_read(options.cert_file)
         )
-    client = QualityControlClient(options.target, credentials)
+    client = QualityControlClient(
+        options.target, credentials, token_file=options.token_file, token_unencrypted=options.token_unencrypted
+    )
     try:
         await client.open()
+    except TokenExposed as error:
+        raise CommandFailed(
+            Exit.USAGE, str(error), advice="give --tls or --ca-file; --token-unencrypted if the network encrypts"
+        ) from error
     except (OSError, ValueError) as error:
         raise CommandFailed(
             Exit.UNAVAILABLE, f"cannot reach {options.target}: {error}", advice="check --target"

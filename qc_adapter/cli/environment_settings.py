@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Variables of the commands that call an adapter. They are no settings of the service, and no mistakes either.
 CALLER_VARIABLES: Final = frozenset(
-    {"QC_TARGET", "QC_CA_FILE", "QC_CERT_FILE", "QC_KEY_FILE", "QC_PASSWORD", "QC_GUID"}
+    {"QC_TARGET", "QC_CA_FILE", "QC_CERT_FILE", "QC_KEY_FILE", "QC_TOKEN_FILE", "QC_PASSWORD", "QC_GUID"}
 )
 
 

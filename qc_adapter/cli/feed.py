@@ -17,7 +17,7 @@ from qc_adapter.cli.options import with_options
 from qc_adapter.cli.output import DIM, GOOD, Output
 from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import STDIN
-from qc_adapter.client import take_apart
+from qc_adapter.client import CallFailed, take_apart
 from qc_adapter.v1 import events_pb2 as pb
 from qc_adapter.v1 import events_pb2_grpc as pb_grpc
 
@@ -77,8 +77,9 @@ class _Feeding:
         request = pb.FeedRequest(agent_id=self._agent_id, body=body, batch_id=batch_id)
         try:
             reply = await self._stub.Feed(request, timeout=self._options.timeout_seconds or UNARY_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            failed = to_failed(take_apart(error), self._options.target)
+        except (grpc.aio.AioRpcError, CallFailed) as error:
+            failure = error if isinstance(error, CallFailed) else take_apart(error)
+            failed = to_failed(failure, self._options.target)
             failed.what = f"line {number}: {failed.what}"
             failed.advice = "; ".join(filter(None, (failed.advice, _before(number))))
             raise failed from error

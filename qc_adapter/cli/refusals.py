@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import printable
-from qc_adapter.client.failure import OUTCOME_UNKNOWN, SENT
+from qc_adapter.client.failure import OUTCOME_UNKNOWN, SENT, TOKEN_UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,9 @@ _BY_CODE: Final = {
 _AGAIN: Final = "try again"
 _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
 _ADVICE: Final[Mapping[str, str]] = {
+    "CALLER_UNKNOWN": "give --token-file with a token for this adapter, or --cert-file and --key-file",
+    "CALLER_NOT_ALLOWED": "have a rule for this caller put into the adapter's policy (QC_POLICY_FILE)",
+    TOKEN_UNUSABLE: "give --token-file with the file that the token is in",
     "INSPECTOR_NOT_SIGNED_IN": "sign in: qc-adapter sign-in AGENT_ID",
     "INSPECTOR_SESSION_LOST": "sign in again: qc-adapter sign-in AGENT_ID --force",
     "INSPECTOR_RECOVERING": "wait until it is signed in again: qc-adapter sessions AGENT_ID",
@@ -67,7 +70,8 @@ def to_failed(failure: CallFailed, target: str, *, may_have_run: bool = False) -
         what = f"{name}: {message}"
         return CommandFailed(exit_code, what, advice=advice, details=details)
     if failure.code is not StatusCode.UNAVAILABLE:
-        return CommandFailed(exit_code_of(failure), f"{failure.code.name}: {message}", details=details)
+        advice = _ADVICE.get(failure.reason, "")
+        return CommandFailed(exit_code_of(failure), f"{failure.code.name}: {message}", advice=advice, details=details)
     if failure.outcome in SENT or (may_have_run and failure.may_have_run and not _untrusted(message)):
         what = f"the connection to {target} broke: {message}"
         return CommandFailed(Exit.UNKNOWN, what, advice=_ADVICE[OUTCOME_UNKNOWN], details=details)

@@ -15,7 +15,7 @@ from qc_adapter.cli.refusals import to_failed
 from qc_adapter.cli.secret_input import read_secret
 from qc_adapter.cli.sign_in_form import FormOptions
 from qc_adapter.cli.updates import SESSION_STATES, activity_text
-from qc_adapter.client import take_apart
+from qc_adapter.client import CallFailed, take_apart
 from qc_adapter.v1 import sessions_pb2 as pb
 from qc_adapter.v1 import sessions_pb2_grpc as pb_grpc
 
@@ -174,6 +174,8 @@ async def _calling(run: Callable[[Any], Awaitable[None]], options: ClientOptions
             await run(pb_grpc.InspectorSessionsStub(client.channel))
     except grpc.aio.AioRpcError as error:
         raise to_failed(take_apart(error), options.target, may_have_run=True) from error
+    except CallFailed as failure:
+        raise to_failed(failure, options.target) from failure
 
 
 def _seconds(options: ClientOptions) -> float:

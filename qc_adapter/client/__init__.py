@@ -10,6 +10,7 @@ from qc_adapter.client.command import CommandResult, CommandUpdates, Follow, Mod
 from qc_adapter.client.failure import CallFailed, OutcomeUnknown, take_apart
 from qc_adapter.client.operations import Following, options_message
 from qc_adapter.client.timing import Timing
+from qc_adapter.client.token import TokenExposed
 from qc_adapter.client.watch import Broken, OnExpired, Watch
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OutcomeUnknown",
     "QualityControlClient",
     "Timing",
+    "TokenExposed",
     "Watch",
     "options_message",
     "take_apart",

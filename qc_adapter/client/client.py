@@ -11,12 +11,14 @@ from qc_adapter.client.channel import open_channel, replicas_of
 from qc_adapter.client.command import CommandResult, CommandUpdates, fitting_timeout_seconds
 from qc_adapter.client.operations import Operations
 from qc_adapter.client.timing import Timing
+from qc_adapter.client.token import Showing, Shown, Token, check_way
 from qc_adapter.client.watch import OnExpired, Plan, Watch
 from qc_adapter.v1 import events_pb2_grpc, quality_control_pb2_grpc
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import grpc
@@ -33,6 +35,10 @@ class QualityControlClient(Operations):
     `target` is any target of gRPC, "host:port", "host:port,host:port", or a sequence of those. Calls take turns among
     the replicas that answer. Names in a list of several are looked up once: where replicas come and go use
     "dns:///name:port".
+
+    With `token` or `token_file` each call shows that token; the file is read anew each time. A watch or command whose
+    token has ended goes on with the next one. A token is sent to another machine over TLS only, or with
+    `token_unencrypted`, where something else encrypts the way.
     """
 
     def __init__(
@@ -40,12 +46,17 @@ class QualityControlClient(Operations):
         target: str | Sequence[str],
         credentials: grpc.ChannelCredentials | None = None,
         *,
+        token: str | None = None,
+        token_file: str | Path | None = None,
+        token_unencrypted: bool = False,
         channel_options: Sequence[tuple[str, str | int]] = (),
         timing: Timing | None = None,
         jitter: Callable[[], float] | None = None,
     ) -> None:
         self._replicas = replicas_of(target)
         self._credentials = credentials
+        self._token = None if token is None and token_file is None else Token(token, token_file)
+        self._token_unencrypted = token_unencrypted
         self._options = tuple(channel_options)
         self._timing = timing or Timing()
         self._jitter = jitter or _half_to_one
@@ -53,13 +64,25 @@ class QualityControlClient(Operations):
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        """The channel, for stubs of your own."""
+        """The channel, for stubs of your own; their calls show the token too."""
+        opened: Any = self._opened
+        return opened if self._token is None else Showing(opened, self._token)  # type: ignore[return-value]
+
+    @property
+    def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
             raise RuntimeError("the client is not open: use it as `async with QualityControlClient(...) as client`")
         return self._channel
 
     async def open(self) -> None:
-        """Make ready to call; raises OSError or ValueError when a list of several replicas cannot be used."""
+        """
+        Make ready to call.
+
+        Raises OSError or ValueError when a list of several replicas cannot be used, `TokenExposed` when a token
+        would be sent unencrypted.
+        """
+        if self._token is not None:
+            check_way(self._replicas, encrypted=self._credentials is not None or self._token_unencrypted)
         self._channel = await open_channel(self._replicas, self._credentials, self._options)
 
     async def __aenter__(self) -> Self:
@@ -95,12 +118,14 @@ class QualityControlClient(Operations):
         `bookmarks` and `subscribed` show those messages too. Without `retry_first_failure` it is an error when the
         first stream cannot be opened. `on_broken` is told of each stream that ended and is resumed.
         """
+        begin: Any = events_pb2_grpc.InspectorEventsStub(self._opened).Watch
+        shown = Shown(self._token)
         return Watch(
-            events_pb2_grpc.InspectorEventsStub(self.channel).Watch,
+            lambda request: begin(request, metadata=shown.headers()),
             agent_id=agent_id,
             cursor=cursor,
             on_expired=on_expired,
-            plan=Plan(patience_seconds, bookmarks, subscribed, retry_first_failure, on_broken),
+            plan=Plan(patience_seconds, bookmarks, subscribed, retry_first_failure, on_broken, shown.renewed),
             timing=self._timing,
             jitter=self._jitter,
         )
@@ -118,11 +143,12 @@ class QualityControlClient(Operations):
         named = type(request)()
         named.CopyFrom(request)
         named.options.request_id = named.options.request_id or str(uuid.uuid4())
-        stub = quality_control_pb2_grpc.QualityControlStub(self.channel)
-        call = getattr(stub, rpc)
+        call = getattr(quality_control_pb2_grpc.QualityControlStub(self._opened), rpc)
+        shown = Shown(self._token)
         return CommandUpdates(
-            lambda message, seconds: call(message, timeout=seconds),
+            lambda message, seconds: call(message, timeout=seconds, metadata=shown.headers()),
             named,
+            renewed=shown.renewed,
             timeout_seconds=fitting_timeout_seconds(named.options) if timeout_seconds is None else timeout_seconds,
             retry_first_failure=retry_first_failure,
             timing=self._timing,

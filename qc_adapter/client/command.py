@@ -13,6 +13,7 @@ from grpc import StatusCode
 from qc_adapter.client.failure import OUTCOME_UNKNOWN, CallFailed
 from qc_adapter.client.novelty import Novelty
 from qc_adapter.client.stream import OpenStream, Streams
+from qc_adapter.client.watch import never
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,14 +27,13 @@ CONFIRM_SECONDS: Final = 10.0
 BATCH: Final = 500
 #: For everything around the confirmation: the gateway's reply, the way there and back.
 _MARGIN_SECONDS: Final = 20.0
-#: Answers about the request itself: whichever stream brings one, no stream has sent the command.
+#: Answers about the request itself: whichever stream brings one, no stream has sent the command. Who may call is not
+#: among them: a token ends, and a policy changes, while a command is under way.
 _NEVER_RUN: Final = frozenset(
     {
         StatusCode.INVALID_ARGUMENT,
-        StatusCode.UNAUTHENTICATED,
         StatusCode.UNIMPLEMENTED,
         StatusCode.ALREADY_EXISTS,
-        StatusCode.PERMISSION_DENIED,
     }
 )
 
@@ -112,6 +112,7 @@ class CommandUpdates(Streams[pb.CommandUpdate]):
         retry_first_failure: bool,
         timing: Timing,
         jitter: Callable[[], float],
+        renewed: Callable[[CallFailed], bool] = never,
     ) -> None:
         self.request_id: str = request.options.request_id
         self._start = start
@@ -120,6 +121,7 @@ class CommandUpdates(Streams[pb.CommandUpdate]):
         self._retry_first_failure = retry_first_failure
         self._timing = timing
         self._jitter = jitter
+        self._renewed = renewed
         self._told = Novelty()
         self._batches = max(1, -(-len(getattr(request, "work_nos", ())) // BATCH))
         super().__init__()
@@ -197,7 +199,7 @@ class CommandUpdates(Streams[pb.CommandUpdate]):
 
     def _may_be_repeated(self, failure: CallFailed) -> bool:
         # A refusal of the gateway is kept under the request id: repeating it would only bring it again.
-        if not failure.passing or failure.retcode:
+        if not (failure.passing or self._renewed(failure)) or failure.retcode:
             return False
         return self._retry_first_failure or self._may_have_run
 

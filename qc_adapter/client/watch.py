@@ -27,6 +27,11 @@ _LAST_ATTEMPT_SECONDS: Final = 2.0
 _BEGINNINGS: Final = frozenset({"", OLDEST})
 
 
+def never(_failure: CallFailed) -> bool:
+    """Stand in where there are no tokens."""
+    return False
+
+
 class OnExpired(StrEnum):
     """What to do when the events after the cursor are no longer kept."""
 
@@ -48,13 +53,14 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a watch shows and how long it tries."""
+    """What a watch shows, how long it tries, and whether a failure is over because there is a new token."""
 
     patience_seconds: float
     bookmarks: bool = False
     subscribed: bool = False
     retry_first_failure: bool = True
     on_broken: Callable[[Broken], None] | None = None
+    renewed: Callable[[CallFailed], bool] = never
 
 
 class Watch(Streams[pb.WatchResponse]):
@@ -157,7 +163,7 @@ class Watch(Streams[pb.WatchResponse]):
             self._trouble_since = time.monotonic()
         left_seconds = self._patience_left_seconds()
         first = not self._stood and not self._plan.retry_first_failure
-        if not failure.passing or first or left_seconds <= 0:
+        if not (failure.passing or self._plan.renewed(failure)) or first or left_seconds <= 0:
             self._ended = True
             raise failure.located(self.cursor) from failure.__cause__
         pause_seconds = self._timing.pause_seconds(self._failures, self._jitter())

@@ -3,6 +3,7 @@ Everything that can go wrong, as the domain names it; `rpc.errors` alone knows s
 
 AdapterError
 ├── CallerUnknown                 who calls could not be found out
+├── CallerUnverifiable            who calls cannot be found out at this moment
 ├── CallerNotAllowed              the policy does not let this caller do this
 ├── InvalidRequest                the caller must change the request
 ├── NotSignedIn                   no session is stored for the inspector
@@ -66,10 +67,24 @@ class AdapterError(Exception):
 
 
 class CallerUnknown(AdapterError):
-    """Who calls could not be found out; `why` says what to change, and repeats nothing of a token."""
+    """
+    Who calls could not be found out; `why` says what to change, and repeats nothing of a token.
+
+    `outcome` is `unknown` where it ends a command that is under way.
+    """
+
+    def __init__(self, why: str, outcome: Literal["", "unknown"] = "") -> None:
+        super().__init__(f"the caller is not known: {why}")
+        self.outcome = outcome
+
+
+class CallerUnverifiable(AdapterError):
+    """Who calls cannot be found out at this moment, for reasons of ours; nothing was done."""
+
+    retry_seconds = 5.0
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the caller is not known: {why}")
+        super().__init__(f"the caller cannot be verified: {why}; nothing was done, try again")
 
 
 class CallerNotAllowed(AdapterError):

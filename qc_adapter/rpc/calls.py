@@ -173,7 +173,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method, streaming = self._methods.get(rpc, rpc), handler.response_streaming
 
         def begin(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
-            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            metadata = _texts(context.invocation_metadata() or ())
             proofs = context.auth_context()
             return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
 
@@ -215,8 +215,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     asked = _decoded(decode, request)
                     self._gate.allow(call, asked)
                     # Closed here and now: cleanup must not wait for the garbage collector.
-                    async with aclosing(handle(asked, context)) as messages:
-                        async for message in call.revocation.over(messages):
+                    async with (
+                        aclosing(handle(asked, context)) as messages,
+                        aclosing(call.revocation.over(messages)) as passed,
+                    ):
+                        async for message in passed:
                             yield message
                             if call.listener is not None:
                                 _hear(call, call.listener, message)
@@ -259,6 +262,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._open -= 1
         if not self._open:
             self._none_open.set()
+
+
+def _texts(shown: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Return the headers that are text; one that comes several times is told as HTTP has it, so that none gets lost."""
+    found: dict[str, str] = {}
+    for key, value in shown:
+        if isinstance(value, str):
+            found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
 
 
 def _tell(hear: Callable[[Any], None], what: Any) -> bool:

@@ -59,6 +59,7 @@ BY_RETCODE: Final[Mapping[str, Answer]] = {
 #: What the adapter itself finds. `GatewayRefused` is answered by its return code.
 BY_ERROR: Final[Mapping[type[errors.AdapterError], Answer]] = {
     errors.CallerUnknown: Answer(StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN"),
+    errors.CallerUnverifiable: Answer(StatusCode.UNAVAILABLE, "CALLER_KEYS_UNAVAILABLE", retry=True),
     errors.CallerNotAllowed: Answer(StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"),
     errors.InvalidRequest: Answer(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     errors.NotSignedIn: Answer(StatusCode.FAILED_PRECONDITION, "INSPECTOR_NOT_SIGNED_IN"),

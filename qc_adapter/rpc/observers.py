@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 from grpc import StatusCode
 
+from qc_adapter.access.caller import ANONYMOUS
+
 if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
     from qc_adapter.telemetry.metrics import Metrics
@@ -62,6 +64,7 @@ class CallLog:
             "agent_id": call.agent_id,
             "work_no": call.work_no,
             "request_id": call.request_id,
+            "caller": "" if call.caller is ANONYMOUS else call.caller.name,
         }
         write = self._log.warning if fault else self._log.info
         write(

@@ -24,7 +24,7 @@ _SECRET_WORDS = (
 _OWN_FIELDS = frozenset({
     "event", "level", "timestamp", "logger", "method", "rpc", "grpc_code", "retcode", "agent_id", "work_no",
     "request_id", "gateway", "duration_ms", "peer", "trace_id", "span_id", "call_id", "cursor", "outcome", "state",
-    "reason", "operation", "event_type", "fencing_token", "count", "seconds",
+    "reason", "caller", "operation", "event_type", "fencing_token", "count", "seconds",
 })  # fmt: skip
 
 # The shape of a GUID (with the gateway's name behind it), a copied header line, and an address with a password.

@@ -14,6 +14,7 @@ from qc_adapter.settings import (
 )
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.variables import VARIABLES
+from tests.support.tokens import ec_key, jwk, key_set
 
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
 
@@ -302,13 +303,27 @@ def test_known_callers_need_a_policy_outside_of_loopback(pem):
 
 def test_tokens_cross_no_network_unencrypted(pem):
     """A token that can be read on its way is anybody's; on loopback nobody can."""
-    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc-adapter", "QC_JWT_JWKS_FILE": pem}
+    keys = "https://issuer/jwks"
+    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc-adapter", "QC_JWT_JWKS_URL": keys}
     outside = LEAST | tokens | {"QC_LISTEN": ":50051", "QC_POLICY_FILE": pem}
     names, text = problems(outside)
     assert names == {"QC_LISTEN"}
     assert "unencrypted" in text
     assert read_settings(outside | {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}).tokens.audience == "qc-adapter"
     assert read_settings(LEAST | tokens).tokens.issuer == "https://issuer"
+
+
+def test_a_key_set_has_to_be_usable(tmp_path):
+    """What no token could be verified with is refused at the start, with what is wrong."""
+    path = tmp_path / "jwks.json"
+    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc-adapter", "QC_JWT_JWKS_FILE": str(path)}
+    for content, why in ((b"", "no JSON"), (key_set(), "no key that can verify"), (b'{"keys":[{"kty":"oct"}]}', "sym")):
+        path.write_bytes(content)
+        names, text = problems(LEAST | tokens)
+        assert names == {"QC_JWT_JWKS_FILE"}
+        assert why in text
+    path.write_bytes(key_set(jwk(ec_key())))
+    assert read_settings(LEAST | tokens).tokens.jwks_file == str(path)
 
 
 def test_a_secret_can_come_from_a_file(tmp_path):

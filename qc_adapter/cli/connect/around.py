@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qc_adapter.cli.connect.certificates import look_at_certificates
 from qc_adapter.cli.connect.findings import bounded
 from qc_adapter.cli.connect.gateway import look_at_gateway
+from qc_adapter.cli.connect.keys import look_at_keys
 from qc_adapter.cli.connect.ports import look_at_ports
 from qc_adapter.cli.connect.push import look_at_push
 from qc_adapter.cli.connect.store import look_at_store
@@ -29,4 +30,6 @@ async def look_around(settings: Settings) -> list[Finding]:
     looks.append(bounded("ports", partial(look_at_ports, settings)))
     if settings.push is not None:
         looks.append(bounded("push", partial(look_at_push, settings.push)))
+    if settings.tokens is not None:
+        looks.append(bounded("keys of tokens", partial(look_at_keys, settings.tokens)))
     return [finding for found in await asyncio.gather(*looks) for finding in found]

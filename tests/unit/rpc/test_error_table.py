@@ -15,6 +15,7 @@ ABSTRACT = {errors.AdapterError, errors.GatewayError}
 
 SAMPLES = (
     errors.CallerUnknown("show a token"),
+    errors.CallerUnverifiable("the keys are not there yet"),
     errors.CallerNotAllowed("dns:desk", "intercept for inspector 101"),
     errors.InvalidRequest([("agent_id", "is required")]),
     errors.NotSignedIn("101"),
