@@ -94,7 +94,10 @@ class Transport(Protocol):
         timeout_seconds: float,
         on_send: Callable[[], None],
     ) -> RawReply:
-        """Carry a long poll, on connections of its own; raises `NotSent` or `ReplyLost`."""
+        """Carry a long poll or heartbeat, on connections of this inspector alone; raises `NotSent` or `ReplyLost`."""
+
+    def reload(self) -> None:
+        """Read the certificates anew; raises `ValueError` or `OSError`, and changes nothing, if they are of no use."""
 
     async def close(self) -> None:
         """Close all connections."""
