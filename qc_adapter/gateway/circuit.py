@@ -19,6 +19,8 @@ MOST_FAILURES: Final = 5
 #: Pauses between two tries: the first, and the longest. Each is up to a quarter longer, so that replicas part.
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
+#: Callers are told to wait no longer than that: a poll may be answered any moment.
+LONGEST_ADVICE_SECONDS: Final = 5.0
 _JITTER: Final = 0.25
 NO_PROBE: Final = -1
 
@@ -68,7 +70,7 @@ class Circuit:
             return NO_PROBE
         wait_seconds = self._again_at - self._clock()
         if self._probing or wait_seconds > 0:
-            raise self._refusal(method, max(wait_seconds, FIRST_PAUSE_SECONDS))
+            raise self._refusal(method, min(max(wait_seconds, FIRST_PAUSE_SECONDS), LONGEST_ADVICE_SECONDS))
         self._probing = True
         return self._failures
 

@@ -214,7 +214,7 @@ class GatewayRefused(GatewayError):
 
 
 class GatewayUnavailable(GatewayError):
-    """Certainly not executed, for nothing was sent; after `retry_seconds` it may be tried again."""
+    """Nothing was sent: certainly not executed, and may be tried again after a moment."""
 
     def __init__(self, method: str, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(method, message)
