@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qc_adapter.gateway import request_spans, requests
 from qc_adapter.gateway.bulkhead import Bulkhead
 from qc_adapter.gateway.circuit import Circuit
-from qc_adapter.gateway.envelope import Envelope
+from qc_adapter.gateway.envelope import MAX_EVENTS, Envelope
 from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
 from qc_adapter.gateway.renewal import read_guid, read_renewal
 from qc_adapter.gateway.request_spans import RequestSpans
@@ -60,7 +60,7 @@ class PollReply:
     """
     What one poll brought; no events is the usual answer.
 
-    With `event_may_be_lost` the reply held something in the place of an event that is none.
+    With `event_may_be_lost` the reply held something in the place of an event that is none, or too many of them.
     """
 
     events: tuple[RawEvent, ...]
@@ -187,7 +187,9 @@ class GatewayClient:
         seconds = hold_seconds + self._settings.poll_margin_seconds
         sending = self._transport.poll(request, headers, seconds, on_send)
         envelope = await self._round(trip, sending, judge_poll, _poll_lost)
-        return PollReply(envelope.events, trip.reading.renewal, envelope.unread_events > 0)
+        events = envelope.events[:MAX_EVENTS]
+        lost = envelope.unread_events > 0 or len(events) < len(envelope.events)
+        return PollReply(events, trip.reading.renewal, lost)
 
     async def heartbeat(self, session: Session, token: Secret) -> Renewal | None:
         """
