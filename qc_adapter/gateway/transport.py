@@ -77,10 +77,9 @@ class _Request(aiohttp.ClientRequest):
 
     @property
     def connection_key(self) -> ConnectionKey:
-        """Connections are shared only by requests with the same owner; without one, by all that have none."""
-        key = super().connection_key
+        """Connections are shared only by requests with the same owner."""
         # The field is part of the key and of nothing else, as long as there is no proxy, and there is none.
-        return key._replace(proxy_headers_hash=self.mark.owner) if self.mark.owner else key
+        return super().connection_key._replace(proxy_headers_hash=self.mark.owner)
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         # aiohttp looks at this when a connection goes back into the pool, and not when it comes out again.
@@ -126,12 +125,12 @@ class _Pool:
         *,
         seconds: float,
         on_send: Callable[[], None],
-        owner: int = 0,
+        owner: int,
     ) -> tuple[int, _Lines, bytes]:
         """
         Send one request once and read its whole reply, within `seconds` all in all; raises httpx exceptions.
 
-        With an `owner` it goes on connections that carry only requests of that one.
+        It goes on a connection that carries only requests of its owner.
         """
         if self._session.closed:
             raise httpx.ConnectError("this adapter is shutting down")
@@ -245,8 +244,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """
     An httpx transport for commands over aiohttp's connections.
 
-    The address is prepared once; the path comes in the request's `target` extension, as in httpcore. Its
-    `on_send` extension is told when bytes may go out. It never sends twice and keeps no cookies.
+    The address is prepared once; the path comes in the request's `target` extension, as in httpcore. Its `on_send`
+    extension is told when bytes may go out, `owner` says whose connections it takes. It never sends twice and keeps no
+    cookies.
     """
 
     def __init__(self, pool: _Pool, base: str) -> None:
@@ -265,6 +265,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             body or None,
             seconds=extensions["timeout"]["read"],
             on_send=extensions["on_send"],
+            owner=extensions["owner"],
         )
         return httpx.Response(status, headers=lines, stream=_Whole(content), request=request)
 
@@ -288,7 +289,7 @@ class GatewayTransport:
     The way to one gateway: commands through httpx types, polls on aiohttp itself, each on its own connections.
 
     Polls are many and long: they pay for no object they do not need and never stand in a command's way. No two
-    inspectors' polls share a connection, so that no mishap on one brings an inspector the GUID of another.
+    inspectors share a connection, so that no mishap on one brings an inspector the reply, and the GUID, of another.
     Build it within a running event loop.
     """
 
@@ -312,7 +313,12 @@ class GatewayTransport:
             self._address,
             headers=headers,
             stream=_Whole(request.body or b""),
-            extensions={"target": _target(request), "timeout": {"read": timeout_seconds}, "on_send": on_send},
+            extensions={
+                "target": _target(request),
+                "timeout": {"read": timeout_seconds},
+                "on_send": on_send,
+                "owner": _owner(request),
+            },
         )
         try:
             response = await self._commands.handle_async_request(prepared)
@@ -338,7 +344,7 @@ class GatewayTransport:
                 None,
                 seconds=timeout_seconds,
                 on_send=on_send,
-                owner=hash(request.path),
+                owner=_owner(request),
             )
         except httpx.TransportError as error:
             raise _as_failure(error) from error
@@ -352,6 +358,11 @@ class GatewayTransport:
         """Close all connections; requests under way end as lost."""
         await self._commands.aclose()
         await self._polls.close()
+
+
+def _owner(request: GatewayRequest) -> int:
+    """Return what tells the inspector of a request from others: in each path it comes second."""
+    return hash(request.path.split("/", 3)[2])
 
 
 def _target(request: GatewayRequest) -> str:

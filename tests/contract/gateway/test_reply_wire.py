@@ -16,7 +16,6 @@ from qc_adapter.model.session import Secret, Session
 
 LISTEN = requests.listen("117", "291")
 OTHER = Session("118", Secret("0c" * 24 + ".AgentGateway0"))
-OTHER_LISTEN = requests.listen("118", "291")
 FOREIGN = "0f" * 24 + ".AgentGateway0"
 OK = b'{"message":"","retcode":"0"}'
 #: A whole reply, hidden in or behind another one, with a GUID that belongs to nobody here.
@@ -81,10 +80,10 @@ async def test_no_odd_reply_reaches_beyond_its_request(gateway, bench, session, 
     else:
         renewal = receipt.renewal
     assert renewal is None
-    # Where the reply was read, the connection was offered to others; what was left on it is nobody's reply.
+    # Where the reply was read, the connection is free for the next one; what was left on it is nobody's reply.
     own = "0d" * 24 + ".AgentGateway0"
     gateway.script.append(gateway.reply(headers=[("Set-GUID", own)]))
-    receipt = await client.send(OTHER, OTHER_LISTEN, soon())
+    receipt = await client.send(session, LISTEN, soon())
     assert (receipt.message, receipt.renewal.guid) == ("", Secret(own))
     assert len(gateway.heard) == 2
 
@@ -112,10 +111,10 @@ async def answered_twice(gateway, client, session, times):
 
 
 async def test_a_reply_that_nobody_asked_for_is_nobodys(gateway, client, session):
-    """A second reply on a connection that lies in the pool is no reply to another inspector's command."""
+    """A second reply on a connection that lies in the pool is not taken for the reply to the next command."""
     await answered_twice(gateway, client, session, 1)
     sent = []
-    receipt = await client.send(OTHER, OTHER_LISTEN, soon(), lambda: sent.append(True))
+    receipt = await client.send(session, LISTEN, soon(), lambda: sent.append(True))
     assert (receipt.message, receipt.renewal, sent) == ("", None, [True])
     assert gateway.connections == 2
 
@@ -125,17 +124,19 @@ async def test_a_gateway_that_goes_on_to_send_what_nobody_asked_for_is_not_sent_
     await answered_twice(gateway, client, session, 9)
     sent = []
     with pytest.raises(GatewayUnavailable, match="nobody asked"):
-        await client.send(OTHER, OTHER_LISTEN, soon(), lambda: sent.append(True))
+        await client.send(session, LISTEN, soon(), lambda: sent.append(True))
     assert sent == []
-    assert (await client.send(OTHER, OTHER_LISTEN, soon())).message == ""
+    assert (await client.send(session, LISTEN, soon())).message == ""
 
 
-async def test_polls_of_two_inspectors_never_share_a_connection(gateway, client, session):
-    """A poll goes out on a connection that has carried only polls of its inspector, also where others are free."""
+async def test_no_two_inspectors_share_a_connection(gateway, client, session):
+    """Requests of an inspector go out on connections that carry only its own, also where another's is free."""
+    for one in (session, OTHER, session, OTHER):
+        await client.send(one, requests.listen(one.agent_id, "291"), soon())
+    assert gateway.connections == 2
     for one in (session, OTHER, session, OTHER):
         await client.poll(one, hold_seconds=10)
-    assert gateway.connections == 2
-    assert [heard.target.rsplit("/", 1)[1] for heard in gateway.heard] == ["117", "118", "117", "118"]
+    assert gateway.connections == 4
 
 
 async def test_a_packed_reply_is_not_unpacked(gateway, client, session):
