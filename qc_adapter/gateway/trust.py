@@ -63,6 +63,7 @@ def trust_of(settings: GatewaySettings) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.sslobject_class = _pinned(settings.pins)
+        context.options |= ssl.OP_NO_RENEGOTIATION  # a second handshake might show another certificate
     else:
         _load_authorities(context, settings.ca_file)
     if settings.cert_file:
