@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from qc_adapter.access.keys_url import ServedKeys
+    from qc_adapter.gateway.circuit import CircuitChange
     from qc_adapter.gateway.observation import GatewayCall
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.settings import Settings
@@ -93,7 +94,10 @@ class Adapter:
         self.watched = WatchedFiles(settings.reload_seconds, self.metrics)
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.gateways = Gateways(
-            {one.name: GatewayClient(GatewayTransport(one), one, self._count_request) for one in settings.gateways},
+            {
+                one.name: GatewayClient(GatewayTransport(one), one, self._count_request, self._tell_of_circuit)
+                for one in settings.gateways
+            },
             settings.push.token if settings.push else NO_SECRET,
         )
         self.hub = Hub()
@@ -152,6 +156,8 @@ class Adapter:
         self.metrics.store_up(lambda: self._store_problem is None)
         self.metrics.gateway_up(self._reachable)
         self.metrics.certificates(certificate_files(settings))
+        files = [path for one in settings.gateways for path in (one.ca_file, one.cert_file, one.key_file)]
+        self.watched.add("gateway", files, self._reload_gateways)
         self.metrics.runs(version())
         self._store_problem: str | None = "not asked yet"
         self._store_lost = False
@@ -174,6 +180,17 @@ class Adapter:
         # What a caller gave up before it left, and a poll that a sign-out ended, are no failures of the transport.
         if call.outcome not in (Outcome.CANCELLED, Outcome.NOT_SENT):
             self.metrics.gateway_call(call)
+
+    def _tell_of_circuit(self, change: CircuitChange) -> None:
+        self.metrics.circuit(change.gateway, opened=change.opened)
+        if change.opened:
+            self._log.warning("circuit_opened", gateway=change.gateway, detail=change.why)
+        else:
+            self._log.info("circuit_closed", gateway=change.gateway)
+
+    def _reload_gateways(self) -> None:
+        self.gateways.reload_trust()
+        self.metrics.certificates(certificate_files(self._settings))
 
     def _services(self) -> Services:
         settings = self._settings

@@ -22,6 +22,7 @@ from qc_adapter.settings_certificates import check_certificates
 from qc_adapter.settings_checks import (
     check_gateways,
     check_pair,
+    check_pins,
     check_push,
     check_store,
     check_times,
@@ -237,6 +238,7 @@ def _gateway(reading: Reading, of: GatewayVariables, *, required: bool) -> Gatew
     for variable, path in files.items():
         if path and url.startswith("http:"):
             reading.complain(variable.name, path, f"is of no use: {of.url.name} is not https")
+    pins = check_pins(reading, of)
     usable = reading.sound(of.cert_file, of.key_file)
     return GatewaySettings(
         url=url,
@@ -244,7 +246,7 @@ def _gateway(reading: Reading, of: GatewayVariables, *, required: bool) -> Gatew
         ca_file=files[of.ca_file],
         cert_file=files[of.cert_file] if usable else None,
         key_file=files[of.key_file] if usable else None,
-        pins=reading.value(of.pin),
+        pins=pins,
         agent_id_max=agent_id_max,
         event_source=event_source,
         request_timeout_seconds=timeout_seconds,

@@ -26,6 +26,19 @@ def check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str |
             reading.complain(one.name, reading.text(one), f"needs {other.name}: set both or neither")
 
 
+def check_pins(reading: Reading, of: at.GatewayVariables) -> tuple[str, ...]:
+    """Pins stand in the place of an authority, and need TLS; returns those that can be used."""
+    pins, shown = reading.value(of.pin), reading.text(of.pin)
+    if pins and reading.text(of.url).startswith("http:"):
+        reading.complain(of.pin.name, shown, f"is of no use: {of.url.name} is not https")
+    elif pins and reading.text(of.ca_file):
+        what = f"leaves {of.ca_file.name} without a use: set one of them, the authority or the certificate itself"
+        reading.complain(of.pin.name, shown, what)
+    else:
+        return pins
+    return ()
+
+
 def check_trust(reading: Reading, settings: Settings) -> None:
     """Refuse what would let strangers call, or anybody do everything, rather than to look safe."""
     insecure = reading.value(at.ALLOW_INSECURE)

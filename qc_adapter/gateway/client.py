@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qc_adapter.gateway import request_spans, requests
-from qc_adapter.gateway.envelope import Envelope
+from qc_adapter.gateway.bulkhead import Bulkhead
+from qc_adapter.gateway.circuit import Circuit
+from qc_adapter.gateway.envelope import MAX_EVENTS, Envelope
 from qc_adapter.gateway.observation import GatewayCall, GatewayHealth, Outcome, outcome_of
 from qc_adapter.gateway.renewal import read_guid, read_renewal
 from qc_adapter.gateway.request_spans import RequestSpans
 from qc_adapter.gateway.signed_in import SignedIn, signed_in_of
-from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, session_headers, trip_of, unsent
+from qc_adapter.gateway.trip import COMMON_HEADERS, Trip, own_headers, session_headers, trip_of, unsent
 from qc_adapter.gateway.verdict import judge_command, judge_poll
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, RawReply, ReplyLost
 from qc_adapter.model.deadline import Deadline
@@ -30,6 +32,7 @@ from qc_adapter.model.session import NO_SECRET, Renewal, Secret, Session
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from qc_adapter.gateway.circuit import CircuitChange
     from qc_adapter.gateway.envelope import JSON, RawEvent
     from qc_adapter.gateway.requests import GatewayRequest, SignInForm
     from qc_adapter.gateway.settings import GatewaySettings
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["GatewayClient", "PollReply", "Receipt", "SignedIn"]
 
 _Judge = Callable[[str, RawReply, Renewal | None, tuple[Secret, ...], int], Envelope]
+_Carry = Callable[["GatewayRequest", Mapping[str, str], float, Callable[[], None]], "Awaitable[RawReply]"]
 _Loss = Callable[[str, ReplyLost, Renewal | None], GatewayError]
 
 
@@ -56,7 +60,7 @@ class PollReply:
     """
     What one poll brought; no events is the usual answer.
 
-    With `event_may_be_lost` the reply held something in the place of an event that is none.
+    With `event_may_be_lost` the reply held something in the place of an event that is none, or too many of them.
     """
 
     events: tuple[RawEvent, ...]
@@ -64,8 +68,16 @@ class PollReply:
     event_may_be_lost: bool = False
 
 
+#: Statuses of what stands before the gateway, when it gets no answer either.
+_NO_ANSWER: Final = frozenset({502, 503, 504})
+
+
 def _nothing() -> None:
     """Stand in for a caller that does not ask when its request goes out."""
+
+
+def _untold(_change: CircuitChange) -> None:
+    """Stand in for an owner that does not ask when the circuit opens."""
 
 
 class GatewayClient:
@@ -77,24 +89,49 @@ class GatewayClient:
     """
 
     def __init__(
-        self, transport: Transport, settings: GatewaySettings, observer: Callable[[GatewayCall], None]
+        self,
+        transport: Transport,
+        settings: GatewaySettings,
+        observer: Callable[[GatewayCall], None],
+        circuit_told: Callable[[CircuitChange], None] = _untold,
     ) -> None:
         self._transport = transport
         self._settings = settings
         self._observer = observer
         self._spans = RequestSpans(settings)
+        self._circuit = Circuit(settings.name, circuit_told)
+        self._bulkhead = Bulkhead(settings.commands_per_inspector)
         self.last_seen = GatewayHealth()
+
+    async def command(
+        self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None] = _nothing
+    ) -> Receipt:
+        """
+        Send a caller's command like `send`, unless it is known before that it would only wait and take a place.
+
+        Then raises at once: LimitReached with too many of the inspector's commands under way, and GatewayUnavailable,
+        or GatewayMisconfigured, while the circuit is open.
+        """
+        self._bulkhead.enter(session.agent_id)
+        try:
+            probe = self._circuit.enter(request.operation.method)
+            try:
+                return await self.send(session, request, deadline, on_send)
+            finally:
+                self._circuit.leave(probe)
+        finally:
+            self._bulkhead.leave(session.agent_id)
 
     async def send(
         self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None] = _nothing
     ) -> Receipt:
         """
-        Send one command and return the gateway's receipt; that it is done already is one as well.
+        Send one request that is no poll and return the gateway's receipt; that it is done already is one as well.
 
         Raises GatewayRefused, GatewayUnavailable or GatewayMisconfigured when it was not executed,
         OutcomeUnknown when it may have been, DeadlineExceeded when the deadline came before it was sent.
         """
-        headers = session_headers(request.operation.method, session) | dict(request.headers)
+        headers = session_headers(request.operation.method, session)
         trip = trip_of(request, session)
         try:
             envelope = await self._command(trip, request, headers, deadline, on_send)
@@ -150,12 +187,25 @@ class GatewayClient:
         seconds = hold_seconds + self._settings.poll_margin_seconds
         sending = self._transport.poll(request, headers, seconds, on_send)
         envelope = await self._round(trip, sending, judge_poll, _poll_lost)
-        return PollReply(envelope.events, trip.reading.renewal, envelope.unread_events > 0)
+        events = envelope.events[:MAX_EVENTS]
+        lost = envelope.unread_events > 0 or len(events) < len(envelope.events)
+        return PollReply(events, trip.reading.renewal, lost)
 
     async def heartbeat(self, session: Session, token: Secret) -> Renewal | None:
-        """Keep a pushed session alive, within our own patience; raises like `send`."""
+        """
+        Keep a pushed session alive, within our own patience; raises like `send`.
+
+        It takes the way of a poll, whose place it has: commands that hang must not cost a sign-in.
+        """
         request = requests.heartbeat(session.agent_id, token)
-        return (await self.send(session, request, Deadline.never())).renewal
+        headers = session_headers(request.operation.method, session)
+        trip = trip_of(request, session)
+        await self._command(trip, request, headers, Deadline.never(), _nothing, carry=self._transport.poll)
+        return trip.reading.renewal
+
+    def reload_trust(self) -> None:
+        """Read the certificates anew, for new connections; raises `ValueError` or `OSError` if they are of no use."""
+        self._transport.reload()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -168,6 +218,8 @@ class GatewayClient:
         headers: Mapping[str, str],
         deadline: Deadline,
         on_send: Callable[[], None],
+        *,
+        carry: _Carry | None = None,
     ) -> Envelope:
         """Send a command within what is left of the caller's time and our own patience."""
         left, patience = deadline.remaining_seconds, self._settings.request_timeout_seconds
@@ -175,8 +227,8 @@ class GatewayClient:
             raise DeadlineExceeded(f"the deadline came before {trip.method} was sent", "not_sent")
         trip.deadline = deadline
         trip.full_wait = left >= patience
-        headers = {**headers, **self._spans.begin(trip, request)}
-        sending = self._transport.send(request, headers, min(left, patience), on_send)
+        headers = {**headers, **own_headers(request), **self._spans.begin(trip, request)}
+        sending = (carry or self._transport.send)(request, headers, min(left, patience), on_send)
         return await self._round(trip, sending, judge_command, _command_lost)
 
     async def _round(self, trip: Trip, sending: Awaitable[RawReply], judge: _Judge, lost: _Loss) -> Envelope:
@@ -189,31 +241,48 @@ class GatewayClient:
             envelope = judge(trip.method, reply, trip.reading.renewal, trip.secrets, self._settings.max_reply_bytes)
         except NotSent as failure:
             error = unsent(trip, failure)
-            self._missed(failure.text, count=failure.why is not NotSentWhy.NO_SLOT and trip.full_wait)
+            if failure.why is not NotSentWhy.NO_SLOT:
+                self._missed(failure.text, count=trip.full_wait)
+                untrusted = failure.why is NotSentWhy.TRUST
+                self._unanswered(trip, failure.text, timed_out=failure.why is NotSentWhy.TIMEOUT, untrusted=untrusted)
             raise error from failure
         except ReplyLost as failure:
             trip.reading = read_renewal(failure.headers, trip.guid, trip.cookies)
             error = lost(trip.method, failure, trip.reading.renewal)
             self._missed(failure.text, count=trip.full_wait or not failure.timed_out)
+            if judge is not judge_poll:  # what cuts idle connections may cut a held poll, and no command
+                self._unanswered(trip, failure.text, timed_out=failure.timed_out)
             raise error from failure
         except GatewayRefused as refused:
             error, trip.retcode = refused, refused.retcode
-            self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
+            self._answered()
             raise
         except GatewayError as answered_oddly:
             error = answered_oddly
             self._missed(answered_oddly.message)
+            if trip.status in _NO_ANSWER:
+                self._unanswered(trip, f"HTTP {trip.status} and no retcode")
             raise
         except BaseException as cancelled:
             error = cancelled
             raise
         else:
             trip.retcode = envelope.retcode or trip.retcode  # events may come without one
-            self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
+            self._answered()
             return envelope
         finally:
             self._tell(trip, error)
             del error  # it holds this frame: the pair would wait for the garbage collector
+
+    def _answered(self) -> None:
+        self.last_seen = GatewayHealth(reachable=True, at=time.time(), why="answered")
+        self._circuit.answered()
+
+    def _unanswered(self, trip: Trip, why: str, *, timed_out: bool = False, untrusted: bool = False) -> None:
+        """Tell the circuit; a wait that the caller cut short counts if it was as long as connecting may be."""
+        waited_seconds = time.monotonic() - trip.started
+        if not timed_out or trip.full_wait or waited_seconds >= self._settings.connect_timeout_seconds:
+            self._circuit.failed(why, trip.started, untrusted=untrusted)
 
     def _missed(self, why: str, *, count: bool = True) -> None:
         """Note that the gateway did not answer; a wait that the caller cut short proves nothing."""

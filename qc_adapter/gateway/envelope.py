@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.wire import ReplyHeaders
     from qc_adapter.model.session import Secret
 
-__all__ = ["JSON", "MAX_REPLY_BYTES", "Envelope", "RawEvent", "UnreadableReply", "plain_text", "read_envelope"]
+__all__ = [
+    "JSON",
+    "MAX_EVENTS",
+    "MAX_REPLY_BYTES",
+    "Envelope",
+    "RawEvent",
+    "UnreadableReply",
+    "plain_text",
+    "read_envelope",
+]
 
 MAX_REPLY_BYTES = 1 << 20
+#: So many events are taken from the reply to a poll; a gateway sends one, or a handful.
+MAX_EVENTS = 2000
 _MAX_TEXT = 200
 _MAX_RETCODE = 32
 

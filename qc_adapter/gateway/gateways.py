@@ -41,7 +41,7 @@ class Gateways:
         self, session: Session, request: GatewayRequest, deadline: Deadline, on_send: Callable[[], None]
     ) -> Receipt:
         """Send one command."""
-        return await self._of(session.agent_id, request.operation.method).send(session, request, deadline, on_send)
+        return await self._of(session.agent_id, request.operation.method).command(session, request, deadline, on_send)
 
     async def request(self, session: Session, request: GatewayRequest, deadline: Deadline) -> Receipt:
         """Send what is no command of a caller."""
@@ -67,6 +67,18 @@ class Gateways:
         """Keep a pushed session alive; returns what the reply changes in it."""
         client = self._of(session.agent_id, "handShake")
         return await client.heartbeat(session, self._push_token)
+
+    def reload_trust(self) -> None:
+        """Read the certificates of all anew; those that cannot be used are told in one `ValueError` at the end."""
+        refused = []
+        for name, client in self._clients.items():
+            try:
+                client.reload_trust()
+            except (OSError, ValueError) as failure:
+                why = failure.strerror or type(failure).__name__ if isinstance(failure, OSError) else failure
+                refused.append(f"gateway {name}: {why}")
+        if refused:
+            raise ValueError("; ".join(refused))
 
     async def close(self) -> None:
         """Close the connections to all of them."""

@@ -18,11 +18,12 @@ class GatewaySettings:
     The way to one gateway.
 
     `name` is what callers put before an inspector's id, and stands in keys, metrics and log lines.
-    `/agentgateway/resource` is added to a `url` without a path. `command_slots` requests and `poll_slots`
-    polls may be under way at once. `keepalive_seconds` must stay below the gateway's own idle time, or
-    commands meet connections that it has just closed and end with an unknown outcome. `agent_id_max` depends on its
-    edition (CONTRACT 8); `event_source` is how the events of our own sign-ins come. `pins` are SHA-256
-    fingerprints in hex, one of which its certificate has to have.
+    `/agentgateway/resource` is added to a `url` without a path. `command_slots` requests and `poll_slots` polls may be
+    under way at once, and of one inspector `commands_per_inspector` commands. `keepalive_seconds` must stay below the
+    gateway's own idle time, or commands meet connections that it has just closed and end with an unknown outcome.
+    `agent_id_max` depends on its edition (CONTRACT 8); `event_source` is how the events of our own sign-ins come.
+    `pins` are SHA-256 fingerprints in hex, one of which its certificate has to have; then neither an authority, nor its
+    name, nor its dates count.
     """
 
     url: str
@@ -38,6 +39,7 @@ class GatewaySettings:
     poll_hold_seconds: float = 10.0
     poll_margin_seconds: float = 20.0
     command_slots: int = 256
+    commands_per_inspector: int = 16
     poll_slots: int = 20_000
     keepalive_seconds: float = 15.0
     max_reply_bytes: int = 1 << 20
@@ -55,6 +57,7 @@ class GatewaySettings:
             "poll_hold_seconds",
             "poll_margin_seconds",
             "command_slots",
+            "commands_per_inspector",
             "poll_slots",
             "keepalive_seconds",
             "max_reply_bytes",
@@ -69,6 +72,8 @@ class GatewaySettings:
             )
         if self.key_file and not self.cert_file:
             found.append("key_file is of no use without cert_file")
+        if self.pins and self.ca_file:
+            found.append("ca_file is of no use with pins: the certificate itself counts then")
         return found
 
     @property

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import httpx
 from yarl import URL
 
-from qc_adapter.gateway.trust import trust_of
+from qc_adapter.gateway.trust import Trust
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, RawReply, ReplyHeaders, ReplyLost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
 
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.gateway.settings import GatewaySettings
 
 _Lines = tuple[tuple[bytes, bytes], ...]
+#: So many connections in turn may have brought something before they were asked; then the gateway is not to be used.
+_MOST_UNASKED: Final = 8
 
 
 class CertificateRefused(httpx.ConnectError):
@@ -41,10 +44,11 @@ class ReplyCut(httpx.RemoteProtocolError):
 class _Mark:
     """Notes the moment from which on bytes of one request may have gone out."""
 
-    __slots__ = ("_on_send", "lines", "sent", "waiting_for_slot")
+    __slots__ = ("_on_send", "lines", "owner", "sent", "waiting_for_slot")
 
-    def __init__(self, on_send: Callable[[], None]) -> None:
+    def __init__(self, on_send: Callable[[], None], owner: int) -> None:
         self._on_send = on_send
+        self.owner = owner
         self.sent = False
         self.waiting_for_slot = True
         self.lines: _Lines | None = None
@@ -62,12 +66,25 @@ class _Mark:
         return await handler(request)
 
 
+class _Unasked(aiohttp.ClientError):
+    """A kept connection has brought something that nobody asked for: it would pass for the reply to this request."""
+
+
 class _Request(aiohttp.ClientRequest):
     """Tells its mark when a connection is there and the first byte is about to go out."""
 
     mark: _Mark
 
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """Connections are shared only by requests with the same owner."""
+        # The field is part of the key and of nothing else, as long as there is no proxy, and there is none.
+        return super().connection_key._replace(proxy_headers_hash=self.mark.owner)
+
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # aiohttp looks at this when a connection goes back into the pool, and not when it comes out again.
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _Unasked
         self.mark.note()
         return await super().send(conn)
 
@@ -75,13 +92,13 @@ class _Request(aiohttp.ClientRequest):
 class _Pool:
     """Connections of one kind with a gate in front; a request that waits at the gate has not been sent."""
 
-    def __init__(self, settings: GatewaySettings, trust: ssl.SSLContext | None, slots: int) -> None:
+    def __init__(self, settings: GatewaySettings, trust: Trust, slots: int) -> None:
         self._slots = asyncio.Semaphore(slots)
+        self._trust = trust
         self._max_bytes = settings.max_reply_bytes
         connector = aiohttp.TCPConnector(
             limit=0,  # the gate is ours: its wait counts against the request's own time
             keepalive_timeout=settings.keepalive_seconds,
-            ssl=True if trust is None else trust,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -108,23 +125,45 @@ class _Pool:
         *,
         seconds: float,
         on_send: Callable[[], None],
+        owner: int,
     ) -> tuple[int, _Lines, bytes]:
-        """Send one request once and read its whole reply; raises httpx exceptions."""
+        """
+        Send one request once and read its whole reply, within `seconds` all in all; raises httpx exceptions.
+
+        It goes on a connection that carries only requests of its owner.
+        """
         if self._session.closed:
             raise httpx.ConnectError("this adapter is shutting down")
-        mark = _Mark(on_send)
+        mark = _Mark(on_send, owner)
         try:
             async with asyncio.timeout(seconds), self._slots:
                 mark.waiting_for_slot = False
-                async with self._session.request(
-                    verb, url, headers=headers, data=body, middlewares=(mark,), allow_redirects=False
-                ) as response:
-                    mark.lines = response.raw_headers
-                    return response.status, mark.lines, await self._body(response)
+                for _ in range(_MOST_UNASKED):
+                    try:
+                        return await self._once(verb, url, headers, body, mark)
+                    except _Unasked:  # the connection is closed, and nothing was sent: another one will do
+                        continue
+                raise httpx.ConnectError("the gateway sends replies that nobody asked for")
         except (aiohttp.ClientError, OSError) as error:
             # TimeoutError is an OSError, ours as well as aiohttp's. The cause is dropped: aiohttp's errors
             # carry the request's headers, and with them the GUID.
             raise _as_httpx(error, mark) from None
+
+    async def _once(
+        self, verb: str, url: URL, headers: Mapping[str, str] | list[tuple[str, str]], body: bytes | None, mark: _Mark
+    ) -> tuple[int, _Lines, bytes]:
+        trust = self._trust.context
+        async with self._session.request(
+            verb,
+            url,
+            headers=headers,
+            data=body,
+            middlewares=(mark,),
+            allow_redirects=False,
+            ssl=True if trust is None else trust,
+        ) as response:
+            mark.lines = response.raw_headers
+            return response.status, mark.lines, await self._body(response)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         """Read until the end or just past the limit, where the connection is given up."""
@@ -205,8 +244,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """
     An httpx transport for commands over aiohttp's connections.
 
-    The address is prepared once; the path comes in the request's `target` extension, as in httpcore. Its
-    `on_send` extension is told when bytes may go out. It never sends twice and keeps no cookies.
+    The address is prepared once; the path comes in the request's `target` extension, as in httpcore. Its `on_send`
+    extension is told when bytes may go out, `owner` says whose connections it takes. It never sends twice and keeps no
+    cookies.
     """
 
     def __init__(self, pool: _Pool, base: str) -> None:
@@ -225,6 +265,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             body or None,
             seconds=extensions["timeout"]["read"],
             on_send=extensions["on_send"],
+            owner=extensions["owner"],
         )
         return httpx.Response(status, headers=lines, stream=_Whole(content), request=request)
 
@@ -247,12 +288,13 @@ class GatewayTransport:
     """
     The way to one gateway: commands through httpx types, polls on aiohttp itself, each on its own connections.
 
-    Polls are many and long: they pay for no object they do not need and never stand in a command's way.
+    Polls are many and long: they pay for no object they do not need and never stand in a command's way. No two
+    inspectors share a connection, so that no mishap on one brings an inspector the reply, and the GUID, of another.
     Build it within a running event loop.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
-        trust = trust_of(settings)
+        self._trust = trust = Trust(settings)
         self._base = settings.base_url
         self._address = httpx.URL(self._base)
         self._polls = _Pool(settings, trust, settings.poll_slots)
@@ -271,7 +313,12 @@ class GatewayTransport:
             self._address,
             headers=headers,
             stream=_Whole(request.body or b""),
-            extensions={"target": _target(request), "timeout": {"read": timeout_seconds}, "on_send": on_send},
+            extensions={
+                "target": _target(request),
+                "timeout": {"read": timeout_seconds},
+                "on_send": on_send,
+                "owner": _owner(request),
+            },
         )
         try:
             response = await self._commands.handle_async_request(prepared)
@@ -287,20 +334,35 @@ class GatewayTransport:
         timeout_seconds: float,
         on_send: Callable[[], None],
     ) -> RawReply:
-        """Carry a long poll; raises `NotSent` or `ReplyLost`."""
+        """Carry a long poll, or a heartbeat; raises `NotSent` or `ReplyLost`."""
         url = URL(self._base + _target(request), encoded=True)
         try:
             status, lines, body = await self._polls.exchange(
-                request.operation.verb, url, headers, None, seconds=timeout_seconds, on_send=on_send
+                request.operation.verb,
+                url,
+                headers,
+                None,
+                seconds=timeout_seconds,
+                on_send=on_send,
+                owner=_owner(request),
             )
         except httpx.TransportError as error:
             raise _as_failure(error) from error
         return RawReply(status, ReplyHeaders(lines), body)
 
+    def reload(self) -> None:
+        """Read the certificates anew, for new connections; raises `ValueError` or `OSError` if they are of no use."""
+        self._trust.reload()
+
     async def close(self) -> None:
         """Close all connections; requests under way end as lost."""
         await self._commands.aclose()
         await self._polls.close()
+
+
+def _owner(request: GatewayRequest) -> int:
+    """Return what tells the inspector of a request from others: in each path it comes second."""
+    return hash(request.path.split("/", 3)[2])
 
 
 def _target(request: GatewayRequest) -> str:

@@ -32,6 +32,9 @@ COMMON_HEADERS: Mapping[str, str] = MappingProxyType(
 )
 
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Trip:
     """One request on its way; collects what its observer is told."""
@@ -69,6 +72,17 @@ def session_headers(method: str, session: Session) -> dict[str, str]:
     if cookies:
         headers["Cookie"] = cookies
     return headers
+
+
+def own_headers(request: GatewayRequest) -> Mapping[str, str]:
+    """Return the headers that only this request has; one that would break out of its line is not sent."""
+    if not request.headers:
+        return _NONE
+    for name, value in request.headers:
+        if not carriable(value):
+            method = request.operation.method
+            raise GatewayMisconfigured(method, f"{method} was not sent: its header {name} has what no header may carry")
+    return dict(request.headers)
 
 
 def unsent(trip: Trip, failure: NotSent) -> GatewayError | DeadlineExceeded:

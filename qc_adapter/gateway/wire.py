@@ -75,7 +75,8 @@ class Transport(Protocol):
     """
     Carries one request to the gateway and never repeats it.
 
-    `on_send` is called exactly once, right before the first byte may go out; never for `NotSent`.
+    No two inspectors' requests share a connection. `on_send` is called exactly once, right before the first byte may go
+    out; never for `NotSent`.
     """
 
     async def send(
@@ -94,7 +95,10 @@ class Transport(Protocol):
         timeout_seconds: float,
         on_send: Callable[[], None],
     ) -> RawReply:
-        """Carry a long poll, on connections of its own; raises `NotSent` or `ReplyLost`."""
+        """Carry a long poll or heartbeat, on connections of their own; raises `NotSent` or `ReplyLost`."""
+
+    def reload(self) -> None:
+        """Read the certificates anew; raises `ValueError` or `OSError`, and changes nothing, if they are of no use."""
 
     async def close(self) -> None:
         """Close all connections."""

@@ -214,7 +214,11 @@ class GatewayRefused(GatewayError):
 
 
 class GatewayUnavailable(GatewayError):
-    """Nothing was sent, or a proxy in front of the gateway refused it: certainly not executed."""
+    """Nothing was sent: certainly not executed, and may be tried again after a moment."""
+
+    def __init__(self, method: str, message: str, *, retry_seconds: float = 1.0) -> None:
+        super().__init__(method, message)
+        self.retry_seconds = retry_seconds
 
 
 class GatewayMisconfigured(GatewayError):

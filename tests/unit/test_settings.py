@@ -397,3 +397,22 @@ def test_the_description_shows_every_setting():
     assert all(row.meaning for row in rows.values())
     for name in rows:
         assert f"| `{name}`" in settings_markdown()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"QC_GATEWAY_CA_FILE": __file__}, {"QC_GATEWAY_URL": "http://127.0.0.1:8043"}],
+    ids=["an authority", "no TLS"],
+)
+def test_a_pin_with_which_something_has_no_use_is_refused(beside):
+    """With a pin no authority counts, and without TLS no pin does: one of the two was set by mistake."""
+    found, text = problems(LEAST | {"QC_GATEWAY_PIN": "0a" * 32} | beside)
+    assert "QC_GATEWAY_PIN" in found
+    assert "use" in text
+
+
+def test_pins_are_read_as_openssl_prints_them():
+    """Colons and capital letters do not matter, and several are a rotation."""
+    pin = ":".join(["AB"] * 32)
+    [gateway] = read_settings(LEAST | {"QC_GATEWAY_PIN": f"{pin}, {'0c' * 32}"}).gateways
+    assert gateway.pins == ("ab" * 32, "0c" * 32)

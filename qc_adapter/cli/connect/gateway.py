@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 import time
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from qc_adapter.gateway.operations import Operation
 from qc_adapter.gateway.requests import GatewayRequest
 from qc_adapter.gateway.transport import GatewayTransport
 from qc_adapter.gateway.trip import COMMON_HEADERS
-from qc_adapter.gateway.trust import trust_of
+from qc_adapter.gateway.trust import fingerprint_of, trust_of
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, ReplyLost
 from qc_adapter.variables import GatewayVariables
 
@@ -39,6 +40,15 @@ _SKEW_SECONDS: Final = 30.0
 #: OpenSSL's reasons for not trusting a certificate, as far as something else has to be changed.
 _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST: Final = (62, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the other side showed in the handshake; `certificate` is None if only TLS can read it."""
+
+    certificate: x509.Certificate | None
+    fingerprint: str
+    version: str
 
 
 async def look_at_gateway(gateway: GatewaySettings, findings: Findings) -> None:
@@ -67,8 +77,11 @@ async def look_at_gateway(gateway: GatewaySettings, findings: Findings) -> None:
     if trust is None:
         connection.close()
         findings.good(f"{host}:{port} takes connections")
-    elif not await _shake_hands(findings, variables, trust, connection, host=host, port=port, addresses=addresses):
-        return
+    else:
+        shown = await _shake_hands(findings, variables, trust, connection, host=host, port=port, addresses=addresses)
+        if shown is None:
+            return
+        _say_what_is_shown(findings, shown, pinned=bool(gateway.pins))
     await _ask(findings, gateway, variables)
 
 
@@ -81,29 +94,33 @@ async def _shake_hands(
     host: str,
     port: int,
     addresses: Addresses,
-) -> bool:
+) -> _Shown | None:
     findings.begin(f"the TLS handshake with {host}:{port}", f"check that the port in {variables.url.name} speaks TLS")
     try:
-        certificate = await _certificate(connection, trust, host)
+        shown = await _certificate(connection, trust, host)
     except ssl.SSLCertVerificationError as error:
-        shown = await _shown(addresses, host)
-        _say_why_not_trusted(findings, variables, error, shown)
-        return False
+        _say_why_not_trusted(findings, variables, error, await _shown(addresses, host))
+        return None
     except ssl.SSLError as error:
         _say_why_no_tls(findings, variables, error.reason or "")
-        return False
+        return None
     except OSError:
         text = f"{host}:{port} ends the connection in the TLS handshake"
         findings.problem(text, f"{findings.change}; if it wants a certificate, {_ours(variables)}")
-        return False
+        return None
     findings.good(f"{host}:{port} takes connections, and its certificate is trusted")
-    if certificate is not None:
-        end = certificate.not_valid_after_utc.timestamp()
-        say_how_long(findings, "the gateway's certificate", end, "have the gateway's certificate renewed")
-    return True
+    return shown
 
 
-async def _certificate(connection: socket.socket, context: ssl.SSLContext, host: str) -> x509.Certificate | None:
+def _say_what_is_shown(findings: Findings, shown: _Shown, *, pinned: bool) -> None:
+    findings.good(f"it speaks {shown.version}, and the SHA-256 of its certificate is {shown.fingerprint}")
+    if shown.certificate is not None:
+        end = shown.certificate.not_valid_after_utc.timestamp()
+        change = "have the gateway's certificate renewed"
+        say_how_long(findings, "the gateway's certificate", end, change, fatal=not pinned)  # a pin asks for no dates
+
+
+async def _certificate(connection: socket.socket, context: ssl.SSLContext, host: str) -> _Shown:
     """Shake hands, hang up, and return what the other side showed."""
     try:
         _, writer = await asyncio.open_connection(
@@ -112,15 +129,17 @@ async def _certificate(connection: socket.socket, context: ssl.SSLContext, host:
     except BaseException:
         connection.close()
         raise
-    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    spoken = writer.get_extra_info("ssl_object")
+    certificate, version = spoken.getpeercert(binary_form=True) or b"", spoken.version() or "TLS"
     writer.transport.abort()
+    fingerprint = fingerprint_of(certificate)
     try:
-        return x509.load_der_x509_certificate(shown)
+        return _Shown(x509.load_der_x509_certificate(certificate), fingerprint, version)
     except (TypeError, ValueError):
-        return None  # TLS took it: how long it lasts cannot be told
+        return _Shown(None, fingerprint, version)  # TLS took it: how long it lasts cannot be told
 
 
-async def _shown(addresses: Addresses, host: str) -> x509.Certificate | None:
+async def _shown(addresses: Addresses, host: str) -> _Shown | None:
     """Return a certificate that is not trusted, to say what stands in it; nothing is sent to who shows it."""
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
@@ -135,20 +154,26 @@ def _say_why_not_trusted(
     findings: Findings,
     variables: GatewayVariables,
     error: ssl.SSLCertVerificationError,
-    shown: x509.Certificate | None,
+    shown: _Shown | None,
 ) -> None:
     said = error.verify_message.strip(". ")
     text = f"the gateway's certificate is not trusted: {said}"
-    if error.verify_code == _EXPIRED:
+    certificate = shown.certificate if shown else None
+    pin = f"{variables.pin.name}={shown.fingerprint}" if shown else variables.pin.name
+    if not error.verify_code:
+        change = f"ask who runs the gateway whether that is its certificate; if so, set {pin}, the old pin beside it"
+        findings.problem(text, f"{change} as long as both may be shown")
+    elif error.verify_code == _EXPIRED:
         findings.problem(text, "have the gateway's certificate renewed; if it is good, set this machine's clock")
     elif error.verify_code == _NOT_YET:
         findings.problem(text, "set this machine's clock, or wait until the certificate is valid")
     elif error.verify_code in _OTHER_HOST:
-        names = told(names_in(shown)) if shown else "others"
+        names = told(names_in(certificate)) if certificate else "others"
         findings.problem(text, f"set {variables.url.name} to a host that the certificate is for ({names})")
     else:
-        who = f", {issuer_of(shown)}" if shown else ""
-        findings.problem(text, f"set {variables.ca_file.name} to a file with the CA that signed it{who}")
+        who = f", {issuer_of(certificate)}" if certificate else ""
+        change = f"set {variables.ca_file.name} to a file with the CA that signed it{who}"
+        findings.problem(text, f"{change}; or, if who runs the gateway confirms that SHA-256, set {pin}")
 
 
 def _say_why_no_tls(findings: Findings, variables: GatewayVariables, reason: str) -> None:

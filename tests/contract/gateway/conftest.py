@@ -27,6 +27,7 @@ class Bench:
     """Builds clients that are closed after the test, and keeps what their observers were told."""
 
     calls: list = field(default_factory=list)
+    changes: list = field(default_factory=list)
     clients: list = field(default_factory=list)
 
     def client(self, url, **changes):
@@ -34,7 +35,7 @@ class Bench:
         settings = GatewaySettings(
             **{"url": url, "connect_timeout_seconds": 1.0, "request_timeout_seconds": 5.0} | changes
         )
-        made = GatewayClient(GatewayTransport(settings), settings, self.calls.append)
+        made = GatewayClient(GatewayTransport(settings), settings, self.calls.append, self.changes.append)
         self.clients.append(made)
         return made
 

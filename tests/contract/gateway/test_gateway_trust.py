@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 
@@ -13,6 +12,7 @@ import trustme
 from qc_adapter.gateway import requests
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import GatewayMisconfigured, GatewayUnavailable
+from tests.support.handshakes import serve_one_handshake
 
 LISTEN = requests.listen("117", "291")
 
@@ -97,24 +97,23 @@ async def test_a_client_certificate_is_shown(tls_gateway, bench, session, *, aut
     assert len(server.heard) == 1
 
 
-def serve_one_handshake(listener, context):
-    """Accept one connection and try the handshake, on a plain socket: asyncio's server does not send its alert."""
-    raw, _ = listener.accept()
-    with raw, raw.dup() as beneath:
-        with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as spoken:
-            spoken.recv(4096)
-        while beneath.recv(4096):  # closing with bytes unread would reset the connection and overtake the alert
-            pass
-
-
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
-async def test_a_missing_client_certificate_is_a_configuration_error(bench, session, *, authority, ca_file, version):
+@pytest.mark.parametrize("shown", ["none", "another authority's"])
+async def test_a_refused_client_certificate_is_a_configuration_error(
+    bench, session, *, authority, ca_file, version, shown, tmp_path
+):
     """The other side's refusal is told as one, although TLS 1.3 tells it only after we began to write."""
     context = server_context(authority, "127.0.0.1", clients=authority)
     context.minimum_version = context.maximum_version = version
+    files = {}
+    if shown != "none":
+        own = trustme.CA().issue_cert("adapter.example")
+        files = {"cert_file": str(tmp_path / "own.pem"), "key_file": str(tmp_path / "own.key")}
+        own.cert_chain_pems[0].write_to_path(files["cert_file"])
+        own.private_key_pem.write_to_path(files["key_file"])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = asyncio.create_task(asyncio.to_thread(serve_one_handshake, listener, context))
-        client = bench.client(f"https://127.0.0.1:{listener.getsockname()[1]}", ca_file=ca_file)
+        client = bench.client(f"https://127.0.0.1:{listener.getsockname()[1]}", ca_file=ca_file, **files)
         with pytest.raises(GatewayMisconfigured, match="client certificate"):
             await client.send(session, LISTEN, Deadline.after(20))
         await server

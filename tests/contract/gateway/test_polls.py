@@ -55,6 +55,16 @@ async def test_what_is_no_event_is_said(gateway, client, session):
     assert reply.event_may_be_lost
 
 
+async def test_events_without_end_are_a_loss_that_is_said(gateway, client, session):
+    """Of more than 2000 events in one reply the first are delivered, in order, and the rest is told as lost."""
+    entries = b",".join(b'{"eventType":"A%d"}' % number for number in range(2001))
+    for body, lost in ((entries, True), (entries.rpartition(b",")[0], False)):
+        gateway.script.append(gateway.reply(b'{"retcode":"0","event":[' + body + b"]}"))
+        reply = await client.poll(session, hold_seconds=10)
+        assert [event.event_type for event in reply.events] == [f"A{number}" for number in range(2000)]
+        assert reply.event_may_be_lost is lost
+
+
 @pytest.mark.parametrize("code", ["100-006", "000-003", "000-004"])
 async def test_a_retcode_ends_a_poll(gateway, client, session, code):
     """A49, A60: a refused poll took no event and says why."""

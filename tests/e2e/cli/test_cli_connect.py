@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -234,6 +235,43 @@ async def test_why_a_gateway_is_not_trusted_is_told(look, tls_gateway, ca_file, 
     assert finding.level is Level.PROBLEM
     assert says in finding.text
     assert change in finding.change
+    assert gateway.heard == []
+
+
+def fingerprint(gateway, *, colons=False):
+    """The SHA-256 of the certificate that a gateway shows, as openssl prints it."""
+    shown = ssl.get_server_certificate(("127.0.0.1", gateway.port))
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown)).hexdigest()
+    return ":".join(digest[at : at + 2] for at in range(0, 64, 2)).upper() if colons else digest
+
+
+async def test_what_a_gateway_shows_is_told(look, tls_gateway, ca_file):
+    """Version and SHA-256 stand there, so that an operator can compare them and pin the certificate."""
+    gateway = await tls_gateway("127.0.0.1")
+    found = await look("gateway", QC_GATEWAY_URL=gateway.url, QC_GATEWAY_CA_FILE=ca_file)
+    [told] = [one.text for one in found if "SHA-256" in one.text]
+    assert await asyncio.to_thread(fingerprint, gateway) in told
+    assert "TLSv1.3" in told
+
+
+async def test_a_pinned_gateway_is_told(look, tls_gateway):
+    """A pin as openssl prints it needs no authority, no name and no date: that it is over is a warning only."""
+    gateway = await tls_gateway("gw.example", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    pin = await asyncio.to_thread(fingerprint, gateway, colons=True)
+    finding = worst(await look("gateway", QC_GATEWAY_URL=gateway.url, QC_GATEWAY_PIN=pin))
+    assert finding.level is Level.WARNING
+    assert "ended" in finding.text
+    assert len(gateway.heard) == 1
+
+
+async def test_a_pin_that_does_not_fit_is_told(look, tls_gateway):
+    """The problem shows the SHA-256 that was seen, and the change names the setting; nothing is sent."""
+    gateway = await tls_gateway("127.0.0.1")
+    finding = worst(await look("gateway", QC_GATEWAY_URL=gateway.url, QC_GATEWAY_PIN="0" * 64))
+    assert finding.level is Level.PROBLEM
+    seen = await asyncio.to_thread(fingerprint, gateway)
+    assert seen in finding.text
+    assert f"QC_GATEWAY_PIN={seen}" in finding.change
     assert gateway.heard == []
 
 

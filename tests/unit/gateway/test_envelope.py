@@ -217,3 +217,28 @@ def test_a_message_shows_no_guid():
     assert read(b'{"msg":"no such token abcd","retcode":"000-003"}', secrets=(Secret("abcd"),)).message == (
         "no such token <hidden>"
     )
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json;charset=GBK"])
+def test_of_a_key_that_comes_twice_the_last_counts(kind):
+    """Both ways of reading agree, so that no charset makes a refusal a success."""
+    assert read(b'{"retcode":"0","retcode":"900-003","message":"a","message":"b"}', kind).retcode == "900-003"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json;charset=GBK"])
+@pytest.mark.parametrize(
+    "nest",
+    [b"[" * 500_000, b"[" * 250_000 + b"]" * 250_000 + b"}", b'{"a":' * 200_000, b"[" * 65 + b"]" * 65 + b"}"],
+    ids=["open", "closed", "objects", "one too deep"],
+)
+def test_a_nest_is_no_envelope(nest, kind):
+    """However deep, and in whatever charset, it ends as an unreadable reply, not as a crash of the reader."""
+    with pytest.raises(UnreadableReply):
+        read(b'{"retcode":"0","result":' + nest, kind)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json;charset=GBK"])
+@pytest.mark.parametrize("number", [b"9" * 500_000, b"1e" + b"9" * 500_000, b"-" + b"9" * 5000, b"0." + b"9" * 500_000])
+def test_a_number_of_any_length_is_read(number, kind):
+    """Half a million digits are rounded, or no number, and the rest of the reply counts."""
+    assert read(b'{"retcode":"0","result":' + number + b"}", kind).retcode == "0"
