@@ -149,6 +149,16 @@ class Settings:
         """Whether the sign-ins at some gateway are pushed."""
         return any(gateway.event_source is EventSource.PUSH for gateway in self.gateways)
 
+    @property
+    def callers(self) -> str:
+        """What the gRPC port asks of callers, as the log tells it."""
+        asked = []
+        if self.tls is not None and self.tls.client_ca_file is not None:
+            asked.append("mutual_tls")
+        if self.tokens is not None:
+            asked.append("tokens")
+        return "_and_".join(asked) or ("loopback_only" if self.listen.loopback else "anyone")
+
 
 def read_settings(environment: Mapping[str, str], *, gateway_required: bool = True) -> Settings:
     """Return the settings, or raise `InvalidSettings` with everything that is wrong."""
@@ -309,6 +319,9 @@ def _warnings(environment: Mapping[str, str], reading: Reading) -> list[str]:
     push_url = reading.text(at.PUSH_URL)
     if push_url.startswith("http:") and not Listen(urlsplit(push_url).hostname or "", 0).loopback:
         found.append("QC_PUSH_URL is not https: events and the token cross the network unencrypted")
+    asked = reading.text(at.TLS_CLIENT_CA_FILE) or reading.text(at.JWT_ISSUER)
+    if not asked and not reading.value(at.LISTEN).loopback:
+        found.append("QC_LISTEN: nobody is asked who they are, so anyone who reaches it controls calls")
     if reading.text(at.STORE_URL).startswith("memory:") and not reading.value(at.LISTEN).loopback:
         found.append("QC_STORE_URL is memory://: sessions end with this process, and there can be only one replica")
     return found
