@@ -61,6 +61,8 @@ def _read(pem: bytes) -> Caller | str:
 def _names(certificate: Certificate) -> tuple[str, ...] | str:
     from cryptography import x509  # noqa: PLC0415
 
+    if _is_authority(certificate):
+        return "its certificate is an authority's: have one issued for the caller alone"
     try:
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -81,6 +83,15 @@ def _name_of(uri: str) -> tuple[str] | str:
     if len(uri) <= _LONGEST_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri):
         return (uri,)
     return "the URI name of its certificate is no SPIFFE id: have one issued with spiffe://trust-domain/path"
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    from cryptography import x509  # noqa: PLC0415
+
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _is_host(name: str) -> bool:

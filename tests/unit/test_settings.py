@@ -281,7 +281,18 @@ def test_an_open_port_can_be_allowed_on_purpose():
         LEAST | {"QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://localhost"}
     )
     assert settings.listen == Listen("0.0.0.0", 50051)
-    assert settings.warnings == ()
+    [warning] = settings.warnings
+    assert "anyone who reaches it" in warning
+    assert settings.callers == "anyone"
+
+
+def test_what_callers_are_asked_for_is_told(pem):
+    """The start says what protects the port: certificates, tokens, both, or that only this machine reaches it."""
+    tls = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}
+    mutual = tls | {"QC_TLS_CLIENT_CA_FILE": pem}
+    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc", "QC_JWT_JWKS_URL": "https://issuer/keys"}
+    asked = [read_settings(LEAST | more).callers for more in ({}, tls, mutual, tokens, mutual | tokens)]
+    assert asked == ["loopback_only", "loopback_only", "mutual_tls", "tokens", "mutual_tls_and_tokens"]
 
 
 def test_server_tls_alone_does_not_open_the_port(pem):
@@ -379,7 +390,7 @@ def test_doubtful_settings_are_warned_about():
     settings = read_settings(
         {"QC_GATEWAY_URL": "http://gateway", "QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1"},
     )
-    unencrypted, one_replica = settings.warnings
+    unencrypted, _anyone, one_replica = settings.warnings
     assert "unencrypted" in unencrypted
     assert "one replica" in one_replica
 
