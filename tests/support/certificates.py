@@ -56,9 +56,9 @@ class Authority:
             for ends in (now + 30 * DAY, now - DAY)
         )
 
-    def issue(self, *names, common_name="nobody", begins=-DAY, ends=DAY, authority=False):
+    def issue(self, *names, common_name="nobody", begins=-DAY, ends=DAY, authority=False, key=None):
         """Return a pair for those names; a text with a colon is a URI, any other one a DNS name."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         kinds = [_general(name) if isinstance(name, str) else name for name in names]
         extensions = [x509.SubjectAlternativeName(kinds)] if kinds else []
         extensions.append(x509.BasicConstraints(ca=authority, path_length=None))

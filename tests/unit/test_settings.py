@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from qc_adapter.settings import (
     InvalidSettings,
@@ -14,6 +15,7 @@ from qc_adapter.settings import (
 )
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.variables import VARIABLES
+from tests.support.certificates import Authority
 from tests.support.tokens import ec_key, jwk, key_set
 
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
@@ -284,6 +286,17 @@ def test_an_open_port_can_be_allowed_on_purpose():
     [warning] = settings.warnings
     assert "anyone who reaches it" in warning
     assert settings.callers == "anyone"
+
+
+def test_a_key_that_the_port_cannot_use_is_refused(tmp_path):
+    """OpenSSL takes more kinds of keys than the gRPC library: one of those would be a port that cannot be opened."""
+    pair = Authority().issue("localhost", key=ec.generate_private_key(ec.SECP256K1()))
+    path = tmp_path / "pair.pem"
+    path.write_bytes(pair.certificate + pair.key)
+    tls = {"QC_TLS_CERT_FILE": str(path), "QC_TLS_KEY_FILE": str(path)}
+    variables, text = problems(LEAST | tls)
+    assert variables == {"QC_TLS_CERT_FILE"}
+    assert "of a kind that cannot be used" in text
 
 
 def test_what_callers_are_asked_for_is_told(pem):

@@ -265,6 +265,22 @@ async def test_the_push_port_shows_a_new_certificate_too(open_ports, tmp_path):
         await writer.wait_closed()
 
 
+async def test_a_certificate_that_has_ended_is_served_until_there_is_a_better_one(open_ports, tmp_path):
+    """A replica that starts with it serves, for those who do not look; the alert stands; the renewed one is taken."""
+    ended = OURS.issue("localhost", begins=-9 * DAY, ends=-DAY)
+    for name, content in {"old-cert": ended.certificate, "old-key": ended.key}.items():
+        (tmp_path / name).write_bytes(content)
+    names = {"QC_TLS_CERT_FILE": "old-cert", "QC_TLS_KEY_FILE": "old-key"}
+    ports = await open_ports(**{variable: str(tmp_path / name) for variable, name in names.items()})
+    assert await ports.shown(verify_mode=ssl.CERT_NONE) == ended.der
+    assert await ports.ends_at("server") == ended.ends_at
+    (tmp_path / "old-cert").write_bytes(FIRST.certificate)  # not all at once, as people do it
+    assert [line["event"] for line in ports.look()] == ["reload_refused"]
+    (tmp_path / "old-key").write_bytes(FIRST.key)
+    assert [line["event"] for line in ports.look()] == ["reloaded"]
+    assert await ports.shown() == FIRST.der
+
+
 async def test_the_start_says_what_protects_the_port(open_ports, tape):
     """The line of the start tells what callers are asked for."""
     await open_ports()
