@@ -18,7 +18,11 @@ _CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 
 @dataclass(frozen=True, slots=True)
 class CertificatePair:
-    """The content of both files, which fit; `begins_at` and `ends_at` are those of the certificate, in Unix time."""
+    """
+    The content of both files, which fit; `begins_at` and `ends_at` are those of the certificate, in Unix time.
+
+    It is written anew from what was understood: no other reader can understand it in another way, or not at all.
+    """
 
     certificate: bytes
     key: bytes
@@ -37,31 +41,31 @@ class CertificatePair:
 def read_pair(cert_file: str, key_file: str) -> CertificatePair:
     """Return what the files hold; raises `Unusable` when no server can show it, and `OSError`."""
     # Over 1 MiB, and without a certificate nobody needs it.
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization as form  # noqa: PLC0415
 
-    certificate, key = Path(cert_file).read_bytes(), Path(key_file).read_bytes()
-    first = _certificates(certificate)[0]
+    chain, content = _certificates(Path(cert_file).read_bytes()), Path(key_file).read_bytes()
     try:
-        public_key = load_pem_private_key(key, password=None).public_key()
+        key = form.load_pem_private_key(content, password=None)
     except TypeError:
         raise Unusable("the key has a password: give one without") from None
     except Exception:  # noqa: BLE001 - the library has errors of many kinds for this, and some quote the file
         raise Unusable("the key is none in PEM form") from None
-    if public_key != first.public_key():
+    first = chain[0]
+    if key.public_key() != first.public_key():
         raise Unusable("certificate and key do not fit together: put both files of the same pair there")
     _check_kind(first)
+    key_text = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     return CertificatePair(
-        certificate, key, first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+        _text(chain), key_text, first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
     )
 
 
 def read_authorities(path: str, *, ended_too: bool = False) -> bytes:
     """Return the certificates that sign others; raises `Unusable` when nobody can be trusted by them, and `OSError`."""
-    content = Path(path).read_bytes()
-    found = _certificates(content)
+    found = _certificates(Path(path).read_bytes())
     if not ended_too and all(one.not_valid_after_utc.timestamp() <= time.time() for one in found):
         raise Unusable("all authorities in the file have ended: nobody would be let in")
-    return content
+    return _text(found)
 
 
 def _certificates(content: bytes) -> list[Certificate]:
@@ -71,6 +75,12 @@ def _certificates(content: bytes) -> list[Certificate]:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
         raise Unusable("the file holds no certificates in PEM form, or one that cannot be read") from None
+
+
+def _text(certificates: list[Certificate]) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
 def _check_kind(certificate: Certificate) -> None:

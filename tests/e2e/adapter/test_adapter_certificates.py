@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 
 import grpc
@@ -164,6 +165,33 @@ async def test_a_new_client_ca_decides_about_new_connections(ports):
     assert await ports.called(channel) is StatusCode.OK
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda one: one.name)
+async def test_a_session_of_before_does_not_get_past_a_new_client_ca(ports, tmp_path, version):
+    """A caller that the new CA does not know cannot resume the TLS session that the old one let it begin."""
+    context = trusting(OURS, minimum_version=version, maximum_version=version)
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(tmp_path / "caller")
+
+    def resumed(session=None):
+        """Connect, and return the session and whether it was resumed; None when we are not let in."""
+        with socket.create_connection(("127.0.0.1", ports.adapter.port)) as raw, contextlib.suppress(OSError):
+            raw.settimeout(10)
+            with context.wrap_socket(raw, session=session) as connection:
+                connection.sendall(PREFACE)
+                if connection.recv(100):
+                    return connection.session, connection.session_reused
+        return None
+
+    session, _ = await asyncio.to_thread(resumed)
+    assert (await asyncio.to_thread(resumed, session))[1] is True
+    ports.put(cert=FIRST.certificate, key=FIRST.key, ca=STRANGERS.pem)
+    assert await asyncio.to_thread(resumed, session) is None
+    assert await asyncio.to_thread(resumed) is None
+
+
 def _files(pair):
     return {"cert": pair.certificate, "key": pair.key}
 
@@ -263,6 +291,16 @@ async def test_the_push_port_shows_a_new_certificate_too(open_ports, tmp_path):
     writer.close()
     with contextlib.suppress(ssl.SSLError):
         await writer.wait_closed()
+
+
+async def test_files_of_any_form_that_is_understood_are_served(ports):
+    """Whatever stands around the PEM blocks, gRPC gets what was understood: what is taken is what is shown."""
+    mark, text = b"\xef\xbb\xbf", b"subject=localhost\n"
+    key = SECOND.key.replace(b"\n", b"\r\n")
+    [line] = ports.put(cert=mark + SECOND.certificate + text + OURS.pem, key=text + key, ca=mark + THEIRS.pem)
+    assert line["event"] == "reloaded"
+    assert await ports.shown() == SECOND.der
+    assert await ports.calls(DESK) is StatusCode.OK
 
 
 async def test_a_certificate_that_has_ended_is_served_until_there_is_a_better_one(open_ports, tmp_path):
