@@ -319,9 +319,6 @@ def _warnings(environment: Mapping[str, str], reading: Reading) -> list[str]:
     push_url = reading.text(at.PUSH_URL)
     if push_url.startswith("http:") and not Listen(urlsplit(push_url).hostname or "", 0).loopback:
         found.append("QC_PUSH_URL is not https: events and the token cross the network unencrypted")
-    asked = reading.text(at.TLS_CLIENT_CA_FILE) or reading.text(at.JWT_ISSUER)
-    if not asked and not reading.value(at.LISTEN).loopback:
-        found.append("QC_LISTEN: nobody is asked who they are, so anyone who reaches it controls calls")
     if reading.text(at.STORE_URL).startswith("memory:") and not reading.value(at.LISTEN).loopback:
         found.append("QC_STORE_URL is memory://: sessions end with this process, and there can be only one replica")
     return found
