@@ -240,6 +240,30 @@ async def test_who_has_no_certificate_of_the_client_ca_is_not_let_in(ports):
     await plain.close()
 
 
+async def test_a_caller_is_known_by_its_certificate(ports, tape):
+    """The names of the certificate are the caller's in the log; one that names nobody is told what to change."""
+    assert await ports.calls(DESK) is StatusCode.OK
+    assert await ports.calls(THEIRS.issue("Desk.example")) is StatusCode.OK
+    nobody = [THEIRS.issue(common_name="spiffe://example/desk"), THEIRS.issue("*.example")]
+    nobody.append(THEIRS.issue("spiffe://example/desk", "spiffe://example/other"))
+    assert [await ports.calls(one) for one in nobody] == [StatusCode.UNAUTHENTICATED] * 3
+    lines = [line for line in tape.lines if line["event"] == "call_finished"]
+    assert [line.get("caller") for line in lines] == ["spiffe://example/desk", "dns:desk.example", None, None, None]
+    assert {line["reason"] for line in lines[2:]} == {"CALLER_UNKNOWN"}
+
+
+async def test_a_connection_does_not_outlive_its_certificate(ports, monkeypatch):
+    """When the certificate has ended, calls on the connection that it opened are refused, and its streams end."""
+    monkeypatch.setattr("qc_adapter.rpc.revocation._LOOK_SECONDS", 0.05)
+    channel = await ports.channel(as_caller(OURS, DESK))
+    stream = await watching(channel)
+    # As two days later: the certificate lasts one.
+    monkeypatch.setattr("qc_adapter.rpc.callers.LEEWAY_SECONDS", -2 * DAY.total_seconds())
+    assert await ports.called(channel) is StatusCode.UNAUTHENTICATED
+    with pytest.raises(grpc.aio.AioRpcError, match="the certificate has ended"):
+        await stream.read()
+
+
 async def test_callers_can_tell_us_from_others(ports):
     """A caller that trusts another CA, or looks for another name, does not talk with us."""
     assert await ports.calls(DESK, STRANGERS) is StatusCode.UNAVAILABLE

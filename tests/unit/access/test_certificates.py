@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 
 import grpc
 import pytest
@@ -11,7 +10,7 @@ from cryptography import x509
 
 from qc_adapter.access.certificates import caller_of_certificate
 from qc_adapter.model.errors import CallerUnknown
-from tests.support.certificates import DAY, Authority, as_caller
+from tests.support.certificates import Authority, as_caller
 
 ROOT = Authority("callers")
 OWN = ROOT.issue("localhost")
@@ -117,23 +116,8 @@ async def test_who_has_shown_no_certificate_is_nobody():
     assert caller_of_certificate({"transport_security_type": [b"ssl"]}) is None
 
 
-async def test_a_certificate_that_has_ended_names_nobody_any_more():
-    """A connection may outlive its certificate; its calls do not."""
-    ended = ROOT.issue("spiffe://example/desk", begins=-2 * DAY, ends=-DAY)
-    for _ in range(2):  # read, and remembered
-        with pytest.raises(CallerUnknown, match="has ended"):
-            caller_of_certificate({"x509_pem_cert": [ended.certificate]})
-
-
 @pytest.mark.parametrize("shown", [b"", b"none", OWN.certificate[:200]])
 async def test_what_is_no_certificate_is_refused(shown):
     """No error of a library gets out, whatever is shown."""
     with pytest.raises(CallerUnknown, match="cannot be read"):
         caller_of_certificate({"x509_pem_cert": [shown]})
-
-
-async def test_an_end_is_told_in_unix_time(proofs_of):
-    """What is proven lasts as long as the certificate."""
-    caller = caller_of_certificate(await proofs_of(ROOT.issue("desk.example", ends=7 * DAY)))
-    assert caller.expires_at == pytest.approx(ROOT.issue("desk.example", ends=7 * DAY).ends_at, abs=60)
-    assert caller.expires_at < math.inf
