@@ -134,9 +134,15 @@ async def watching(channel):
     return stream
 
 
+async def to_its_end(stream):
+    """Read what still comes."""
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_a_new_certificate_is_shown_to_new_connections_only(open_ports):
     """A rotated pair costs no stream and no call; who connects afterwards sees it, and the metric tells its end."""
-    ports = await open_ports(QC_BOOKMARK_SECONDS="0.2")
+    ports = await open_ports(QC_BOOKMARK_SECONDS="0.1")
     channel = await ports.channel(as_caller(OURS, DESK))
     stream = await watching(channel)
     assert await ports.shown() == FIRST.der
@@ -147,7 +153,8 @@ async def test_a_new_certificate_is_shown_to_new_connections_only(open_ports):
     assert await ports.shown() == SECOND.der  # it is not only the first one
     assert await ports.ends_at("server") == SECOND.ends_at
     assert await ports.called(channel) is StatusCode.OK
-    assert (await stream.read()).HasField("bookmark")
+    for _ in range(5):  # more than can have come before
+        assert await stream.read() is not grpc.aio.EOF
     stream.cancel()
 
 
@@ -261,7 +268,7 @@ async def test_a_connection_does_not_outlive_its_certificate(ports, monkeypatch)
     monkeypatch.setattr("qc_adapter.rpc.callers.LEEWAY_SECONDS", -2 * DAY.total_seconds())
     assert await ports.called(channel) is StatusCode.UNAUTHENTICATED
     with pytest.raises(grpc.aio.AioRpcError, match="the certificate has ended"):
-        await stream.read()
+        await to_its_end(stream)
 
 
 async def test_callers_can_tell_us_from_others(ports):
