@@ -34,6 +34,7 @@ from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.model.session import NO_SECRET
 from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
+from qc_adapter.own_certificates import watch_own_certificates
 from qc_adapter.push import PushServer
 from qc_adapter.rpc.call_traces import CallTraces
 from qc_adapter.rpc.callers import KnownCallers
@@ -53,7 +54,7 @@ from qc_adapter.shared import in_memory, in_redis
 from qc_adapter.signing import signing
 from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.export import Export
-from qc_adapter.telemetry.labels import label_sets
+from qc_adapter.telemetry.labels import NO_GATEWAY, label_sets
 from qc_adapter.telemetry.metrics import Metrics, open_registry
 from qc_adapter.telemetry.tracing import Tracing
 from qc_adapter.watched import WatchedFiles
@@ -139,7 +140,7 @@ class Adapter:
         self.sessions, self.recovery = made.sessions, made.recovery
         self._keys: ServedKeys | None = None
         self._export = Export(settings.tracing, self.shared.replica or socket.gethostname())
-        self._server = GrpcServer(self._services(), self._interceptor())
+        self._server = GrpcServer(self._services(), self._interceptor(), settings.tls)
         self._ops = OpsServer(
             settings.ops_listen,
             registry,
@@ -155,7 +156,7 @@ class Adapter:
         self.metrics.sessions(self.readers.counts)
         self.metrics.store_up(lambda: self._store_problem is None)
         self.metrics.gateway_up(self._reachable)
-        self.metrics.certificates(certificate_files(settings))
+        watch_own_certificates(settings, self.watched, self.metrics, self._server.certificates, self._push)
         files = [path for one in settings.gateways for path in (one.ca_file, one.cert_file, one.key_file)]
         self.watched.add("gateway", files, self._reload_gateways)
         self.metrics.runs(version())
@@ -190,7 +191,10 @@ class Adapter:
 
     def _reload_gateways(self) -> None:
         self.gateways.reload_trust()
-        self.metrics.certificates(certificate_files(self._settings))
+        # Of our own ports' files another may lie there than is in use.
+        self.metrics.certificates_loaded(
+            file for file in certificate_files(self._settings) if file.gateway != NO_GATEWAY
+        )
 
     def _services(self) -> Services:
         settings = self._settings
@@ -235,7 +239,7 @@ class Adapter:
         await self._ops.start()
         if self._keys is not None:
             self._keys.start()
-        self.port = await self._server.start(str(settings.listen), settings.tls)
+        self.port = await self._server.start(str(settings.listen))
         if self._push is not None:
             await self._push.start()
         self.shared.start(self.readers, self.recovery)
@@ -249,6 +253,8 @@ class Adapter:
             "started",
             version=version(),
             listen=listen,
+            callers=settings.callers,
+            tls=settings.tls is not None,
             ops_port=self.ops_port,
             replica=self.shared.replica or "only",
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ssl
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
@@ -25,8 +24,10 @@ from qc_adapter.http_listener import HttpListener
 from qc_adapter.model.errors import AdapterError, NotSignedIn, StoreUnavailable
 from qc_adapter.model.inspector import DEFAULT_GATEWAY, inspector_id, is_inspector_id
 from qc_adapter.model.session import EventSource
+from qc_adapter.push_certificate import PushCertificate
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
     from qc_adapter.events.inlet import Inlet
@@ -84,6 +85,7 @@ class PushServer:
         self._counts = counts
         self._strangers: dict[str, int] = {}
         self._refusals: Counter[int] = Counter()
+        self._certificate: PushCertificate | None = None
         self._listener = HttpListener(
             settings.listen, stop_seconds=_STOP_SECONDS, tls=self._tls, malformed=self._malformed
         )
@@ -104,14 +106,16 @@ class PushServer:
         """Stop listening; pushes under way get two seconds to end, and what is not answered comes again."""
         await self._listener.stop()
 
+    def load(self) -> None:
+        """Show the certificate that lies on disk now to whoever connects from now on; raises `Unusable`, `OSError`."""
+        if self._certificate is not None:
+            self._certificate.load()
+
     def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.tls
-        if tls is None:
+        if self._settings.tls is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-        return context
+        self._certificate = PushCertificate(self._settings.tls)
+        return self._certificate.context
 
     def _malformed(self) -> None:
         self._counts.push_received(DEFAULT_GATEWAY, "unreadable")

@@ -149,6 +149,16 @@ class Settings:
         """Whether the sign-ins at some gateway are pushed."""
         return any(gateway.event_source is EventSource.PUSH for gateway in self.gateways)
 
+    @property
+    def callers(self) -> str:
+        """What the gRPC port asks of callers, as the log tells it."""
+        asked = []
+        if self.tls is not None and self.tls.client_ca_file is not None:
+            asked.append("mutual_tls")
+        if self.tokens is not None:
+            asked.append("tokens")
+        return "_and_".join(asked) or ("loopback_only" if self.listen.loopback else "anyone")
+
 
 def read_settings(environment: Mapping[str, str], *, gateway_required: bool = True) -> Settings:
     """Return the settings, or raise `InvalidSettings` with everything that is wrong."""

@@ -6,14 +6,17 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter import variables as at
+from qc_adapter.certificate_pair import read_pair
 from qc_adapter.telemetry.certificates import CertificateFile
 from qc_adapter.telemetry.labels import NO_GATEWAY
 from qc_adapter.variables import GatewayVariables
+from qc_adapter.watched import Unusable
 
 if TYPE_CHECKING:
     from qc_adapter.environment import Reading, Variable
     from qc_adapter.settings import Settings
 
+_OF_PORTS: Final = (at.TLS_CERT_FILE, at.PUSH_TLS_CERT_FILE)
 _MISMATCH: Final = "KEY_VALUES_MISMATCH"
 
 
@@ -55,6 +58,12 @@ def _check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str 
         else:
             what = f"must be a certificate in PEM form, and {key.name} its key, in PEM form and without a password"
             reading.complain(cert.name, cert_file, what)
+        return
+    if cert in _OF_PORTS:
+        try:
+            read_pair(cert_file, key_file)
+        except (Unusable, OSError) as unusable:
+            reading.complain(cert.name, cert_file, f"cannot be used: {unusable}")
 
 
 def _check_authorities(reading: Reading, ca: Variable[str | None]) -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-import grpc
 import typer
 
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import Output
-from qc_adapter.client import QualityControlClient, TokenExposed
+from qc_adapter.client import CertificateFiles, QualityControlClient, TokenExposed
 
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@,]+):([0-9]{1,5})")
 _SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|xds):\S+")
@@ -75,9 +74,8 @@ async def connect(options: ClientOptions) -> AsyncIterator[QualityControlClient]
     """Open a client; the first call connects it."""
     credentials = None
     if options.tls or options.ca_file or options.cert_file:
-        credentials = grpc.ssl_channel_credentials(
-            _read(options.ca_file), private_key=_read(options.key_file), certificate_chain=_read(options.cert_file)
-        )
+        credentials = CertificateFiles(options.ca_file, options.cert_file, options.key_file)
+        _check(credentials)
     client = QualityControlClient(
         options.target, credentials, token_file=options.token_file, token_unencrypted=options.token_unencrypted
     )
@@ -97,10 +95,10 @@ async def connect(options: ClientOptions) -> AsyncIterator[QualityControlClient]
         await client.close()
 
 
-def _read(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
+def _check(files: CertificateFiles) -> None:
     try:
-        return path.read_bytes()
+        files.read()
     except OSError as error:
-        raise CommandFailed(Exit.USAGE, f"{path} cannot be read: {error.strerror}") from error
+        raise CommandFailed(Exit.USAGE, f"{error.filename} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandFailed(Exit.USAGE, str(error)) from error

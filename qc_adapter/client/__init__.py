@@ -9,6 +9,7 @@ from qc_adapter.client.client import QualityControlClient
 from qc_adapter.client.command import CommandResult, CommandUpdates, Follow, Mode
 from qc_adapter.client.failure import CallFailed, OutcomeUnknown, take_apart
 from qc_adapter.client.operations import Following, options_message
+from qc_adapter.client.rotation import CertificateFiles
 from qc_adapter.client.timing import Timing
 from qc_adapter.client.token import TokenExposed
 from qc_adapter.client.watch import Broken, OnExpired, Watch
@@ -16,6 +17,7 @@ from qc_adapter.client.watch import Broken, OnExpired, Watch
 __all__ = [
     "Broken",
     "CallFailed",
+    "CertificateFiles",
     "CommandResult",
     "CommandUpdates",
     "Follow",

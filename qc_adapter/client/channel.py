@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from qc_adapter.client.rotation import CertificateFiles, RotatingChannel
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,10 +42,15 @@ def replicas_of(target: str | Sequence[str]) -> tuple[str, ...]:
 
 async def open_channel(
     replicas: Sequence[str],
-    credentials: grpc.ChannelCredentials | None,
+    credentials: grpc.ChannelCredentials | CertificateFiles | None,
     options: Sequence[tuple[str, str | int]],
-) -> grpc.aio.Channel:
-    """Open a channel; the first call connects it. Raises OSError when a name in a list of several is not known."""
+) -> grpc.aio.Channel | RotatingChannel:
+    """
+    Open a channel; the first call connects it.
+
+    Raises OSError when a name in a list of several is not known, or a file cannot be read, ValueError when they cannot
+    be used.
+    """
     if not replicas:
         raise ValueError("no adapter to call: give host:port")
     target, given = replicas[0], [*_OPTIONS]
@@ -54,6 +61,8 @@ async def open_channel(
     given += options
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=given)
+    if isinstance(credentials, CertificateFiles):
+        return RotatingChannel(lambda read: grpc.aio.secure_channel(target, read, options=given), credentials)
     return grpc.aio.secure_channel(target, credentials, options=given)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from qc_adapter.client.channel import open_channel, replicas_of
 from qc_adapter.client.command import CommandResult, CommandUpdates, fitting_timeout_seconds
 from qc_adapter.client.operations import Operations
+from qc_adapter.client.rotation import Proofs
 from qc_adapter.client.timing import Timing
 from qc_adapter.client.token import Showing, Shown, Token, check_way
 from qc_adapter.client.watch import OnExpired, Plan, Watch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from qc_adapter.client.rotation import CertificateFiles, RotatingChannel
     from qc_adapter.client.watch import Broken
 
 _CLOSE_SECONDS: Final = 5.0
@@ -36,6 +38,9 @@ class QualityControlClient(Operations):
     the replicas that answer. Names in a list of several are looked up once: where replicas come and go use
     "dns:///name:port".
 
+    `credentials` are gRPC's, or the files that hold them: whoever renews those need not tell us. Then new streams and
+    calls use what is in the files, and a watch or command whose certificate has ended goes on with the next one.
+
     With `token` or `token_file` each call shows that token; the file is read anew each time. A watch or command whose
     token has ended goes on with the next one. A token is sent to another machine over TLS only, or with
     `token_unencrypted`, where something else encrypts the way.
@@ -44,7 +49,7 @@ class QualityControlClient(Operations):
     def __init__(
         self,
         target: str | Sequence[str],
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: grpc.ChannelCredentials | CertificateFiles | None = None,
         *,
         token: str | None = None,
         token_file: str | Path | None = None,
@@ -60,7 +65,7 @@ class QualityControlClient(Operations):
         self._options = tuple(channel_options)
         self._timing = timing or Timing()
         self._jitter = jitter or _half_to_one
-        self._channel: grpc.aio.Channel | None = None
+        self._channel: grpc.aio.Channel | RotatingChannel | None = None
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -69,7 +74,7 @@ class QualityControlClient(Operations):
         return opened if self._token is None else Showing(opened, self._token)  # type: ignore[return-value]
 
     @property
-    def _opened(self) -> grpc.aio.Channel:
+    def _opened(self) -> Any:
         if self._channel is None:
             raise RuntimeError("the client is not open: use it as `async with QualityControlClient(...) as client`")
         return self._channel
@@ -78,8 +83,8 @@ class QualityControlClient(Operations):
         """
         Make ready to call.
 
-        Raises OSError or ValueError when a list of several replicas cannot be used, `TokenExposed` when a token
-        would be sent unencrypted.
+        Raises OSError or ValueError when a list of several replicas or a file cannot be used, `TokenExposed` when a
+        token would be sent unencrypted.
         """
         if self._token is not None:
             check_way(self._replicas, encrypted=self._credentials is not None or self._token_unencrypted)
@@ -119,13 +124,13 @@ class QualityControlClient(Operations):
         first stream cannot be opened. `on_broken` is told of each stream that ended and is resumed.
         """
         begin: Any = events_pb2_grpc.InspectorEventsStub(self._opened).Watch
-        shown = Shown(self._token)
+        proofs = Proofs(Shown(self._token), self._opened)
         return Watch(
-            lambda request: begin(request, metadata=shown.headers()),
+            lambda request: begin(request, metadata=proofs.headers()),
             agent_id=agent_id,
             cursor=cursor,
             on_expired=on_expired,
-            plan=Plan(patience_seconds, bookmarks, subscribed, retry_first_failure, on_broken, shown.renewed),
+            plan=Plan(patience_seconds, bookmarks, subscribed, retry_first_failure, on_broken, proofs.renewed),
             timing=self._timing,
             jitter=self._jitter,
         )
@@ -144,11 +149,11 @@ class QualityControlClient(Operations):
         named.CopyFrom(request)
         named.options.request_id = named.options.request_id or str(uuid.uuid4())
         call = getattr(quality_control_pb2_grpc.QualityControlStub(self._opened), rpc)
-        shown = Shown(self._token)
+        proofs = Proofs(Shown(self._token), self._opened)
         return CommandUpdates(
-            lambda message, seconds: call(message, timeout=seconds, metadata=shown.headers()),
+            lambda message, seconds: call(message, timeout=seconds, metadata=proofs.headers()),
             named,
-            renewed=shown.renewed,
+            renewed=proofs.renewed,
             timeout_seconds=fitting_timeout_seconds(named.options) if timeout_seconds is None else timeout_seconds,
             retry_first_failure=retry_first_failure,
             timing=self._timing,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from qc_adapter.rpc.credentials import PortCertificates
 from qc_adapter.v1 import (
     events_pb2,
     events_pb2_grpc,
@@ -18,6 +18,7 @@ from qc_adapter.v1 import (
     sessions_pb2,
     sessions_pb2_grpc,
 )
+from qc_adapter.watched import Unusable
 
 if TYPE_CHECKING:
     from qc_adapter.rpc.calls import CallInterceptor
@@ -63,7 +64,8 @@ class Services:
 class GrpcServer:
     """A grpc.aio server with everything that a caller or a cluster expects of one."""
 
-    def __init__(self, services: Services, interceptor: CallInterceptor) -> None:
+    def __init__(self, services: Services, interceptor: CallInterceptor, tls: ServerTls | None = None) -> None:
+        self.certificates = None if tls is None else PortCertificates(tls)
         self._server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
         self._calls = interceptor
         self._health = health.aio.HealthServicer()
@@ -75,13 +77,17 @@ class GrpcServer:
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
-    async def start(self, address: str, tls: ServerTls | None) -> int:
+    async def start(self, address: str) -> int:
         """Listen on `host:port`, port 0 for a free one; returns the port. Raises OSError when it is taken."""
         try:
-            if tls is None:
+            credentials = None if self.certificates is None else self.certificates.credentials()
+        except Unusable as unusable:
+            raise OSError(f"cannot listen on {address}: {unusable}") from unusable
+        try:
+            if credentials is None:
                 port = self._server.add_insecure_port(address)
             else:
-                port = self._server.add_secure_port(address, _credentials(tls))
+                port = self._server.add_secure_port(address, credentials)
         except RuntimeError as failure:
             raise OSError(f"cannot listen on {address}: is the port in use?") from failure
         await self.serving(serving=False)
@@ -105,9 +111,3 @@ class GrpcServer:
         """
         await self._calls.idle(grace_seconds)
         await self._server.stop(_LAST_SECONDS if grace_seconds else 0)
-
-
-def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    pair = (Path(tls.key_file).read_bytes(), Path(tls.cert_file).read_bytes())
-    client_ca = Path(tls.client_ca_file).read_bytes() if tls.client_ca_file else None
-    return grpc.ssl_server_credentials([pair], root_certificates=client_ca, require_client_auth=client_ca is not None)

@@ -1,4 +1,4 @@
-"""When the certificates in the files of the settings end, for a metric: an alert must come before a port fails."""
+"""When the certificates that are in use end, for a metric: an alert must come before a port fails."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def first_end(path: str) -> float:
 
 class CertificateEnds(Collector):
     """
-    One gauge for each file as it was when the process read it: what ports and connections use until they are restarted.
+    One gauge for each file as it was when it was taken into use: what ports and connections show and trust.
 
-    A file that was replaced since does not silence the alert, for the certificate in it is not served yet. One that
-    cannot be read has no gauge.
+    A file that was replaced by one that cannot be used does not silence the alert, for it is not in use. One that could
+    not be read at the start has no gauge.
     """
 
     def __init__(self, row: MetricRow, gateways: frozenset[str], uses: frozenset[str]) -> None:
@@ -51,9 +51,8 @@ class CertificateEnds(Collector):
         self._uses = uses
         self._ends: dict[CertificateFile, float] = {}
 
-    def read(self, files: Iterable[CertificateFile]) -> None:
-        """Read these files, in place of those of before."""
-        self._ends = {}
+    def loaded(self, files: Iterable[CertificateFile]) -> None:
+        """Read these files, which were taken into use just now."""
         for file in files:
             with contextlib.suppress(OSError, ValueError):
                 self._ends[file] = first_end(file.path)

@@ -267,9 +267,9 @@ class Metrics:
         for gateway in self._gateways:
             self._gateway_up.of(gateway).set_function(partial(up, gateway))
 
-    def certificates(self, files: Iterable[CertificateFile]) -> None:
-        """Tell when the certificates in those files end, by what stands in them now."""
-        self._certificates.read(files)
+    def certificates_loaded(self, files: Iterable[CertificateFile]) -> None:
+        """Tell when the certificates in those files end, which were taken into use just now."""
+        self._certificates.loaded(files)
 
     def callers(self, names: Iterable[str]) -> None:
         """Take the callers of the policy: no other ones are counted by name."""

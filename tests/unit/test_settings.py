@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from qc_adapter.settings import (
     InvalidSettings,
@@ -14,6 +15,7 @@ from qc_adapter.settings import (
 )
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.variables import VARIABLES
+from tests.support.certificates import Authority
 from tests.support.tokens import ec_key, jwk, key_set
 
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
@@ -282,6 +284,27 @@ def test_an_open_port_can_be_allowed_on_purpose():
     )
     assert settings.listen == Listen("0.0.0.0", 50051)
     assert settings.warnings == ()
+    assert settings.callers == "anyone"
+
+
+def test_a_key_that_the_port_cannot_use_is_refused(tmp_path):
+    """OpenSSL takes more kinds of keys than the gRPC library: one of those would be a port that cannot be opened."""
+    pair = Authority().issue("localhost", key=ec.generate_private_key(ec.SECP256K1()))
+    path = tmp_path / "pair.pem"
+    path.write_bytes(pair.certificate + pair.key)
+    tls = {"QC_TLS_CERT_FILE": str(path), "QC_TLS_KEY_FILE": str(path)}
+    variables, text = problems(LEAST | tls)
+    assert variables == {"QC_TLS_CERT_FILE"}
+    assert "of a kind that cannot be used" in text
+
+
+def test_what_callers_are_asked_for_is_told(pem):
+    """The start says what protects the port: certificates, tokens, both, or that only this machine reaches it."""
+    tls = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}
+    mutual = tls | {"QC_TLS_CLIENT_CA_FILE": pem}
+    tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc", "QC_JWT_JWKS_URL": "https://issuer/keys"}
+    asked = [read_settings(LEAST | more).callers for more in ({}, tls, mutual, tokens, mutual | tokens)]
+    assert asked == ["loopback_only", "loopback_only", "mutual_tls", "tokens", "mutual_tls_and_tokens"]
 
 
 def test_server_tls_alone_does_not_open_the_port(pem):

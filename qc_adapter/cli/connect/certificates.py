@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from qc_adapter.variables import GatewayVariables
 
 if TYPE_CHECKING:
     from qc_adapter.cli.connect.findings import Findings
-    from qc_adapter.settings import Settings
+    from qc_adapter.settings import ServerTls, Settings
 
 #: With less than that left somebody has to be told.
 SHORT_DAYS: Final = 21
@@ -38,7 +39,25 @@ async def look_at_certificates(settings: Settings, findings: Findings) -> None:
         except (OSError, ValueError):
             findings.problem(f"{findings.doing}: no certificate can be read in it", "give a file of PEM certificates")
             continue
-        say_how_long(findings, findings.doing, end, "put a renewed one there and restart", fatal=not authorities)
+        say_how_long(
+            findings, findings.doing, end, "put a renewed one there; no restart is needed", fatal=not authorities
+        )
+    if settings.tls is not None:
+        _say_for_whom(settings.tls, findings)
+
+
+def _say_for_whom(tls: ServerTls, findings: Findings) -> None:
+    """Say by what names callers may reach the gRPC port, and how callers are known."""
+    with contextlib.suppress(OSError, ValueError):  # of such files it is told above
+        names = names_in(own_certificate(tls.cert_file))
+        what = f"{at.TLS_CERT_FILE.name} is for {told(names)}"
+        if names:
+            findings.good(what)
+        else:
+            change = "have one made with the DNS names that callers use; the common name is not looked at"
+            findings.warning(f"{what}: every caller refuses it", change)
+    if tls.client_ca_file:
+        findings.good(f"callers have to show a certificate that {at.TLS_CLIENT_CA_FILE.name} signs (mutual TLS)")
 
 
 def say_how_long(findings: Findings, what: str, end: float, change: str, *, fatal: bool = True) -> None:

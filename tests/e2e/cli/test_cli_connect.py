@@ -17,6 +17,7 @@ from qc_adapter.cli.connect.around import look_around
 from qc_adapter.cli.connect.findings import Level, connected
 from qc_adapter.settings import read_settings
 from qc_adapter.simulator import Fault
+from tests.support.certificates import DAY, Authority
 from tests.support.scripted import ScriptedGateway
 
 OWN = {"QC_LISTEN": "127.0.0.1:0", "QC_OPS_LISTEN": "127.0.0.1:0"}
@@ -522,6 +523,28 @@ async def test_our_own_certificates_are_looked_at(look, pushed):
     assert finding.text.startswith("QC_PUSH_TLS_CERT_FILE (")
     soon = pushed("localhost", not_after=datetime.now(UTC) + timedelta(days=20, hours=1))
     assert worst(await look("certificates", **soon)).level is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("names", "level", "says"),
+    [
+        (["adapter.example", "b.example"], Level.GOOD, "is for adapter.example, b.example"),
+        ([], Level.WARNING, "is for no host at all: every caller refuses it"),
+    ],
+    ids=["names", "none"],
+)
+async def test_whom_the_port_is_for_is_told(look, tmp_path, names, level, says):
+    """By what names callers may reach us, and that they need a certificate themselves."""
+    root = Authority()
+    pair = root.issue(*names, common_name="adapter.example", ends=100 * DAY)
+    contents = {"CERT": pair.certificate, "KEY": pair.key, "CLIENT_CA": root.pem}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    tls = {f"QC_TLS_{name}_FILE": str(tmp_path / name) for name in contents}
+    own, ca, for_whom, callers = await look("certificates", **tls)
+    assert [one.level for one in (own, ca, callers)] == [Level.GOOD] * 3
+    assert (for_whom.level, for_whom.text) == (level, f"QC_TLS_CERT_FILE {says}")
+    assert "QC_TLS_CLIENT_CA_FILE signs (mutual TLS)" in callers.text
 
 
 # --- the command

@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from qc_adapter.v1 import events_pb2, events_pb2_grpc
+from tests.support.certificates import Authority
 
 FREE_PORTS = {"QC_LISTEN": "127.0.0.1:0", "QC_OPS_LISTEN": "127.0.0.1:0"}
 
@@ -83,6 +84,26 @@ async def test_serve_says_that_a_certificate_is_none(simulator, qc, tmp_path):
     assert "QC_PUSH_TLS_CERT_FILE" in ended.err
     assert "PEM" in ended.err
     assert "canary" not in ended.err + ended.out
+
+
+async def test_strangers_write_nothing_to_standard_error(serving, tmp_path):
+    """What is no TLS, and what trusts another CA, breaks off without a line that a stranger could repeat at will."""
+    pair = Authority().issue("localhost")
+    (tmp_path / "pair").write_bytes(pair.certificate + pair.key)
+    tls = {name: str(tmp_path / "pair") for name in ("QC_TLS_CERT_FILE", "QC_TLS_KEY_FILE")}
+    running, started = await serving(**tls)
+    assert (started["callers"], started["tls"]) == ("loopback_only", True)
+    host, port = started["listen"].split(":")
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"\x16\x03\x01\x00\x05hello" * 9)
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
+    running.send(signal.SIGTERM)
+    ended = await running.end()
+    assert (ended.code, ended.err) == (0, "")
 
 
 async def test_serve_warns_of_unknown_settings_only(serving):

@@ -118,6 +118,7 @@ class Replica(events_pb2_grpc.InspectorEventsServicer, quality_control_pb2_grpc.
         self.watches = []
         self.commands = []
         self.requests = []
+        self.certificates = []
         self.open = 0
         self.port = 0
         self._server = None
@@ -145,6 +146,7 @@ class Replica(events_pb2_grpc.InspectorEventsServicer, quality_control_pb2_grpc.
         """Stream as planned, then what the log brings."""
         plan = self.watches.pop(0) if self.watches else []
         self.requests.append(request)
+        self.certificates += context.auth_context().get("x509_pem_cert", ())
         position = self.log.position(request.cursor)
         subscribed = events_pb2.WatchResponse(cursor=f"c-{position}", subscribed=events_pb2.Subscribed())
         async with self._played(context, [subscribed, *plan, "follow"], position) as messages:

@@ -36,7 +36,8 @@ class Read:
         ends = CertificateEnds(CERTIFICATE_EXPIRY, frozenset({"none", "north"}), USES)
         self.registry = CollectorRegistry()
         self.registry.register(ends)
-        ends.read([CertificateFile(gateway, use, str(path))])
+        self.ends = ends
+        ends.loaded([CertificateFile(gateway, use, str(path))])
 
     def shown(self):
         """The samples of a scrape."""
@@ -53,12 +54,24 @@ async def test_the_first_end_in_a_file_counts(tmp_path, pem):
     assert float(value) == SOON.timestamp()
 
 
-async def test_a_file_that_was_replaced_keeps_its_end(tmp_path, pem):
-    """The certificate in use is the one that was read: the alert must stay until the process is restarted."""
+async def test_a_file_that_was_replaced_keeps_its_end_until_it_is_in_use(tmp_path, pem):
+    """The gauge tells of what is in use, not of what lies on disk."""
     path = tmp_path / "server.pem"
     path.write_bytes(pem(SOON))
     read = Read(path)
     path.write_bytes(pem(LATER))
+    assert [float(value) for value in read.shown().values()] == [SOON.timestamp()]
+    read.ends.loaded([CertificateFile("none", "server", str(path))])
+    assert [float(value) for value in read.shown().values()] == [LATER.timestamp()]
+
+
+async def test_a_file_that_is_gone_again_keeps_its_end(tmp_path, pem):
+    """What is in use ends when it ends, whatever became of its file."""
+    path = tmp_path / "server.pem"
+    path.write_bytes(pem(SOON))
+    read = Read(path)
+    path.unlink()
+    read.ends.loaded([CertificateFile("none", "server", str(path))])
     assert [float(value) for value in read.shown().values()] == [SOON.timestamp()]
 
 
