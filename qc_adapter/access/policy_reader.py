@@ -124,8 +124,11 @@ class PolicyReader:
         inspectors, targets = ranges_of("", ()), None
         if keys is None:
             return Rule(name, number, node.line, methods, inspectors, targets)
+        sound = False
         if "methods" in keys:
+            before = len(self._complaints.problems)
             methods = self._methods(keys["methods"][1], f"{where}.methods", keys.get("targets"))
+            sound = len(self._complaints.problems) == before
         else:
             self._complaints.add(node.line, f"{where}: methods is missing: name methods or services")
         if "inspectors" in keys:
@@ -136,7 +139,7 @@ class PolicyReader:
         having = sorted(method for method in methods if METHODS[method].has_targets)
         if "targets" in keys:
             targets = self._ranges(keys["targets"][1], f"{where}.targets", OF_THE_INSPECTOR, _TARGETS)
-            if methods and not having:
+            if sound and not having:
                 what = "targets is of no use: none of the methods does anything to an agent, so it would keep from none"
                 self._complaints.add(keys["targets"][0], f"{where}: {what}")
         elif having:
