@@ -146,6 +146,7 @@ class Adapter:
             {one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds
         )
         self._rights = self._open_rights(names)
+        self.gate = Gate(callers=self._callers(), rights=self._rights)
         self._server = GrpcServer(self._services(), self._interceptor())
         self._ops = OpsServer(
             settings.ops_listen,
@@ -224,8 +225,7 @@ class Adapter:
         ]
         if self._rights is not None:
             observers.append(self._rights)
-        gate = Gate(callers=self._callers(), rights=self._rights)
-        return CallInterceptor(_RPC_METHODS, observers, gate, streams_max=self._settings.limits.streams)
+        return CallInterceptor(_RPC_METHODS, observers, self.gate, streams_max=self._settings.limits.streams)
 
     def _callers(self) -> KnownCallers:
         settings, tokens = self._settings, None

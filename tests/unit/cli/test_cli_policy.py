@@ -1,6 +1,11 @@
 """The policy command: what is wrong with a file, and which rule decides."""
 
+import re
+from pathlib import Path
+
 import pytest
+
+from qc_adapter.access.policy_file import parse_policy
 
 POLICY = """\
 version: 1
@@ -128,3 +133,25 @@ def test_a_file_that_cannot_be_read_or_used_is_no_denial(qc, path, tmp_path):
     path.write_text("version: 1\n")
     ended = qc("policy", *question, "--policy", str(path))
     assert (ended.code, "line 1: callers is missing" in ended.err) == (2, True)
+
+
+def test_the_examples_of_the_page_are_what_it_says(qc, tmp_path, monkeypatch):
+    """Each policy of the page can be used, and the answer that it shows is the one that comes."""
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
+    policies = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for text in policies:
+        parse_policy(text.encode())
+    assert len(policies) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("policy.yaml").write_text(policies[1])
+    [(command, answer)] = re.findall(r"```\n\$ qc-adapter (.*?)\n(.*?)```", page, re.DOTALL)
+    assert qc(*command.split()).out == answer
+
+
+def test_check_tells_of_the_policy_with_the_settings(qc, path):
+    """Before a rollout one command says what is wrong with either."""
+    path.write_text(POLICY.replace("allow: []", "allow: all"))
+    ended = qc("check", QC_GATEWAY_URL="https://gateway:8043", QC_POLICY_FILE=str(path))
+    assert ended.code == 2
+    for line in (11, 15):
+        assert f"QC_POLICY_FILE={path}: line {line}: callers." in ended.out
