@@ -149,4 +149,6 @@ def _done(call: Call) -> str:
     """Return what is known of the command whose stream is ended."""
     if call.service != QUALITY_CONTROL:
         return ""
-    return call.outcome or ("accepted" if call.retcode else "unknown")
+    if call.outcome == "confirmed":
+        return "confirmed"
+    return "accepted" if call.retcode else "unknown"
