@@ -15,6 +15,8 @@ from qc_adapter.v1 import events_pb2, sessions_pb2
 from qc_adapter.v1 import quality_control_pb2 as qc
 from tests.support import callers
 from tests.support.callers import PASSWORD
+from tests.support.tokens import AUDIENCE, ISSUER, ec_key, jwk, key_set, token
+from tests.support.tokens import DESK as DESK_SUBJECT
 from tests.support.watches import hold, read, told, until_told
 from tests.support.watching import until
 
@@ -288,3 +290,24 @@ async def test_a_range_of_another_gateway_is_not_one_of_the_default_one(open_off
     assert await reason_of(desk, "Listen", agent_id="north/101") == "CALLER_NOT_ALLOWED"
     assert await reason_of(desk, "Listen", agent_id="north/101", work_nos=("300",)) == "INSPECTOR_NOT_SIGNED_IN"
     assert office.site.simulator.requests("addSupervise") == ()
+
+
+async def test_the_subject_of_a_token_has_the_rights_of_its_entry(open_site, tmp_path):
+    """What a token proves is what the policy knows: its subject may do its own, and another subject nothing."""
+    key, keys, path = ec_key(), tmp_path / "jwks.json", tmp_path / "policy.yaml"
+    keys.write_bytes(key_set(jwk(key)))
+    path.write_text(POLICY.replace("dns:desk.example", f"jwt:{DESK_SUBJECT}"))
+    site = await open_site(
+        QC_JWT_ISSUER=ISSUER, QC_JWT_AUDIENCE=AUDIENCE, QC_JWT_JWKS_FILE=str(keys), QC_POLICY_FILE=str(path)
+    )
+
+    async def reason(agent_id, **claims):
+        shown = token(key, **claims)
+        site.secrets.add(shown)
+        request, metadata = sessions_pb2.GetRequest(agent_id=agent_id), (("authorization", f"Bearer {shown}"),)
+        return (await site.ending(site.sessions.Get(request, timeout=20, metadata=metadata))).reason
+
+    assert await reason("101") == "INSPECTOR_NOT_SIGNED_IN"
+    assert await reason("103") == "CALLER_NOT_ALLOWED"
+    assert await reason("101", sub="somebody") == "CALLER_NOT_ALLOWED"
+    assert (await site.ending(site.get())).reason == "CALLER_UNKNOWN"
