@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
+from qc_adapter.access.policy_file import read_policy
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.runner import CommandRunner
@@ -45,6 +46,7 @@ from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.observers import CallLog, CallMetrics
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
+from qc_adapter.rpc.rights import PolicyRights
 from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
@@ -60,6 +62,7 @@ from qc_adapter.telemetry.tracing import Tracing
 from qc_adapter.watched import WatchedFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from qc_adapter.access.keys_url import ServedKeys
@@ -140,6 +143,11 @@ class Adapter:
         self.sessions, self.recovery = made.sessions, made.recovery
         self._keys: ServedKeys | None = None
         self._export = Export(settings.tracing, self.shared.replica or socket.gethostname())
+        self._parser = Parser(
+            {one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds
+        )
+        self._rights = self._open_rights(names)
+        self.gate = Gate(callers=self._callers(), rights=self._rights)
         self._server = GrpcServer(self._services(), self._interceptor(), settings.tls)
         self._ops = OpsServer(
             settings.ops_listen,
@@ -197,8 +205,7 @@ class Adapter:
         )
 
     def _services(self) -> Services:
-        settings = self._settings
-        parser = Parser({one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds)
+        settings, parser = self._settings, self._parser
         return Services(
             QualityControl(parser, self.runner, self.metrics),
             InspectorSessions(parser, self.sessions, self.readers, self.shared.recoveries),
@@ -220,8 +227,9 @@ class Adapter:
             CallMetrics(self.metrics),
             CallLog(),
         ]
-        gate = Gate(callers=self._callers())
-        return CallInterceptor(_RPC_METHODS, observers, gate, streams_max=self._settings.limits.streams)
+        if self._rights is not None:
+            observers.append(self._rights)
+        return CallInterceptor(_RPC_METHODS, observers, self.gate, streams_max=self._settings.limits.streams)
 
     def _callers(self) -> KnownCallers:
         settings, tokens = self._settings, None
@@ -231,6 +239,15 @@ class Adapter:
             tokens, self._keys = open_tokens(settings.tokens, self.watched, self.metrics)
         mutual = settings.tls is not None and settings.tls.client_ca_file is not None
         return KnownCallers(tokens, self.metrics, certificates=mutual)
+
+    def _open_rights(self, gateways: Sequence[str]) -> PolicyRights | None:
+        """Return what judges calls by the policy, which is read anew when its file changes; None without one."""
+        path = self._settings.policy_file
+        if path is None:
+            return None
+        rights = PolicyRights(read_policy(path, gateways), self._parser, self.metrics)
+        self.watched.add("policy", [path], lambda: rights.take(read_policy(path, gateways)))
+        return rights
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""

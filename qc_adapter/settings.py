@@ -30,6 +30,7 @@ from qc_adapter.settings_checks import (
     check_trust,
 )
 from qc_adapter.settings_keys import check_keys
+from qc_adapter.settings_policy import check_policy
 from qc_adapter.settings_tracing import read_tracing
 from qc_adapter.variables import GatewayVariables
 
@@ -203,6 +204,7 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
     check_gateways(reading, settings)
     check_certificates(reading, settings)
     check_keys(reading)
+    check_policy(reading, settings)
     if reading.problems:
         raise InvalidSettings(reading.problems)
     return settings

@@ -60,6 +60,7 @@ COMMANDS: Final = (
     CommandRow("watch", "watch:watch", "Show an inspector's events as they come."),
     CommandRow("feed", "feed:feed", "Log events that another system read."),
     CommandRow("seal-key", "seal_key:seal_key", "Make a key for QC_SEAL_KEYS."),
+    CommandRow("policy", "policy:policy", "Check a policy, or explain whom it allows what: check, explain."),
     CommandRow("explain", "explain:explain", "Explain a return code of the gateway."),
 )
 
@@ -113,16 +114,24 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     for row in COMMANDS:
         if row.name == wanted:
-            app.command(row.name, epilog=epilog())(_load(row.place))
+            _add(app, row.name, _load(row.place))
         else:
             app.command(row.name, help=row.summary)(_not_loaded)
     return app
 
 
-def _load(place: str) -> Callable[..., Any]:
-    module, _, function = place.partition(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(f"qc_adapter.cli.{module}"), function)
+def _load(place: str) -> Callable[..., Any] | typer.Typer:
+    module, _, name = place.partition(":")
+    loaded: Callable[..., Any] | typer.Typer = getattr(importlib.import_module(f"qc_adapter.cli.{module}"), name)
     return loaded
+
+
+def _add(app: typer.Typer, name: str, loaded: Callable[..., Any] | typer.Typer) -> None:
+    """Add a command, or one that has commands of its own."""
+    if isinstance(loaded, typer.Typer):
+        app.add_typer(loaded, name=name)
+    else:
+        app.command(name, epilog=epilog())(loaded)
 
 
 def _first(

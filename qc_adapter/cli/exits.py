@@ -23,7 +23,7 @@ MEANINGS: Final = {
     Exit.OK: "done; a command was confirmed, or has nothing that could confirm it",
     Exit.UNEXPECTED: "a fault that is none of the others",
     Exit.USAGE: "wrong arguments or settings; nothing was sent",
-    Exit.REFUSED: "refused: the request or the state of agent and inspector does not allow it",
+    Exit.REFUSED: "refused: the request, the policy or the state of agent and inspector does not allow it",
     Exit.UNAVAILABLE: "nothing listens, or it cannot serve now; nothing was done, try again later",
     Exit.UNKNOWN: "the outcome is unknown, or the time was over: look before you repeat",
     Exit.UNCONFIRMED: "the gateway took the command and no event proved it in time",

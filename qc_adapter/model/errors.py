@@ -88,11 +88,16 @@ class CallerUnverifiable(AdapterError):
 
 
 class CallerNotAllowed(AdapterError):
-    """The policy does not let this caller do this. What it does allow is not told to whom it does not trust."""
+    """
+    The policy does not let this caller do this. What it does allow is not told to whom it does not trust.
 
-    def __init__(self, caller: str, what: str) -> None:
+    `outcome` is of a command whose stream ends because the policy was changed: it is not undone.
+    """
+
+    def __init__(self, caller: str, what: str, outcome: str = "") -> None:
         super().__init__(f"the policy does not let {caller} do this: {what}")
         self.caller = caller
+        self.outcome = outcome
 
 
 class InvalidRequest(AdapterError):

@@ -46,6 +46,10 @@ _LONGEST_SHOWN: Final = 20
 _ROUNDED_PART: Final = 0.01
 
 
+def _may_see_all(_agent_id: str) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Call:
     """
@@ -65,6 +69,10 @@ class Call:
     #: What the connection has proven, as gRPC tells it: names and values of its certificate.
     proofs: Mapping[str, Iterable[bytes]] = field(default_factory=dict)
     caller: Caller = ANONYMOUS
+    #: The caller's name in the policy; empty if it has none.
+    caller_name: str = ""
+    #: Whether a list may show an inspector to the caller.
+    may_see: Callable[[str], bool] = _may_see_all
     started_at: float = field(default_factory=time.monotonic)
     code: StatusCode = StatusCode.OK
     reason: str = ""

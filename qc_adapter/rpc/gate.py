@@ -31,6 +31,10 @@ class Room(Protocol):
 class Rights(Protocol):
     """Knows what each caller may do."""
 
+    def name_of(self, caller: Caller) -> str:
+        """Return the caller's name in the policy, empty if it has none."""
+        ...
+
     def allow(self, call: Call, request: Any) -> None:
         """Raise `CallerNotAllowed` if the policy has no rule for it."""
         ...
@@ -55,6 +59,10 @@ class Unlimited:
 class AllRights:
     """Allows everything: there is no policy."""
 
+    def name_of(self, caller: Caller) -> str:  # noqa: ARG002
+        """Know nobody by name."""
+        return ""
+
     def allow(self, call: Call, request: Any) -> None:
         """Allow it."""
 
@@ -70,6 +78,7 @@ class Gate:
     async def enter(self, call: Call, size: int) -> AbstractContextManager[None]:
         """Note who calls, and return what the call holds of the limits; raises `CallerUnknown`, `LimitReached`."""
         call.caller = await self._callers.identify(call)
+        call.caller_name = self._rights.name_of(call.caller)
         return self._room.admit(call, size)
 
     def allow(self, call: Call, request: Any) -> None:

@@ -125,7 +125,7 @@ class InspectorSessions(pb_grpc.InspectorSessionsServicer):
         token = request.page_token
         if token and not is_inspector_id(token):
             raise InvalidRequest([("page_token", "must be empty or the next_page_token of the page before")])
-        found, last = await self._service.list(token, request.page_size or _PAGE)
+        found, last = await self._service.list(token, request.page_size or _PAGE, current_call().may_see)
         agent_ids = [one.agent_id for one in found]
         statuses, kept = await self._statuses.statuses(agent_ids), await self._kept(agent_ids)
         listed = [_listed(one, statuses.get(one.agent_id), kept.get(one.agent_id, NOTHING_KEPT)) for one in found]

@@ -25,6 +25,8 @@ from qc_adapter.sessions.orders import SealedOrders, close
 from qc_adapter.sessions.patience import patiently
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qc_adapter.gateway.gateways import Gateways
     from qc_adapter.gateway.signed_in import SignedIn
     from qc_adapter.model.session import EventSource, Renewal, Secret
@@ -123,13 +125,16 @@ class SessionService:
             raise NotSignedIn(agent_id)
         return session
 
-    async def list(self, after: str, limit: int) -> tuple[list[Session | SessionUnreadable], str]:
+    async def list(
+        self, after: str, limit: int, wanted: Callable[[str], bool] = lambda _: True
+    ) -> tuple[list[Session | SessionUnreadable], str]:
         """
         Return sessions behind that agent id, by gateway and ascending id, and the last id looked at if there are more.
 
+        Of inspectors that are not wanted nothing is looked at, so that the last id is none of them.
         What is stored and cannot be read stands in its place: one bad record does not hide the others.
         """
-        ids = sorted(await self._store.agent_ids(), key=rank_of)
+        ids = sorted(filter(wanted, await self._store.agent_ids()), key=rank_of)
         if after:
             ids = [found for found in ids if rank_of(found) > rank_of(after)]
         sessions = [await self._look_up(agent_id) for agent_id in ids[:limit]]

@@ -18,6 +18,7 @@ from qc_adapter.variables import VARIABLES
 from tests.support.certificates import Authority
 from tests.support.tokens import ec_key, jwk, key_set
 
+NORTH = {"QC_GATEWAYS": "north", "QC_GATEWAY_NORTH_URL": "https://north:8043"}
 LEAST = {"QC_GATEWAY_URL": "https://gateway:8043"}
 
 
@@ -34,6 +35,21 @@ def pem(tmp_path_factory):
     path = tmp_path_factory.mktemp("pem") / "some.pem"
     certificate = trustme.CA().issue_cert("localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    """A policy that can be used."""
+    path = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    path.write_text(
+        "version: 1\n"
+        "callers:\n"
+        "  wallboard:\n"
+        "    identities: [anonymous]\n"
+        "    allow:\n"
+        "      - {methods: [Watch], inspectors: [north/101]}\n"
+    )
     return str(path)
 
 
@@ -59,10 +75,11 @@ def test_without_a_gateway_only_other_commands_run():
     assert read_settings({}, gateway_required=False).gateways == ()
 
 
-def test_every_setting_can_be_set(pem):
+def test_every_setting_can_be_set(pem, policy):
     """The values arrive typed, with one field for each variable."""
     settings = read_settings(
         LEAST
+        | NORTH
         | {
             "QC_GATEWAY_CA_FILE": pem,
             "QC_GATEWAY_CERT_FILE": pem,
@@ -75,7 +92,7 @@ def test_every_setting_can_be_set(pem):
             "QC_TLS_CERT_FILE": pem,
             "QC_TLS_KEY_FILE": pem,
             "QC_TLS_CLIENT_CA_FILE": pem,
-            "QC_POLICY_FILE": pem,
+            "QC_POLICY_FILE": policy,
             "QC_AGENT_ID_MAX": "999999",
             "QC_POLL_PAUSE_SECONDS": "0",
             "QC_POLL_HOLD_SECONDS": "12",
@@ -87,7 +104,8 @@ def test_every_setting_can_be_set(pem):
             "QC_LOG_LEVEL": "DEBUG",
         }
     )
-    [gateway] = settings.gateways
+    gateway, north = settings.gateways
+    assert (north.name, north.url, settings.policy_file) == ("north", "https://north:8043", policy)
     assert (gateway.ca_file, gateway.cert_file, gateway.key_file) == (pem, pem, pem)
     assert (settings.gateways[0].request_timeout_seconds, settings.poll_hold_seconds) == (2.5, 12)
     assert gateway.connect_timeout_seconds == 2.5
@@ -313,22 +331,22 @@ def test_server_tls_alone_does_not_open_the_port(pem):
     assert problems(LEAST | tls | {"QC_LISTEN": ":50051"})[0] == {"QC_LISTEN"}
 
 
-def test_known_callers_need_a_policy_outside_of_loopback(pem):
+def test_known_callers_need_a_policy_outside_of_loopback(pem, policy):
     """A certificate of the right CA alone is no right to everything; QC_ALLOW_INSECURE=1 says that it is."""
     mutual = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem, "QC_TLS_CLIENT_CA_FILE": pem}
     outside = LEAST | mutual | {"QC_LISTEN": ":50051"}
     names, text = problems(outside)
     assert names == {"QC_LISTEN"}
     assert "QC_POLICY_FILE" in text
-    assert read_settings(outside | {"QC_POLICY_FILE": pem}).policy_file == pem
+    assert read_settings(outside | NORTH | {"QC_POLICY_FILE": policy}).policy_file == policy
     assert read_settings(outside | {"QC_ALLOW_INSECURE": "1"}).policy_file is None
 
 
-def test_tokens_cross_no_network_unencrypted(pem):
+def test_tokens_cross_no_network_unencrypted(pem, policy):
     """A token that can be read on its way is anybody's; on loopback nobody can."""
     keys = "https://issuer/jwks"
     tokens = {"QC_JWT_ISSUER": "https://issuer", "QC_JWT_AUDIENCE": "qc-adapter", "QC_JWT_JWKS_URL": keys}
-    outside = LEAST | tokens | {"QC_LISTEN": ":50051", "QC_POLICY_FILE": pem}
+    outside = LEAST | NORTH | tokens | {"QC_LISTEN": ":50051", "QC_POLICY_FILE": policy}
     names, text = problems(outside)
     assert names == {"QC_LISTEN"}
     assert "unencrypted" in text
@@ -347,6 +365,21 @@ def test_a_key_set_has_to_be_usable(tmp_path):
         assert why in text
     path.write_bytes(key_set(jwk(ec_key())))
     assert read_settings(LEAST | tokens).tokens.jwks_file == str(path)
+
+
+def test_every_problem_of_a_policy_is_one_of_the_settings(policy, tmp_path):
+    """A policy that cannot be used is told of with its lines, and before anything serves without it."""
+    path = tmp_path / "policy.yaml"
+    path.write_text("version: 2\ncallers:\n  desk:\n    identities: [nobody]\n    alow: []\n")
+    names, text = problems(LEAST | {"QC_POLICY_FILE": str(path)})
+    assert names == {"QC_POLICY_FILE"}
+    lines = [f"QC_POLICY_FILE={path}: line {line}: " for line in (1, 3, 4, 5)]
+    assert [line for line in lines if line not in text] == []
+    assert "did you mean allow?" in text
+    names, text = problems(LEAST | {"QC_POLICY_FILE": policy})
+    assert names == {"QC_POLICY_FILE"}
+    assert "'north/101' names a gateway that the settings have not: default" in text
+    assert read_settings({"QC_POLICY_FILE": policy}, gateway_required=False).policy_file == policy
 
 
 def test_a_secret_can_come_from_a_file(tmp_path):

@@ -258,6 +258,23 @@ async def test_a_later_answer_does_not_settle_what_an_earlier_stream_left_open(r
     assert (failed.value.reason, failed.value.outcome) == ("INSPECTOR_NOT_SIGNED_IN", "unknown")
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"), (StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN")],
+)
+async def test_rights_that_are_lost_say_nothing_of_the_stream_before(replica, open_client, status, code, reason):
+    """A policy may change, and a token end, while a command runs: that it may not be joined does not undo it."""
+    replica.commands = [[ACCEPTED, status(StatusCode.UNAVAILABLE)], [status(code, reason)]]
+    client = await open_client(replica.port)
+    with pytest.raises(OutcomeUnknown) as failed:
+        await client.intercept("101", "292", request_id="mine")
+    assert (failed.value.code, failed.value.outcome) == (code, "unknown")
+    replica.commands = [[status(code, reason)]]
+    with pytest.raises(CallFailed) as refused:
+        await client.intercept("101", "292", request_id="another")
+    assert not isinstance(refused.value, OutcomeUnknown)
+
+
 async def test_a_wrong_request_is_no_unknown_outcome(replica, open_client, status):
     """An answer about the request itself holds for every stream that carried it."""
     replica.commands = [

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from qc_adapter.access.policy_methods import METHODS, Names
+from qc_adapter.access.policy_methods import SERVICES as POLICY_SERVICES
 from qc_adapter.app import _OWN_METHODS, _RPC_METHODS
 from qc_adapter.commands.model import Follow
 from qc_adapter.events.activity import Activity, InspectorState
@@ -107,6 +109,30 @@ def test_the_numbers_of_a_shape_are_those_of_the_enum(event_type, field, name):
 def test_every_rpc_has_a_method_name(rpc):
     """Each rpc is counted under the gateway's name of its operation, or under its own where there is none."""
     assert (rpc in _RPC_METHODS) != (rpc in _OWN_METHODS)
+
+
+#: What the fields with texts that a request may have say, where it is nobody's id.
+_NO_IDS = {"password", "phone_number", "ip", "entry_ip", "vc_phone_number", "guid", "cursor", "batch_id", "page_token"}
+_NAMED = {
+    Names.INSPECTOR: [{"agent_id"}],
+    Names.AGENT: [{"agent_id", "work_no"}, {"agent_id", "work_no", "call_id"}],
+    Names.AGENTS: [{"agent_id", "work_nos"}],
+    Names.CALL: [{"agent_id", "call_id"}],
+    Names.NOBODY: [set()],
+}
+
+
+def test_the_policy_knows_every_rpc_and_whom_its_request_names():
+    """An rpc or an id that is new in the contract has to be judged before it can be called."""
+    methods = [(service.name, method) for service in SERVICES.values() for method in service.methods]
+    assert {service: set(rpcs) for service, rpcs in POLICY_SERVICES.items()} == {
+        service.name: {method.name for method in service.methods} for service in SERVICES.values()
+    }
+    assert len(methods) == len(METHODS)  # no two services have an rpc of the same name
+    for service, method in methods:
+        texts = {one.name for one in method.input_type.fields if one.type == FieldDescriptor.TYPE_STRING} - _NO_IDS
+        assert METHODS[method.name].service == service
+        assert texts in _NAMED[METHODS[method.name].names], method.full_name
 
 
 def test_no_method_name_is_made_up():

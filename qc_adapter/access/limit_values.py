@@ -1,0 +1,26 @@
+"""What a caller may use at once, as the policy says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one caller; None is no limit."""
+
+    #: Calls under way at a time, streams included.
+    calls: int | None = None
+    #: Calls that begin within a second.
+    calls_per_second: int | None = None
+    #: Open Watch streams.
+    streams: int | None = None
+    #: Open Watch streams of one inspector.
+    streams_per_inspector: int | None = None
+    #: Size of one request.
+    message_bytes: int | None = None
+
+
+#: Of a caller that the policy gives none, and of all callers without a policy.
+NO_LIMITS: Final = Limits()
