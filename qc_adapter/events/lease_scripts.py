@@ -31,11 +31,14 @@ for key in string.gmatch(ARGV[14], '%x+') do
   keys[key] = true
   call('SET', SEAL .. key, '', 'PX', ARGV[16])
 end
-local function somebody_has(key) return call('EXISTS', SEAL .. key) == 1 end
--- Who cannot read a session must not keep a share of it from those who can: as long as keys differ, whoever can reads.
-for key in string.gmatch(ARGV[15], '%x+') do
-  if somebody_has(key) then call('SET', SPLIT, '1', 'PX', ttl) end
+-- Whether another replica has a key that this one lacks. Who cannot read a session must not keep a share of it from
+-- those who can: as long as that is so, whoever can reads.
+local function others_have(key)
+  if call('EXISTS', SEAL .. key) == 0 then return false end
+  call('SET', SPLIT, '1', 'PX', ttl)
+  return true
 end
+for key in string.gmatch(ARGV[15], '%x+') do others_have(key) end
 local leases = call('ZCOUNT', LEASES, '-inf', '(inf')
 local share = call('EXISTS', SPLIT) == 1 and leases or math.ceil(leases / live)
 local lacked = {}
@@ -69,7 +72,7 @@ local function pass_over(id, found)
   for _, key in ipairs(found and sealed_with(found) or {}) do
     if not keys[key] then
       lacked[#lacked + 1] = key
-      if somebody_has(key) then return true, true end
+      if others_have(key) then return true, true end
       park(id, KEY .. key)
       call('HSET', LOG .. id, 'state', 'lost', 'detail', 'no replica has key ' .. key .. ' in QC_SEAL_KEYS')
       tell(id, 's')
