@@ -27,9 +27,10 @@ _OWN_FIELDS = frozenset({
     "reason", "caller", "operation", "event_type", "fencing_token", "count", "seconds",
 })  # fmt: skip
 
-# The shape of a GUID (with the gateway's name behind it), a copied header line, and an address with a password.
+# The shapes of a GUID (with the gateway's name behind it), a copied header line, and an address with a password.
 _GUID_SHAPE = re.compile(
     r"(?i:JSESSIONID=)[^\s;,\"']+"
+    r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{48}(?![0-9A-Fa-f])(?:\.\w+)?"
     r"|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?:\.\w+)?",
 )
 _HEADER_LINE = re.compile(
