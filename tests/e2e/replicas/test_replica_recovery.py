@@ -152,7 +152,7 @@ async def test_orders_that_no_key_opens_are_as_good_as_none(open_cluster):
 
 async def test_without_keys_nothing_is_kept_in_redis(open_cluster):
     """Asking for it is refused with what to set, and nobody is signed in."""
-    cluster = await open_cluster(replicas=1)
+    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS="")
     [replica] = cluster.replicas
     ended = await replica.ending(replica.sign_in(re_sign_in=AGAIN))
     assert (ended.code, ended.fields) == (StatusCode.INVALID_ARGUMENT, ("re_sign_in",))
