@@ -10,9 +10,9 @@ SESSION_CHANGED = "g"
 
 # What scripts know of the values that a record holds sealed or plain; see `qc_adapter.sessions.records`.
 VALUES = """
--- The GUID without the prefix of the gateway's header, which other systems may have copied along.
+-- The GUID without the prefix of the gateway's header, which other systems may have copied along, however often.
 local function bare(guid)
-  if string.lower(string.sub(guid, 1, 11)) == 'jsessionid=' then return string.sub(guid, 12) end
+  while string.lower(string.sub(guid, 1, 11)) == 'jsessionid=' do guid = string.sub(guid, 12) end
   return guid
 end
 

@@ -16,7 +16,7 @@ from qc_adapter.store.seal import Seal, new_key
 KEYS = [new_key(), new_key()]
 guids = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=80)
 cookies = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
-prefixes = st.sampled_from(["", "JSESSIONID=", "jsessionid=", "JSessionID="])
+prefixes = st.sampled_from(["", "JSESSIONID=", "jsessionid=", "JSessionID=JSESSIONID="])
 forms = st.sampled_from([Records(), Records(Seal(KEYS)), Records(Seal(KEYS[::-1])), Records(Seal(KEYS), plain=True)])
 inspectors = st.sampled_from(["101", "102", "north/101"])
 
