@@ -53,7 +53,7 @@ from qc_adapter.sessions.opening import open_store
 from qc_adapter.sessions.traced import TracedSessions
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.shared import in_memory, in_redis
-from qc_adapter.signing import signing
+from qc_adapter.signing import records_of, signing
 from qc_adapter.store.opening import open_link
 from qc_adapter.telemetry.export import Export
 from qc_adapter.telemetry.labels import NO_GATEWAY, label_sets
@@ -110,8 +110,11 @@ class Adapter:
             self.store = memory = open_store(None)
             self.shared = in_memory(memory, self.hub)
         else:
-            self.store = open_store(link)
-            self.shared = in_redis(link, self.store, self.hub, self.metrics, lease_seconds=settings.lease_seconds)
+            records = records_of(settings)
+            self.store = open_store(link, records)
+            self.shared = in_redis(
+                link, self.store, self.hub, self.metrics, records, lease_seconds=settings.lease_seconds
+            )
         self.readers = Readers(
             gateway=self.gateways,
             rota=self.shared.rota,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.mirror import Counts
     from qc_adapter.events.readers import Readers
     from qc_adapter.sessions.memory import MemorySessionStore
+    from qc_adapter.sessions.records import Records
     from qc_adapter.sessions.recovery import Recovery
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.store.link import RedisLink
@@ -80,14 +81,16 @@ def in_memory(store: MemorySessionStore, hub: Hub) -> Shared:
     return Shared(rota, hub, store, MemoryLedger(), MemoryInlet(store, hub), hub, recoveries, monitored)
 
 
-def in_redis(link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, *, lease_seconds: float) -> Shared:
+def in_redis(
+    link: RedisLink, store: SessionStore, hub: Hub, counts: Counts, records: Records, *, lease_seconds: float
+) -> Shared:
     """Return the parts of one replica among others; its name is new with each process."""
     replica = secrets.token_hex(6)
     cache = SessionCache(store, lambda agent_id: mirror.listening and hub.find(agent_id) is not None)
     mirror = Mirror(link, hub, counts, replica=replica, session_changed=cache.forget)
     terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
     generation = Generation()
-    book = Book(link, terms, mirror, generation)
+    book = Book(link, terms, mirror, generation, records)
     ledger, inlet = RedisLedger(link, replica, generation), RedisInlet(book, hub)
     recoveries, monitored = RedisRecoveries(book), RedisMonitored(link)
     return Shared(

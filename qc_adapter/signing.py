@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qc_adapter.model.session import NO_SECRET
 from qc_adapter.sessions.event_sources import EventSources
+from qc_adapter.sessions.records import Records
 from qc_adapter.sessions.recovery import Recovery
 from qc_adapter.sessions.recovery_steps import RecoverySteps
 from qc_adapter.sessions.service import SessionService
@@ -65,6 +66,11 @@ def _event_sources(settings: Settings) -> EventSources:
         {} if push is None else {name: push.callback_of(name) for name in names},
         NO_SECRET if push is None else push.token,
     )
+
+
+def records_of(settings: Settings) -> Records:
+    """Return how session records are written: sealed where there are keys, unless they are wanted plain."""
+    return Records(Seal(settings.seal_keys) if settings.seal_keys else None, plain=settings.store_plain)
 
 
 def _seal(settings: Settings, shared: Shared) -> Seal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,10 +23,17 @@ def serve() -> None:
     """Run the service. Settings are environment variables: qc-adapter check lists them. Logs go to standard output."""
     settings = settings_of(os.environ)
     begin_logs(settings)
+    leave_no_core_dump()
     try:
         run(app.serve(settings))
     except OSError as error:
         raise start_failed(error) from error
+
+
+def leave_no_core_dump() -> None:
+    """Let a crash write no image of the memory, with keys and GUIDs in it; whoever wants one raises the soft limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def begin_logs(settings: Settings) -> None:

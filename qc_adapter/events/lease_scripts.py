@@ -6,10 +6,13 @@ from qc_adapter.events.lua import script
 
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
-# as known or ''.
-# Returns the name of the store, the fair share, live replicas, then of each claim id, token, 1 if it was taken or 2 if
-# a poll may be held on, position, epoch, talking, record, ms since the last answered poll or -1, standing, inspection.
+# as known or '', names of the keys that the replica has, of those that it was found to lack, ms until a key without
+# replicas counts as gone.
+# Returns the name of the store, the fair share, live replicas, the keys that it lacks now, then of each claim id,
+# token, 1 if it was taken or 2 if a poll may be held on, position, epoch, talking, record, ms since the last answered
+# poll or -1, standing, inspection.
 BEAT = script("""
+local MOST_PASSED = 2000
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, held, claiming = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local fresh, capacity, retention, respite = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -23,8 +26,23 @@ for _, key in ipairs({REPLICAS, DEPARTING}) do call('ZREMRANGEBYSCORE', key, '-i
 call('ZREM', claiming and DEPARTING or REPLICAS, replica)
 call('ZADD', claiming and REPLICAS or DEPARTING, whole(now + ttl), replica)
 local live = math.max(1, call('ZCARD', REPLICAS))
-local share = math.ceil(call('ZCOUNT', LEASES, '-inf', '(inf') / live)
-local reply = {call('GET', STORE), share, live}
+local keys = {}
+for key in string.gmatch(ARGV[14], '%x+') do
+  keys[key] = true
+  call('SET', SEAL .. key, '', 'PX', ARGV[16])
+end
+-- Whether another replica has a key that this one lacks. Who cannot read a session must not keep a share of it from
+-- those who can: as long as that is so, whoever can reads.
+local function others_have(key)
+  if call('EXISTS', SEAL .. key) == 0 then return false end
+  call('SET', SPLIT, '1', 'PX', ttl)
+  return true
+end
+for key in string.gmatch(ARGV[15], '%x+') do others_have(key) end
+local leases = call('ZCOUNT', LEASES, '-inf', '(inf')
+local share = call('EXISTS', SPLIT) == 1 and leases or math.ceil(leases / live)
+local lacked = {}
+local reply = {call('GET', STORE), share, live, lacked}
 
 local function hand_over(id, token, forced)
   local found = record(id) or {}
@@ -46,10 +64,25 @@ local room = math.min(most, share - held)
 if not claiming or room <= 0 then return reply end
 
 local limit = call('EXISTS', RESPITE) == 1 and REPLACED or whole(now)
-local ripe = call('ZRANGEBYSCORE', LEASES, '-inf', limit, 'WITHSCORES', 'LIMIT', 0, room)
 local claims = {number}
-for i = 1, #ripe, 2 do
-  local id, ends = ripe[i], tonumber(ripe[i + 1])
+
+-- Leaves a session whose key the replica lacks to those that have it. If nobody has, it waits for one. Returns whether
+-- it lacks the key, and then whether the lease goes on to be free.
+local function pass_over(id, found)
+  for _, key in ipairs(found and sealed_with(found) or {}) do
+    if not keys[key] then
+      lacked[#lacked + 1] = key
+      if others_have(key) then return true, true end
+      park(id, KEY .. key)
+      call('HSET', LOG .. id, 'state', 'lost', 'detail', 'no replica has key ' .. key .. ' in QC_SEAL_KEYS')
+      tell(id, 's')
+      return true, false
+    end
+  end
+end
+
+-- Returns whether the lease is still there to be claimed.
+local function claim(id, ends)
   local forced = ends == 0 and 0 or ends == REVOKED and 2 or 1
   local found, holder = record(id), call('HGET', HOLDERS, id)
   if holder and string.match(holder, '^[^:]+') == replica then
@@ -63,6 +96,8 @@ for i = 1, #ripe, 2 do
   elseif found and read_by(found) == 'none' then
     park(id)
   else
+    local lacks, still_free = pass_over(id, found)
+    if lacks then return still_free end
     local token = call('INCR', FENCE)
     call('HSET', HOLDERS, id, replica .. ':' .. token)
     call('ZADD', LEASES, whole(now + lease), id)
@@ -74,6 +109,19 @@ for i = 1, #ripe, 2 do
     claims[#claims + 1] = id .. ':' .. token .. ':' .. forced
     hand_over(id, token, forced)
   end
+  return false
+end
+
+-- One look, and further ones only past those that are left to others.
+local passed, more = 0, true
+while more and passed < MOST_PASSED do
+  local ripe = call('ZRANGEBYSCORE', LEASES, '-inf', limit, 'WITHSCORES', 'LIMIT', passed, room)
+  more = false
+  for i = 1, #ripe, 2 do
+    if claim(ripe[i], tonumber(ripe[i + 1])) then passed, more = passed + 1, true end
+  end
+  room = math.min(most, share - held) - (#claims - 1)
+  more = more and room > 0
 end
 if #claims > 1 then call('SET', CLAIMS .. replica, table.concat(claims, ' '), 'PX', lease) end
 return reply
@@ -95,20 +143,20 @@ free(ARGV[1], ARGV[3])
 return 1
 """)
 
-# The gateway ended the session, or it is not to be polled. ARGV: id, holder, GUID used or '', how the log ends or '',
-# detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in again, ms to
-# wait when the gateway has told of the sign-out. A detail without an end: the record cannot be read.
+# The gateway ended the session, or it is not to be polled. ARGV: id, holder, mark of the GUID used or '', how the log
+# ends or '', detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in
+# again, ms to wait when the gateway has told of the sign-out. A detail without an end: the record cannot be read.
 # Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
 # is to be signed in again.
 PARK = script("""
 local id, holder, used, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local found = record(id)
 if not holds(id, holder) then return {'fenced', found or {}} end
-local guid = found and field(found, 'guid')
-if used ~= '' and guid and bare(guid) ~= used then return {'newer', found} end
+local stored = found and mark(found)
+if used ~= '' and stored and stored ~= used then return {'newer', found} end
 local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
 local orders = call('HMGET', ORDERS .. id, 'signed_in_at', 'recovered_at', 'losses', 'tried_at')
-if ended ~= '' and leaving < now and found and orders[1] and orders[1] == field(found, 'signed_in_at') then
+if ended ~= '' and leaving < now and stored and orders[1] and orders[1] == field(found, 'signed_in_at') then
   local quick = orders[2] and now - tonumber(orders[2]) < tonumber(ARGV[6])
   local losses = quick and tonumber(orders[3] or '0') + 1 or 0
   local pause = losses > 0 and math.min(tonumber(ARGV[7]), 1000 * 2 ^ (losses - 1)) or 1000
@@ -117,7 +165,7 @@ if ended ~= '' and leaving < now and found and orders[1] and orders[1] == field(
   local told = string.find(call('HGET', LOG .. id, 'standing') or '', '"out"', 1, true)
   local soonest = told and now + tonumber(ARGV[8]) or now
   call('ZADD', RECOVERING, whole(math.max(soonest, tonumber(orders[4] or '0') + pause)), id)
-  call('HSET', SESSION .. id, 'recovering', redis.sha1hex(bare(guid)))
+  call('HSET', SESSION .. id, 'recovering', stored)
   park(id)
   begin_anew(id)
   call('HSET', LOG .. id, 'state', 'recovering', 'detail', ARGV[5], 'torn', 1)
@@ -202,21 +250,66 @@ end
 return 1
 """)
 
-# ARGV: how many to skip, how many to look at. Puts parked inspectors on the books again whose record has changed.
-# Returns how many it looked at and put back, and before that the ids whose lease is free or over.
+# Puts a record into another form. ARGV: id, number of values that must be there as they were read, names and SHA-1 of
+# these or '' for one that must be missing, then names and values. Returns the record as it is afterwards.
+RECAST = script("""
+local id, guarded = ARGV[1], tonumber(ARGV[2])
+local as_it_was = true
+for i = 3, 2 + 2 * guarded, 2 do
+  local value = call('HGET', SESSION .. id, ARGV[i])
+  as_it_was = as_it_was and (value and redis.sha1hex(value) or '') == ARGV[i + 1]
+end
+if as_it_was then
+  local parked = call('HGET', PARKED, id) == digest(id)
+  change(SESSION .. id, 3 + 2 * guarded, #ARGV)
+  if parked then call('HSET', PARKED, id, digest(id)) end
+end
+return call('HGETALL', SESSION .. id)
+""")
+
+# ARGV: how many to skip, how many to look at, name of the key that records are sealed with or '' where they are plain.
+# Puts parked inspectors on the books again whose record has changed, or whose key a replica has by now.
+# Returns how many it looked at and put back, before that the ids whose lease is free or over, and last those of parked
+# ones whose record has another form.
 RECHECK = script("""
+local function in_form(id)
+  local found = record(id) or {}
+  for _, name in ipairs({'guid', 'cookies'}) do
+    local plain, sealed = field(found, name), field(found, 'sealed_' .. name)
+    if ARGV[3] == '' then
+      if sealed and not plain then return false end
+    elseif plain and plain ~= '' or sealed and string.sub(sealed, 1, #ARGV[3]) ~= ARGV[3] then
+      return false
+    end
+  end
+  return true
+end
+-- A record that was parked for want of a key waits for the key, or for another record.
+local function may_go_on(id)
+  local why = call('HGET', PARKED, id)
+  local key = why and string.match(why, '^' .. KEY .. '(%x+)$')
+  if not key then return why ~= digest(id) end
+  if call('EXISTS', SEAL .. key) == 1 then return true end
+  for _, name in ipairs(sealed_with(record(id) or {})) do
+    if name == key then return false end
+  end
+  return true
+end
+local others = {}
 local unread = call('ZRANGEBYSCORE', LEASES, '-inf', '(' .. whole(now))
 local ids = call('ZRANGEBYSCORE', LEASES, 'inf', 'inf', 'LIMIT', ARGV[1], ARGV[2])
 local back = 0
 for _, id in ipairs(ids) do
   -- A sign-out that nobody finished: a poll finds out what is left of the session.
   local abandoned = tonumber(call('HGET', LOG .. id, 'leaving') or whole(now)) < now
-  if abandoned or call('HGET', PARKED, id) ~= digest(id) then
+  if abandoned or may_go_on(id) then
     enlist(id, 0)
     back = back + 1
+  elseif not in_form(id) then
+    others[#others + 1] = id
   end
 end
-return {#ids, back, unread}
+return {#ids, back, unread, others}
 """)
 
 # ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from qc_adapter.events.inlet import LONGEST_MARK, MOST_REMEMBERED, ONCE
 from qc_adapter.events.lua import script
 
-# The poll step. ARGV: id, holder, store, step, lease ms, GUID used, epoch and position known, fresh epoch, capacity,
-# retention ms, talking, state, detail, standing or '' for a heartbeat, number of fields to change, names and values,
-# items.
+# The poll step. ARGV: id, holder, store, step, lease ms, mark of the GUID used, epoch and position known, fresh epoch,
+# capacity, retention ms, talking, state, detail, standing or '' for a heartbeat, number of fields to change, names and
+# values, items.
 # Returns what became of it, then epoch, position before the items, the record, 1 if a gap was added before them, and
 # talking, standing and the last inspection.
 STEP = script("""
@@ -17,9 +17,8 @@ if call('GET', STORE) ~= ARGV[3] then return {'forgotten'} end
 local found = record(id)
 local flags = ''
 -- The GUID guards itself: this one is newer than the stored one if that is the one that was used.
-local guid = found and field(found, 'guid')
-if guid and changes > 0 and bare(guid) == used then
-  call('HSET', SESSION .. id, unpack(ARGV, 17, 16 + changes))
+if found and changes > 0 and mark(found) == used then
+  change(SESSION .. id, 17, 16 + changes)
   found = record(id)
   flags = 'g'
 end

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qc_adapter.sessions.script import BARE
+from qc_adapter.sessions.script import VALUES
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -28,11 +28,14 @@ local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.C
 local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
 local RECEIPTS = '{RECEIPTS}'
 local ORDERS, MONITORED, RECOVERING, SEAL = '{keys.ORDERS}', '{keys.MONITORED}', '{keys.RECOVERING}', '{keys.SEAL}'
+local SPLIT = '{keys.SPLIT}'
 """
-    + BARE
+    + VALUES
     + """
 -- Ends of leases that are no times: a poll of the holder may be held on, or it belongs to an older sign-in.
 local REVOKED, REPLACED = 1, 2
+-- What stands in the place of a parked record's digest when no replica has the key that it is sealed with.
+local KEY = 'key:'
 local call = redis.call
 local function whole(number) return string.format('%.0f', number) end
 local function ms() local t = call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
@@ -49,6 +52,19 @@ local function field(found, name)
   for i = 1, #found, 2 do if found[i] == name then return found[i + 1] end end
 end
 
+-- Names the GUID of a record; nil if it has none.
+local function mark(found) return mark_of(field(found, 'guid'), field(found, 'mark')) end
+
+-- The names of the keys that a record cannot be read without. What stands there plain counts before what is sealed.
+local function sealed_with(found)
+  local names = {}
+  for _, value in ipairs({'guid', 'cookies'}) do
+    local sealed = not field(found, value) and field(found, 'sealed_' .. value)
+    names[#names + 1] = sealed and string.match(sealed, '^(%x%x%x%x%x%x%x%x):') or nil
+  end
+  return names
+end
+
 -- Names a record; the order of a hash's fields means nothing, and differs from server to server.
 local function digest(id)
   local found, fields = record(id), {}
@@ -60,8 +76,8 @@ end
 
 -- Whether it is the stored GUID that the gateway has forgotten, and not one that another system wrote since.
 local function recovering(found)
-  local named, guid = field(found, 'recovering'), field(found, 'guid')
-  return named and guid and named == redis.sha1hex(bare(guid))
+  local named = field(found, 'recovering')
+  return named and named == mark(found)
 end
 
 -- How the events of a sign-in come.
@@ -161,9 +177,10 @@ local function dismiss(id)
   return holder
 end
 
-local function park(id)
+-- The lease is not to be had until the record has changed, or until that which it waits for has come.
+local function park(id, waits_for)
   call('HDEL', HOLDERS, id)
-  call('HSET', PARKED, id, digest(id))
+  call('HSET', PARKED, id, waits_for or digest(id))
   call('ZADD', LEASES, 'inf', id)
 end
 

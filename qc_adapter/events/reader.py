@@ -159,6 +159,9 @@ class Reader:
                 session = await self._patiently(self._session)
             except SessionUnreadable as failure:
                 self._log.warning("session_unreadable", agent_id=self._agent_id, detail=failure.message)
+                if failure.key:  # others can read it
+                    await self._patiently(self._lease.release)
+                    return "released"
                 self.state, self.detail = PollState.LOST, failure.message
                 await self._patiently(lambda: self._lease.park(self.detail))
                 return "parked"

@@ -17,8 +17,8 @@ from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import EventSource
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS
-from qc_adapter.sessions.record import to_changes, to_fields
-from qc_adapter.sessions.redis import read_stored
+from qc_adapter.sessions.record import mark_of
+from qc_adapter.sessions.records import Records
 from qc_adapter.store import keys
 from qc_adapter.store.generation import Generation
 
@@ -57,6 +57,8 @@ class LeaseTerms:
     respite_seconds: float = 3.0
     capacity: int = 1000
     retention_seconds: float = 600.0
+    #: So long may all replicas that have a key be away: time to start them, or to put a key back.
+    abandoned_seconds: float = 300.0
 
     @property
     def lease_ms(self) -> int:
@@ -71,12 +73,13 @@ class LeaseTerms:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Where leases and logs are kept, on which terms, and who is told of what is added."""
+    """Where leases and logs are kept, on which terms, who is told of what is added, and how records are written."""
 
     link: RedisLink
     terms: LeaseTerms
     mirrors: Mirrors
     generation: Generation = field(default_factory=Generation)
+    records: Records = field(default_factory=Records)
 
 
 class RedisLease:
@@ -89,6 +92,7 @@ class RedisLease:
         self._link = book.link
         self._terms = book.terms
         self._mirrors = book.mirrors
+        self._records = book.records
         self._store = store
         self._holder = f"{book.terms.replica}:{token}"
         self._position = int(position)
@@ -97,6 +101,10 @@ class RedisLease:
         self._standing = stands.after(GapReason.TAKEOVER) if forced else stands
         #: None stands for a record that cannot be read, an empty one for none.
         self._record: Sequence[bytes] | None = record or None
+        #: The record that was read last, and what it says: most steps find the same one.
+        self._read: tuple[Sequence[bytes], Session | None] | None = None
+        #: Whether it is known to be sealed as ours are.
+        self._in_form = False
         self._until = until
         #: Tells the steps of this lease from all others: a step that comes again, or late, is known by its number.
         self._name = fresh_epoch()
@@ -135,7 +143,18 @@ class RedisLease:
         found = self._record
         if found is None:
             raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
-        return read_stored(self.agent_id, found)
+        session = self._session(found)
+        if session is not None and not self._in_form:
+            if change := self._records.to_recast(self.agent_id, found):
+                self._record = await self._link.script("renew", lease_scripts.RECAST, *change)
+            self._in_form = True
+        return session
+
+    def _session(self, record: Sequence[bytes]) -> Session | None:
+        if self._read is None or self._read[0] != record:
+            self._read = record, self._records.read(self.agent_id, record)
+            self._in_form = False
+        return self._read[1]
 
     async def keep(self, step: Step) -> Session | None:
         """Run the poll step; again with the same step it does nothing twice."""
@@ -146,7 +165,7 @@ class RedisLease:
         for item in step.items:
             stands = stands.after(item)
         lines = [to_line(item) for item in step.items]
-        changes = to_changes(step.renewal) if step.renewal is not None else ()
+        changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
         for _ in range(_RESTORATIONS):
             until = time.monotonic() + self._terms.lease_seconds
             reply = await self._step(step, stands, changes, lines)
@@ -165,7 +184,7 @@ class RedisLease:
         self._record = None if status == b"unreadable" else record
         if status == b"gone":
             return None
-        return read_stored(self.agent_id, record) if status == b"kept" else step.used
+        return self._session(record) if status == b"kept" else step.used
 
     async def _step(self, step: Step, standing: Standing, changes: tuple[str, ...], lines: list[bytes]) -> Any:
         terms = self._terms
@@ -173,8 +192,8 @@ class RedisLease:
         polled = step.used.event_source is EventSource.POLL
         return await self._link.script(
             "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
-            terms.lease_ms, step.used.guid.reveal(), self._epoch, self._position, fresh_epoch(), terms.capacity,
-            terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail,
+            terms.lease_ms, mark_of(step.used.guid.reveal()), self._epoch, self._position, fresh_epoch(),
+            terms.capacity, terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail,
             to_standing(standing) if polled else "", len(changes), *changes, *lines,
         )  # fmt: skip
 
@@ -185,15 +204,16 @@ class RedisLease:
         The inspector is still signed in at the gateway, and nobody but the one who polled knows the GUID.
         """
         until = time.monotonic() + self._terms.lease_seconds
+        fields = self._records.to_fields(session)
         store, token = await self._link.script(
             "restore", lease_scripts.RESTORE, self.agent_id, self._terms.replica, self._terms.lease_ms, fresh_epoch(),
-            *to_fields(session),
+            *fields,
         )  # fmt: skip
         if not token:
             raise LeaseLost
         self._store = store.decode()
         self._holder = f"{self._terms.replica}:{token}"
-        self._record = [part.encode() for part in to_fields(session)]
+        self._record = [part.encode() for part in fields]
         self.extended(until)
 
     async def restore_known(self, store: str) -> None:
@@ -201,7 +221,7 @@ class RedisLease:
         if self._store == store:
             return
         found = self._record
-        session = read_stored(self.agent_id, found) if found else None
+        session = self._session(found) if found else None
         if session is not None:
             await self.restore(session)
 
@@ -217,7 +237,7 @@ class RedisLease:
 
     async def end(self, used: Session, retcode: str, detail: str) -> PollState | None:
         """Note that the gateway ended the session."""
-        told, record = await self._park(used.guid.reveal(), f"lost {retcode}", detail)
+        told, record = await self._park(mark_of(used.guid.reveal()), f"lost {retcode}", detail)
         self._record = record
         if told == b"newer":
             return None
@@ -241,9 +261,9 @@ class RedisLease:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
         await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 1)
 
-    async def _park(self, guid: str, ended: str, detail: str) -> Any:
+    async def _park(self, mark: str, ended: str, detail: str) -> Any:
         return await self._link.script(
-            "park", lease_scripts.PARK, self.agent_id, self._holder, guid, ended, detail,
+            "park", lease_scripts.PARK, self.agent_id, self._holder, mark, ended, detail,
             int(QUIET_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000), int(TOLD_PAUSE_SECONDS * 1000),
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ import structlog
 from qc_adapter.events import recovery_scripts as scripts
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.sessions.orders import FORCED_OUT, SIGNED_OUT_BY_FORCE, Kept, Stage
-from qc_adapter.sessions.record import storable, to_fields
+from qc_adapter.sessions.record import storable
 from qc_adapter.sessions.recovery_book import Case
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: A sign-in that nobody uses is ended by the gateway after 120 s of silence.
 DOUBT_SECONDS: Final = 150.0
-#: So long may all replicas that have the key be away: time to start them, or to put a key back.
-ABANDONED_SECONDS: Final = 300.0
 #: A replica that has the key comes within a second; after this it is worth a word.
 _PATIENCE_SECONDS: Final = 5.0
 _NO_KEY: Final = "waits for a replica that can open the kept credentials: none has the key in QC_SEAL_KEYS"
@@ -32,12 +30,14 @@ class RedisRecoveries:
 
     def __init__(self, book: Book) -> None:
         self._link = book.link
+        self._records = book.records
+        self._abandoned_ms = _ms(book.terms.abandoned_seconds)
         self._log = structlog.get_logger()
 
     async def due(self, most: int, claim_seconds: float, keys: Sequence[str]) -> Sequence[Case]:
         """Claim what is due."""
         claim = fresh_epoch()
-        times = (_ms(claim_seconds), claim, _ms(DOUBT_SECONDS), _ms(_PATIENCE_SECONDS), _ms(ABANDONED_SECONDS))
+        times = (_ms(claim_seconds), claim, _ms(DOUBT_SECONDS), _ms(_PATIENCE_SECONDS), self._abandoned_ms)
         found, waiting = await self._link.script("recover", scripts.DUE, most, *times, _NO_KEY, *keys)
         for agent_id in waiting:
             self._log.warning("recovery_waits_for_key", agent_id=agent_id.decode(), detail=_NO_KEY)
@@ -54,7 +54,7 @@ class RedisRecoveries:
         return bool(
             await self._link.script(
                 "recover", scripts.SIGNED_IN, case.agent_id, case.claim, repr(new.signed_in_at), int(forced),
-                *to_fields(new),
+                *self._records.to_fields(new),
             )
         )  # fmt: skip
 

@@ -7,13 +7,15 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import structlog
+
 from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.activity import activity
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken, poll_state
 from qc_adapter.events.redis_lease import RedisLease
 from qc_adapter.events.stored import from_inspection, from_standing
-from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.sessions.record import agent_id_of
 from qc_adapter.store import keys
@@ -48,6 +50,9 @@ class RedisRota:
         self._number = 1
         self._store = ""
         self._looked_at = 0
+        #: Names of keys that sessions are sealed with, and that are not ours.
+        self._lacked: set[str] = set()
+        self._log = structlog.get_logger()
         #: Who had no reader when we looked last.
         self._unread: set[str] = set()
 
@@ -55,11 +60,13 @@ class RedisRota:
         """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
         terms = self._terms
         until = time.monotonic() + terms.lease_seconds
-        store, share, _, *claims = await self._link.script(
+        store, share, _, lacked, *claims = await self._link.script(
             "beat", lease_scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
             _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
             int(terms.respite_seconds * 1000), self._book.generation.name,
+            " ".join(self._book.records.keys), " ".join(self._lacked), int(terms.abandoned_seconds * 1000),
         )  # fmt: skip
+        self._note_lacked({key.decode() for key in lacked})
         self._number += 1
         self._store = store.decode()
         self._book.generation.learn(self._store)
@@ -77,6 +84,11 @@ class RedisRota:
         with contextlib.suppress(StoreUnavailable):  # what was won must not be forgotten over it
             lost = await self._renew(list(mine.values()))
         return Beat(won, int(share), frozenset(lost))
+
+    def _note_lacked(self, keys: set[str]) -> None:
+        for key in sorted(keys - self._lacked):
+            self._log.error("sessions_need_key", detail=f"QC_SEAL_KEYS here lacks the key {key} of stored sessions")
+        self._lacked |= keys
 
     async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
         """Renew what has used up half of its time: that poll is held for long. Returns whose lease is gone."""
@@ -107,10 +119,21 @@ class RedisRota:
             await self._link.script("enlist", lease_scripts.FOUND, *batch)
         for batch in _batches(sorted(listed - found)):
             await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
-        seen, back, unread = await self._link.script("scan", lease_scripts.RECHECK, self._looked_at, _BATCH)
+        recheck = (lease_scripts.RECHECK, self._looked_at, _BATCH, self._book.records.key)
+        seen, back, unread, others = await self._link.script("scan", *recheck)
+        for agent_id in others:
+            await self._recast(agent_id.decode())
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
         self._unread = {agent_id.decode() for agent_id in unread}
         return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
+
+    async def _recast(self, agent_id: str) -> None:
+        """Put a record that nobody reads for into our form; one that cannot be read stays as it is."""
+        record = await self._link.command("scan", "HGETALL", keys.SESSION + agent_id)
+        flat = [part for pair in record.items() for part in pair] if isinstance(record, dict) else record
+        with contextlib.suppress(SessionUnreadable):
+            if change := self._book.records.to_recast(agent_id, flat):
+                await self._link.script("scan", lease_scripts.RECAST, *change)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.gateway import request_spans, requests
@@ -51,7 +51,7 @@ class Receipt:
 
     message: str
     renewal: Renewal | None
-    result: JSON
+    result: JSON = field(repr=False)  # may be a GUID
     received_at: float
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qc_adapter.gateway.foreign_text import plain_text
 from qc_adapter.gateway.json_text import JSON, UnreadableReply, read_json
 
 if TYPE_CHECKING:
@@ -28,11 +28,8 @@ __all__ = [
 MAX_REPLY_BYTES = 1 << 20
 #: So many events are taken from the reply to a poll; a gateway sends one, or a handful.
 MAX_EVENTS = 2000
-_MAX_TEXT = 200
 _MAX_RETCODE = 32
 
-_TOKEN = re.compile(r"[0-9a-fA-F-]{32,}(?:\.\w+)?")
-_HIDDEN = "<hidden>"
 #: The one code of success (CONTRACT of the gateway: every interface page).
 _OK = "0"
 #: The keys of an event that are no part of what it tells.
@@ -82,7 +79,7 @@ def read_envelope(
     if not isinstance(fields, dict):
         raise UnreadableReply(f"HTTP {status} with JSON that is not an object", "foreign")
     events, unread = _events(fields)
-    retcode = _retcode(fields.get("retcode"))
+    retcode = _retcode(fields.get("retcode"), secrets)
     if not retcode and not events and not isinstance(fields.get("eventList"), list):
         raise UnreadableReply(f"HTTP {status} with JSON that has no retcode", "foreign")
     message = fields.get("message", fields.get("msg"))
@@ -90,24 +87,14 @@ def read_envelope(
     return Envelope(retcode, text, fields.get("result"), events, unread)
 
 
-def plain_text(text: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return a foreign text as one printable line without secrets, at most 200 characters long."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret.reveal(), _HIDDEN)
-    text = "".join(char if char.isprintable() else " " for char in text)
-    text = _TOKEN.sub(_HIDDEN, " ".join(text.split()))
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."
-
-
-def _retcode(value: Any) -> str:
+def _retcode(value: Any, secrets: Iterable[Secret]) -> str:
     """Return the code as text; an empty text when there is none, or what only looks like success once it is cleaned."""
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        text = plain_text(value)[:_MAX_RETCODE]
+        text = plain_text(value, secrets)[:_MAX_RETCODE]
         return text if text != _OK or value == _OK else ""
     return ""
 

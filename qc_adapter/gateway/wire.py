@@ -33,7 +33,7 @@ class RawReply:
     """A reply as it came. A body longer than the limit is cut right after it, so it shows as too long."""
 
     status: int
-    headers: ReplyHeaders
+    headers: ReplyHeaders = field(repr=False)
     body: bytes = field(repr=False)
 
 

@@ -159,11 +159,16 @@ class SessionRecovering(AdapterError):
 
 
 class SessionUnreadable(AdapterError):
-    """What is stored for the inspector is not a session of it; whoever wrote it has to write it anew."""
+    """
+    What is stored for the inspector is not a session of it; whoever wrote it has to write it anew.
 
-    def __init__(self, agent_id: str, why: str) -> None:
+    With `key` it is one that is sealed with the key of that name: replicas that have it can use it.
+    """
+
+    def __init__(self, agent_id: str, why: str, key: str = "") -> None:
         super().__init__(f"the stored session of inspector {agent_id} cannot be used: {why}")
         self.agent_id = agent_id
+        self.key = key
 
 
 class SessionBusy(AdapterError):

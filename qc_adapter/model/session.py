@@ -37,9 +37,15 @@ NO_SECRET = Secret("")
 
 
 def bare_guid(text: str) -> str:
-    """Return a GUID as it is sent, without the `JSESSIONID=` that `Set-GUID` puts before it in any letter case."""
-    prefix = "jsessionid="
-    return text[len(prefix) :] if text[: len(prefix)].lower() == prefix else text
+    """
+    Return a GUID as it is sent, without the `JSESSIONID=` that `Set-GUID` puts before it in any letter case.
+
+    However often it stands there: who takes it off once more must not find another GUID.
+    """
+    prefix, start = "jsessionid=", 0
+    while text[start : start + len(prefix)].lower() == prefix:
+        start += len(prefix)
+    return text[start:]
 
 
 class EventSource(StrEnum):

@@ -8,6 +8,7 @@ from qc_adapter.sessions.memory import MemorySessionStore
 from qc_adapter.sessions.redis import RedisSessionStore
 
 if TYPE_CHECKING:
+    from qc_adapter.sessions.records import Records
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.store.link import RedisLink
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 @overload
 def open_store(link: None) -> MemorySessionStore: ...
 @overload
-def open_store(link: RedisLink) -> RedisSessionStore: ...
+def open_store(link: RedisLink, records: Records | None = None) -> RedisSessionStore: ...
 @overload
-def open_store(link: RedisLink | None) -> SessionStore: ...
-def open_store(link: RedisLink | None) -> SessionStore:
+def open_store(link: RedisLink | None, records: Records | None = None) -> SessionStore: ...
+def open_store(link: RedisLink | None, records: Records | None = None) -> SessionStore:
     """Return the store in Redis, or the one in memory without a link. Closing the store closes the link."""
-    return MemorySessionStore() if link is None else RedisSessionStore(link)
+    return MemorySessionStore() if link is None else RedisSessionStore(link, records)

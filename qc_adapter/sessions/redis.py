@@ -5,21 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
-from qc_adapter.sessions.record import (
-    KEY_PREFIX,
-    UnreadableRecord,
-    agent_id_of,
-    key_of,
-    read_record,
-    storable,
-    to_changes,
-    to_fields,
-)
+from qc_adapter.sessions.record import KEY_PREFIX, agent_id_of, key_of, mark_of, storable
+from qc_adapter.sessions.records import Records
 from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW
 from qc_adapter.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
     from typing import Any
 
     from qc_adapter.model.session import Renewal, Secret, Session
@@ -36,13 +28,19 @@ class RedisSessionStore:
     The record names its inspector, and a read verifies that.
     """
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, records: Records | None = None) -> None:
+        """Without an own way to write records they are in plain text."""
         self._link = link
+        self._records = records or Records()
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
-        stored = await _readable(agent_id, self._link.command("get", "HGETALL", key_of(agent_id)))
-        return read_stored(agent_id, stored)
+        return self._records.read(agent_id, await self.stored(agent_id))
+
+    async def stored(self, agent_id: str) -> list[bytes]:
+        """Return the record as it lies there, as names and values in turn."""
+        found: list[bytes] = await _readable(agent_id, self._link.command("get", "HGETALL", key_of(agent_id)))
+        return found
 
     async def agent_ids(self) -> list[str]:
         """Return the inspectors with a session."""
@@ -53,17 +51,19 @@ class RedisSessionStore:
         """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
         new = storable(session)
         kept = (orders.sealed if orders else "", repr(new.signed_in_at), int(orders is not None and orders.forced))
-        return bool(await self._link.script("put", PUT, new.agent_id, new.guid.reveal(), *kept, *to_fields(new)))
+        fields = self._records.to_fields(new)
+        return bool(await self._link.script("put", PUT, new.agent_id, mark_of(new.guid.reveal()), *kept, *fields))
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
-        changes = to_changes(renewal)
-        stored = await _readable(agent_id, self._link.script("renew", RENEW, agent_id, used.reveal(), *changes))
-        return read_stored(agent_id, stored)
+        changes = self._records.to_changes(agent_id, renewal)
+        mark = mark_of(used.reveal())
+        stored = await _readable(agent_id, self._link.script("renew", RENEW, agent_id, mark, *changes))
+        return self._records.read(agent_id, stored)
 
     async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
         """Remove the session, with `guid` only while that is the stored one."""
-        wanted = () if guid is None else (guid.reveal(),)
+        wanted = () if guid is None else (mark_of(guid.reveal()),)
         return bool(await _readable(agent_id, self._link.script("remove", REMOVE, agent_id, *wanted)))
 
     async def begin(self, agent_id: str, mark: str, seconds: float) -> bool:
@@ -86,16 +86,6 @@ class RedisSessionStore:
     async def close(self) -> None:
         """Let what is under way end, and close the connections."""
         await self._link.close()
-
-
-def read_stored(agent_id: str, stored: Sequence[bytes]) -> Session | None:
-    """Return the session from a hash's names and values in turn, None for an empty one; raises `SessionUnreadable`."""
-    if not stored:
-        return None
-    try:
-        return read_record(agent_id, dict(zip(stored[::2], stored[1::2], strict=True)))
-    except UnreadableRecord as error:
-        raise SessionUnreadable(agent_id, f"the record {key_of(agent_id)}: {error}") from None
 
 
 async def _readable(agent_id: str, reply: Awaitable[Any]) -> Any:

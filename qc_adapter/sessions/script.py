@@ -8,11 +8,28 @@ from qc_adapter.store.script import Script
 #: What a notice says when only the session changed; see `qc_adapter.events.notices`.
 SESSION_CHANGED = "g"
 
-# The GUID without the prefix of the gateway's header, which other systems may have copied along.
-BARE = """
+# What scripts know of the values that a record holds sealed or plain; see `qc_adapter.sessions.records`.
+VALUES = """
+-- The GUID without the prefix of the gateway's header, which other systems may have copied along, however often.
 local function bare(guid)
-  if string.lower(string.sub(guid, 1, 11)) == 'jsessionid=' then return string.sub(guid, 12) end
+  while string.lower(string.sub(guid, 1, 11)) == 'jsessionid=' do guid = string.sub(guid, 12) end
   return guid
+end
+
+-- Names a GUID without telling it. A plain one in a sealed record was put there later, by another system.
+local function mark_of(guid, mark) return guid and redis.sha1hex(bare(guid)) or mark end
+
+-- What a new value takes the place of: it stands there sealed or plain, and not both.
+local REPLACED_BY = {guid = {'sealed_guid', 'mark'}, sealed_guid = {'guid'}, cookies = {'sealed_cookies'},
+  sealed_cookies = {'cookies'}}
+
+-- Changes a record to these names and values of ARGV.
+local function change(key, first, last)
+  redis.call('HSET', key, unpack(ARGV, first, last))
+  for i = first, last, 2 do
+    local older = REPLACED_BY[ARGV[i]]
+    if older then redis.call('HDEL', key, unpack(older)) end
+  end
 end
 """
 
@@ -28,13 +45,13 @@ local function tell() redis.call('PUBLISH', '{keys.NOTICE}' .. ARGV[1], '{SESSIO
 """
 
 # A field that an older writer left must not outlive its session, so the record is made anew, and what stands beside it.
-# ARGV: the GUID, sealed orders or '', signed_in_at, 1 if the session was taken over by force, then names and values.
-# Returns whether another sign-in was there.
+# ARGV: the GUID's mark, sealed orders or '', signed_in_at, 1 if the session was taken over by force, then names and
+# values. Returns whether another sign-in was there.
 PUT = Script.of(
     _SESSION
-    + BARE
+    + VALUES
     + """
-local before = redis.pcall('HGET', session, 'guid')
+local before = redis.pcall('HMGET', session, 'guid', 'mark')
 redis.call('DEL', session)
 redis.call('HSET', session, unpack(ARGV, 6))
 forget_orders()
@@ -45,33 +62,36 @@ if ARGV[3] ~= '' then
   if ARGV[5] == '1' then redis.call('HSET', orders, 'taken_at', now) end
 end
 tell()
-return type(before) == 'string' and bare(before) ~= ARGV[2] and 1 or 0
+local mark = not before.err and mark_of(before[1], before[2])
+return mark and mark ~= ARGV[2] and 1 or 0
 """
 )
 
-# ARGV: the GUID that was used, then names and values. Returns the record as it is afterwards, empty if there is none.
+# ARGV: the mark of the GUID that was used, then names and values. Returns the record as it is afterwards, empty if
+# there is none.
 RENEW = Script.of(
     _SESSION
-    + BARE
+    + VALUES
     + """
-local guid = redis.call('HGET', session, 'guid')
-if not guid then return {} end
-if #ARGV > 2 and bare(guid) == ARGV[2] then
-  redis.call('HSET', session, unpack(ARGV, 3))
+local before = redis.call('HMGET', session, 'guid', 'mark')
+local mark = mark_of(before[1], before[2])
+if not mark then return {} end
+if #ARGV > 2 and mark == ARGV[2] then
+  change(session, 3, #ARGV)
   tell()
 end
 return redis.call('HGETALL', session)
 """
 )
 
-# ARGV: nothing, or the GUID that must still be there.
+# ARGV: nothing, or the mark of the GUID that must still be there.
 REMOVE = Script.of(
     _SESSION
-    + BARE
+    + VALUES
     + """
 if #ARGV == 2 then
-  local guid = redis.call('HGET', session, 'guid')
-  if not guid or bare(guid) ~= ARGV[2] then return 0 end
+  local before = redis.call('HMGET', session, 'guid', 'mark')
+  if mark_of(before[1], before[2]) ~= ARGV[2] then return 0 end
 end
 local removed = redis.call('DEL', session)
 forget_orders()

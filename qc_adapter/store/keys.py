@@ -3,19 +3,20 @@ Every key and channel in Redis, in one place.
 
 | name | type | what it holds |
 | --- | --- | --- |
-| `qc:session:<agent_id>` | hash | a session; other systems may write it (`docs/operating.md`) |
+| `qc:session:<agent_id>` | hash | a session, sealed if it is ours; others may write it (`docs/operating.md`) |
 | `qc:log:<agent_id>` | hash | the head of an inspector's log: what events and receipts add up to, how the session is |
 | `qc:events:<agent_id>` | stream | the events and gaps of the log, as `<position>-0` |
 | `qc:orders:<agent_id>` | hash | how to sign in again, sealed, and how far a recovery has come |
 | `qc:monitored:<agent_id>` | set | the agents whom an inspector monitors |
 | `qc:recovering` | sorted set | who is to be signed in again or given its monitoring back, by when in ms |
-| `qc:seal:<name>` | string | a replica that has this key of QC_SEAL_KEYS is at work on recoveries; goes after minutes |
+| `qc:seal:<name>` | string | a replica has this key of QC_SEAL_KEYS; goes minutes after the last one |
+| `qc:split` | string | there while live replicas have different keys: there are no fair shares then |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
 | `qc:leases` | sorted set | who is polled for, by the lease's end in ms; 0 free, 1 revoked, 2 replaced, +inf parked |
 | `qc:holders` | hash | who holds a lease, as `<replica>:<token>` |
 | `qc:replicas` | sorted set | live replicas, by the time in ms when they count as gone |
-| `qc:parked` | hash | why a lease is not to be polled: a digest of the session as it was then |
+| `qc:parked` | hash | why a lease is not to be polled: a digest of the session as it was then, or `key:<name>` |
 | `qc:departing` | sorted set | replicas that drain, likewise |
 | `qc:fence` | integer | the last token that was given |
 | `qc:store` | string | a random name of this data: another one means that Redis lost everything |
@@ -40,6 +41,7 @@ ORDERS: Final = "qc:orders:"
 MONITORED: Final = "qc:monitored:"
 RECOVERING: Final = "qc:recovering"
 SEAL: Final = "qc:seal:"
+SPLIT: Final = "qc:split"
 BUSY: Final = "qc:busy:"
 COMMAND: Final = "qc:command:"
 LEASES: Final = "qc:leases"

@@ -27,14 +27,17 @@ _OWN_FIELDS = frozenset({
     "reason", "caller", "operation", "event_type", "fencing_token", "count", "seconds",
 })  # fmt: skip
 
-# The shape of a GUID (with the gateway's name behind it), a copied header line, and an address with a password.
+# The shapes of a GUID (with the gateway's name behind it) and of a token (JWT), a copied header line, and an address
+# with a password.
 _GUID_SHAPE = re.compile(
     r"(?i:JSESSIONID=)[^\s;,\"']+"
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
+    r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{48}(?![0-9A-Fa-f])(?:\.\w+)?"
     r"|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?:\.\w+)?",
 )
 _HEADER_LINE = re.compile(
     r"(?i)\b(set-guid|guid|set-cookie|cookie|authorization|password|service_?token)\b(['\"]?\s*[:=]\s*)"
-    r"(?:\"[^\"]*\"|'[^']*'|[^\s,}\])]+)",
+    r"(?:\"[^\"]*\"|'[^']*'|(?:(?:bearer|basic)\s+)?[^\s,}\])]+)",
 )
 _URL_USER_INFO = re.compile(r"://[^/@\s]*@")
 _PLAIN = frozenset({int, float, bool, type(None)})

@@ -18,6 +18,7 @@ from qc_adapter.events.stored import from_line
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.session import EventSource, Renewal, Secret, Session
+from qc_adapter.sessions.records import Records
 from qc_adapter.sessions.redis import RedisSessionStore
 from qc_adapter.store.opening import open_link
 
@@ -97,10 +98,11 @@ class Shelf:
 class Replica:
     """What one replica has of leases and logs; its loops run when the test starts them."""
 
-    def __init__(self, url, name, **terms):
+    def __init__(self, url, name, *, records=None, **terms):
         self.name = name
         self.link = open_link(url)
-        self.store = RedisSessionStore(self.link)
+        self.records = records or Records()
+        self.store = RedisSessionStore(self.link, self.records)
         # A test that is slow for once must not make replicas count as gone.
         self.terms = LeaseTerms(name, **({"gone_seconds": 60.0} | terms))
         self.hub = Hub(self.terms.capacity, self.terms.retention_seconds)
@@ -110,7 +112,7 @@ class Replica:
         self.woken = 0
         self.mirror = Mirror(self.link, self.hub, self, replica=name, session_changed=self.changed.append)
         self.mirror.tell(revoked=lambda *lease: self.revoked.append(lease), woken=self._wake)
-        self.rota = RedisRota(Book(self.link, self.terms, self.mirror))
+        self.rota = RedisRota(Book(self.link, self.terms, self.mirror, records=self.records))
         self.held = {}
 
     def gap(self, _gateway, reason):

@@ -7,7 +7,7 @@ Replicas poll, store, freeze, die and come back in any order, and a gateway give
 import asyncio
 import time
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 
 import pytest
 from hypothesis import settings
@@ -28,8 +28,10 @@ from qc_adapter.events.stored import from_line
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.session import Renewal, Secret, Session
+from qc_adapter.sessions.records import Records
 from qc_adapter.sessions.redis import RedisSessionStore
 from qc_adapter.store.opening import open_link
+from qc_adapter.store.seal import Seal, new_key
 
 AGENTS = ("101", "102")
 SEATS = (0, 1, 2)
@@ -76,10 +78,10 @@ class Hold:
 class Replica:
     """A process: it may be frozen, and then does nothing until it thaws."""
 
-    def __init__(self, link, name):
+    def __init__(self, link, name, records):
         self.wire = Wire(link)
-        self.store = RedisSessionStore(link)
-        self.rota = RedisRota(Book(self.wire, LeaseTerms(name, gone_seconds=3600.0), self))
+        self.store = RedisSessionStore(link, records)
+        self.rota = RedisRota(Book(self.wire, LeaseTerms(name, gone_seconds=3600.0), self, records=records))
         self.held = {}
         self.frozen = False
 
@@ -110,6 +112,9 @@ class LeaseMachine(RuleBasedStateMachine):
         self.client.flushall()
         self.runner = asyncio.Runner()
         self.link = self.go(self._open(server.url))
+        keys = [new_key() for _ in range(2)]
+        # As in the midst of a rollout: they open all, and each writes in a form of its own.
+        self.records = cycle([Records(Seal(keys)), Records(Seal(keys), plain=True), Records(Seal(keys[::-1]))])
         self.names = (f"replica{number}" for number in count())
         self.numbers = count()
         self.guids = (f"guid{number}" for number in count())
@@ -124,7 +129,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return open_link(url)
 
     def _replica(self):
-        return Replica(self.link, next(self.names))
+        return Replica(self.link, next(self.names), next(self.records))
 
     def teardown(self):
         try:
@@ -414,8 +419,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def records_agree(self):
         """The record holds the newest GUID that was told of."""
         for agent_id, inspector in self.inspectors.items():
-            stored = self.client.hget(f"qc:session:{agent_id}", "guid")
-            assert (None if stored is None else stored.decode()) == inspector.stored
+            stored = self.client.hgetall(f"qc:session:{agent_id}")
+            read = next(self.records).read(agent_id, [part for pair in stored.items() for part in pair])
+            assert (None if read is None else read.guid.reveal()) == inspector.stored
 
     @invariant()
     def holders_agree(self):

@@ -11,10 +11,12 @@ from qc_adapter import variables as at
 from qc_adapter.cli.connect.findings import resolved
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
+from qc_adapter.sessions.records import PLAIN, Records, forms_of
 from qc_adapter.sessions.redis import RedisSessionStore
 from qc_adapter.store import keys
 from qc_adapter.store.opening import open_link, parse_store_url
 from qc_adapter.store.script import Script
+from qc_adapter.store.seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,22 +136,49 @@ def _judge(info: Mapping[str, Any], findings: Findings, *, sentinel: bool) -> No
             )
 
 
+def _tell_forms(forms: Mapping[str, int], records: Records, findings: Findings) -> None:
+    """Say how many sessions are sealed with which key: a key of which none is told may be taken away."""
+    if not forms or set(forms) == {PLAIN} == {records.key or PLAIN}:
+        return
+    names = {key: f"sealed with {'the present' if key == records.key else 'another'} key {key}" for key in forms}
+    names[PLAIN] = "in plain text"
+    findings.good("of these are " + ", ".join(f"{count} {names[form]}" for form, count in sorted(forms.items())))
+
+
 async def _look_at_records(link: RedisLink, settings: Settings, findings: Findings) -> None:
     """Count the sessions, and those that no replica can read."""
     findings.begin("reading the sessions", "have Redis looked at: it answers slowly")
-    store = RedisSessionStore(link)
+    seal = Seal(settings.seal_keys) if settings.seal_keys else None
+    records = Records(seal, plain=settings.store_plain)
+    store = RedisSessionStore(link, records)
     agent_ids = sorted(await store.agent_ids())
     unreadable: list[str] = []
+    forms, lacking = Counter[str](), Counter[str]()
     looked_at = agent_ids[:_MOST_RECORDS]
     for start in range(0, len(looked_at), _BATCH):
-        reads = (store.get(agent_id) for agent_id in looked_at[start : start + _BATCH])
-        for read in await asyncio.gather(*reads, return_exceptions=True):
-            if isinstance(read, SessionUnreadable):
-                unreadable.append(read.message)
-            elif isinstance(read, BaseException):
-                raise read
+        batch = looked_at[start : start + _BATCH]
+        for agent_id, stored in zip(
+            batch, await asyncio.gather(*map(store.stored, batch), return_exceptions=True), strict=True
+        ):
+            try:
+                if isinstance(stored, BaseException):
+                    raise stored
+                forms.update(forms_of(stored))
+                records.read(agent_id, stored)
+            except SessionUnreadable as failure:
+                if failure.key:
+                    lacking[failure.key] += 1
+                else:
+                    unreadable.append(failure.message)
     of = f", of which {len(looked_at)} were read" if len(looked_at) < len(agent_ids) else ""
     findings.good(f"{len(agent_ids)} sessions are stored{of}")
+    _tell_forms(forms, records, findings)
+    if lacking:
+        told = ", ".join(f"{count} with {key}" for key, count in sorted(lacking.items())[:_MOST_NAMED])
+        findings.problem(
+            f"sessions are sealed with keys that are not in {at.SEAL_KEYS.name}: {told}",
+            f"add the key to {at.SEAL_KEYS.name}, behind the present ones, on every replica",
+        )
     if unreadable:
         more = "; ..." if len(unreadable) > _MOST_NAMED else ""
         findings.warning(

@@ -9,13 +9,16 @@ import pytest
 from qc_adapter.model.errors import InvalidRequest
 from qc_adapter.model.session import EventSource, Renewal, Secret, Session
 from qc_adapter.sessions.opening import open_store
+from qc_adapter.sessions.records import Records
 from qc_adapter.store.opening import open_link
+from qc_adapter.store.seal import Seal, new_key
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sealed"])
 async def store(request):
     url = "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
-    opened = open_store(open_link(url))
+    records = Records(Seal([new_key()])) if request.param == "sealed" else None
+    opened = open_store(open_link(url), records)
     yield opened
     await opened.close()
 

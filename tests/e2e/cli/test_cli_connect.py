@@ -15,8 +15,13 @@ import trustme
 from bench.redis_server import RedisServer
 from qc_adapter.cli.connect.around import look_around
 from qc_adapter.cli.connect.findings import Level, connected
+from qc_adapter.model.session import Secret, Session
+from qc_adapter.sessions.records import Records
+from qc_adapter.sessions.redis import RedisSessionStore
 from qc_adapter.settings import read_settings
 from qc_adapter.simulator import Fault
+from qc_adapter.store.opening import open_link
+from qc_adapter.store.seal import Seal, new_key
 from tests.support.certificates import DAY, Authority
 from tests.support.scripted import ScriptedGateway
 
@@ -421,12 +426,33 @@ async def test_records_that_cannot_be_read_are_counted(look, redis_url, redis_se
     assert "canary" not in "".join(texts)
 
 
+async def test_keys_that_sessions_are_sealed_with_are_counted(look, redis_url, redis_server):
+    """Before a key is taken away, this says that no session needs it; a key that is missing already is a problem."""
+    old, new = new_key(), new_key()
+    [was], [now] = Seal([old]).names, Seal([new]).names
+    link = open_link(redis_url)
+    for agent_id, key in (("101", old), ("102", old), ("103", new)):
+        await RedisSessionStore(link, Records(Seal([key]))).put(Session(agent_id, Secret("canary-guid")))
+    await link.close()
+    with redis_server.client() as client:
+        client.hset("qc:session:104", mapping={"agent_id": "104", "guid": "canary-guid"})
+    both = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=f"{new.reveal()},{old.reveal()}")
+    [told] = [one.text for one in both if "present key" in one.text]
+    for part in (f"1 sealed with the present key {now}", f"2 sealed with another key {was}", "1 in plain text"):
+        assert part in told
+    found = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=new.reveal())
+    [missing] = [one for one in found if one.level is Level.PROBLEM]
+    assert f"2 with {was}" in missing.text
+    assert "canary" not in repr(both) + repr(found)
+
+
 async def test_a_store_that_is_away_is_told(look):
     """A dead port and a wrong name have their remedies."""
     dead = worst(await look("store", QC_STORE_URL="redis://127.0.0.1:1"))
     assert "Connection refused" in dead.text
     assert "QC_STORE_URL" in dead.change
-    assert "does not resolve" in worst(await look("store", QC_STORE_URL=f"redis://{NO_NAME}")).text
+    away = {"QC_STORE_URL": f"redis://{NO_NAME}", "QC_STORE_PLAIN": "1"}
+    assert "does not resolve" in worst(await look("store", **away)).text
 
 
 async def test_a_store_that_is_stuck_is_not_waited_for(look, own_redis_server, monkeypatch):

@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 import pytest
 from grpc import StatusCode
 
+from qc_adapter.store.seal import new_key
 from qc_adapter.v1 import sessions_pb2
 from tests.support.callers import PASSWORD, Caller
 from tests.support.opening import opened, simulated
 from tests.support.watching import Tape, leaving_nothing, recorded, until
 from tests.support.wire import Wire
+
+#: Without one of their own, all clusters seal their sessions with it.
+SEAL_KEY = new_key().reveal()
 
 
 @dataclass(kw_only=True)
@@ -102,6 +106,10 @@ class Cluster:
         await self.replicas[0].held_poll(agent_id)
         return sorted(self.replicas, key=lambda one: agent_id not in one.held)
 
+    async def stored_guid(self, agent_id="101"):
+        """The GUID that stands in Redis, sealed or plain."""
+        return (await self.replicas[0].adapter.store.get(agent_id)).guid.reveal()
+
     def polls(self, agent_id="101"):
         """How many polls of an inspector reached the gateway."""
         return len(self.simulator.requests("getAgentEvent", agent_id))
@@ -148,7 +156,7 @@ async def _open(stack, tape, redis, replicas, gateway, environment):  # noqa: PL
         gateway=wire,
         redis=redis,
         tape=tape,
-        environment={"QC_LEASE_SECONDS": "3"} | environment,
+        environment={"QC_LEASE_SECONDS": "3", "QC_SEAL_KEYS": SEAL_KEY} | environment,
     )
     stack.push_async_callback(_stop_all, made)
     stack.push_async_callback(made.judge)

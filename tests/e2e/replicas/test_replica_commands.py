@@ -37,9 +37,9 @@ async def test_a_command_uses_the_guid_that_another_replica_was_given(open_clust
     await other.held_poll()
     used = (await other.adapter.shared.sessions.get("101")).guid
     cluster.simulator.rotate("101")
-    stored = cluster.simulator.guid_of("101").encode()
+    stored = cluster.simulator.guid_of("101")
     async with asyncio.timeout(10):
-        while await cluster.write("HGET", "qc:session:101", "guid") != stored:
+        while await cluster.stored_guid() != stored:
             pass
     known = other.adapter.shared.sessions._known
     await until(lambda: "101" not in known or known["101"][1].guid != used, "the old GUID forgotten")

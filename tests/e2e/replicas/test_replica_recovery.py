@@ -6,8 +6,9 @@ import asyncio
 
 from grpc import StatusCode
 
+from qc_adapter.model.session import Secret
 from qc_adapter.simulator import Fault
-from qc_adapter.store.seal import new_key
+from qc_adapter.store.seal import Seal, new_key
 from qc_adapter.v1 import sessions_pb2
 from tests.support.callers import PASSWORD
 from tests.support.watches import read
@@ -109,7 +110,7 @@ async def test_orders_outlive_the_adapter_and_are_sealed(open_cluster, until):
 async def test_a_replica_without_the_key_leaves_a_recovery_to_one_that_has_it(open_cluster):
     """So one rollout changes the keys: the old replica, which cannot open what a new one has sealed, loses nothing."""
     new = new_key().reveal()
-    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=f"{new},{KEY}")
+    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=f"{new},{KEY}", QC_STORE_PLAIN="1")
     await signed_in(cluster)
     old = await cluster.add(QC_SEAL_KEYS=KEY)
     bare = await cluster.add(QC_SEAL_KEYS="")
@@ -131,9 +132,10 @@ async def test_a_replica_without_the_key_leaves_a_recovery_to_one_that_has_it(op
 
 async def test_orders_that_no_key_opens_are_as_good_as_none(open_cluster):
     """Keys that were lost cost the recovery and nothing else: after a while the session is lost, and said to be."""
-    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=KEY)
+    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS=KEY, QC_STORE_PLAIN="1")
     await signed_in(cluster)
     await cluster.leave(cluster.replicas[0])
+    await cluster.write("DEL", f"qc:seal:{Seal([Secret(KEY)]).names[0]}")  # as after five minutes
     cluster.environment["QC_SEAL_KEYS"] = new_key().reveal()
     replica = await cluster.add()
     stream = replica.watch()
@@ -150,7 +152,7 @@ async def test_orders_that_no_key_opens_are_as_good_as_none(open_cluster):
 
 async def test_without_keys_nothing_is_kept_in_redis(open_cluster):
     """Asking for it is refused with what to set, and nobody is signed in."""
-    cluster = await open_cluster(replicas=1)
+    cluster = await open_cluster(replicas=1, QC_SEAL_KEYS="")
     [replica] = cluster.replicas
     ended = await replica.ending(replica.sign_in(re_sign_in=AGAIN))
     assert (ended.code, ended.fields) == (StatusCode.INVALID_ARGUMENT, ("re_sign_in",))

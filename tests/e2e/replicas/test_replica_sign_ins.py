@@ -30,7 +30,7 @@ async def one_ends_first(cluster, calls):
 async def stored_is_known(cluster):
     """Wait until the GUID in Redis is the one that the gateway knows."""
     async with asyncio.timeout(10):
-        while await cluster.write("HGET", "qc:session:101", "guid") != cluster.simulator.guid_of("101").encode():
+        while await cluster.stored_guid() != cluster.simulator.guid_of("101"):
             pass
 
 

@@ -14,6 +14,8 @@ from qc_adapter.model.session import Secret, Session
 from qc_adapter.telemetry import logs
 
 GUID = "3c1e0f5a-99d4-4b0e-8a7c-6f1d2e3b4a5c.AgentGateway7"
+SESSION_ID = "0a1b2c3d4e5f60718293a4b5c6d7e8f90123456789abcdef.AgentGateway0"
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJY2FuYXJ5In0.c2lnbmVk-Y2FuYXJ5"
 PASSWORD = "canary-hunter2"
 
 
@@ -165,6 +167,10 @@ def test_the_console_form_is_readable():
         {"text": f"guid={PASSWORD} was refused"},
         {"text": f'{{"password": "{PASSWORD}", "phonenum": "40038"}}'},
         {"store": f"redis://me:{PASSWORD}@cache:6379/0"},
+        {"text": f"sent authorization: Bearer {PASSWORD}"},
+        {"text": "sent {'authorization': 'Basic " + PASSWORD + "'}"},
+        {"text": f"{SESSION_ID}, JSESSIONID={SESSION_ID} and {SESSION_ID.upper()} are unknown"},
+        {"text": f"the token {TOKEN} is too old"},
         {"failure": ValueError(PASSWORD)},
         {"raw": PASSWORD.encode()},
     ],
@@ -175,7 +181,7 @@ def test_a_planted_secret_never_shows(written, fields):
     [line] = written()
     assert line["event"] == "planted"
     assert "canary" not in json.dumps(line)
-    assert "3c1e0f5a" not in json.dumps(line)
+    assert not [one for one in ("3c1e0f5a", "0a1b2c3d", "y2fuyxj5") if one in json.dumps(line).lower()]
 
 
 def test_a_secret_in_bound_fields_never_shows(written):
