@@ -22,7 +22,7 @@ from grpc import StatusCode
 
 from qc_adapter.access.caller import ANONYMOUS
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest, TooManyStreams
+from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
 from qc_adapter.rpc.gate import Gate
@@ -55,9 +55,9 @@ class Call:
     """
     What is known of one call.
 
-    `method` is the gateway's name of the operation, the rpc's own name where there is none. `code` is final when the
-    observers are told of the end. An observer may set a `listener`, which is then given each message of the stream once
-    that is written.
+    `method` is the gateway's name of the operation, the rpc's own name where there is none. `caller_name` is the
+    caller's name in the policy, `limit` the limit that refused the call. `code` is final when the observers are told of
+    the end. An observer may set a `listener`, which is then given each message of the stream once that is written.
     """
 
     rpc: str
@@ -73,6 +73,10 @@ class Call:
     caller_name: str = ""
     #: Whether a list may show an inspector to the caller.
     may_see: Callable[[str], bool] = _may_see_all
+    #: The limit that refused the call.
+    limit: str = ""
+    #: Whether observers were told of its begin.
+    begun: bool = False
     started_at: float = field(default_factory=time.monotonic)
     code: StatusCode = StatusCode.OK
     reason: str = ""
@@ -100,7 +104,11 @@ class Call:
 
 
 class CallObserver(Protocol):
-    """Is told of the begin and the end of each call."""
+    """
+    Is told of the begin and the end of each call.
+
+    One that the limits refuse has no begin, only an end: nothing was done for it, and there may be very many.
+    """
 
     def began(self, call: Call) -> None: ...
 
@@ -139,15 +147,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         methods: Mapping[str, str],
         observers: Sequence[CallObserver],
         gate: Gate | None = None,
-        *,
-        streams_max: int = 10_000,
     ) -> None:
         """Take the gateway's name of the operation by rpc name, the observers in their order, and what calls pass."""
         self._methods = methods
         self._observers = observers
         self._gate = gate or Gate()
-        self._streams_max = streams_max
-        self._streams = 0
         self._open = 0
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -183,7 +187,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def begin(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
             metadata = _texts(context.invocation_metadata() or ())
             proofs = context.auth_context()
-            return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
+            return self._open_call(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
 
         # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
         decode: Any = handler.request_deserializer
@@ -198,9 +202,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                with await self._gate.enter(call, len(request)):
+                with await self._gate.enter(call, len(request)) as place:
                     message = _decoded(decode, request)
-                    self._gate.allow(call, message)
+                    self._gate.allow(call, message, place)
+                    self._tell_begin(call)
                     answer = await handle(message, context)
             except BaseException as failure:
                 await self._fail(call, context, failure)
@@ -216,12 +221,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
         async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context)
-            self._streams += 1
             try:
-                self._admit()
-                with await self._gate.enter(call, len(request)):
+                with await self._gate.enter(call, len(request)) as place:
                     asked = _decoded(decode, request)
-                    self._gate.allow(call, asked)
+                    self._gate.allow(call, asked, place)
+                    self._tell_begin(call)
                     # Closed here and now: cleanup must not wait for the garbage collector.
                     async with (
                         aclosing(handle(asked, context)) as messages,
@@ -229,6 +233,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     ):
                         async for message in passed:
                             yield message
+                            place.answered()
                             if call.listener is not None:
                                 _hear(call, call.listener, message)
             except BaseException as failure:
@@ -237,30 +242,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             else:
                 self._tell_end(call)
             finally:
-                self._streams -= 1
                 self._close()
 
         return stream
 
-    def _begin(self, call: Call) -> Call:
+    def _open_call(self, call: Call) -> Call:
         _current.set(call)
         self._open += 1
         self._none_open.clear()
-        for observer in self._observers:
-            _tell(observer.began, call)
         return call
-
-    def _admit(self) -> None:
-        if self._streams > self._streams_max:
-            raise TooManyStreams(self._streams_max)
 
     async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
         """Tell of the end first: when the caller has the status, log and metrics have it too."""
         status = _judge(call, context, failure)
+        if not call.begun and not call.limit:
+            self._tell_begin(call)
         self._tell_end(call)
         if status is not None:
             details = ((_DETAILS, status.SerializeToString()),)
             await context.abort(call.code, status.message, trailing_metadata=details)
+
+    def _tell_begin(self, call: Call) -> None:
+        call.begun = True
+        for observer in self._observers:
+            _tell(observer.began, call)
 
     def _tell_end(self, call: Call) -> None:
         for observer in reversed(self._observers):
@@ -321,5 +326,6 @@ def _judge(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: Bas
     answer, status = to_status(error, "" if call.method == call.rpc else call.method)
     call.code, call.reason, call.detail = answer.code, answer.reason, error.message
     call.retcode = getattr(error, "retcode", "") or call.retcode
+    call.limit = getattr(error, "limit", "")
     call.outcome = outcome_of(error) or call.outcome
     return status

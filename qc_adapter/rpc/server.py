@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qc_adapter.rpc.inspector_events import InspectorEvents
     from qc_adapter.rpc.inspector_sessions import InspectorSessions
     from qc_adapter.rpc.quality_control import QualityControl
-    from qc_adapter.settings import ServerTls
+    from qc_adapter.settings import LimitSettings, ServerTls
 
 SERVICES: Final = tuple(
     descriptor.services_by_name[name].full_name
@@ -36,19 +36,30 @@ SERVICES: Final = tuple(
     )
 )
 
-#: Requests are small; replies carry one event each.
-_LARGEST_REQUEST_BYTES: Final = 256 * 1024
 #: For the last status to leave the process.
 _LAST_SECONDS: Final = 0.5
+#: A caller is a service with a connection or a few, so this is far more than there are.
+MOST_CONNECTIONS: Final = 1000
+#: A token and what proxies add; more is answered by the library.
+_METADATA_BYTES: Final = 16 * 1024
+#: Calls that neither of our limits counts: health, reflection, and those whose request has not come whole.
+_SPARE_CALLS: Final = 1000
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
-    ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
     # Dead callers are found within half a minute, and clients may ping as often as every 10 s without a call.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 3),
+    # Whoever connects has to go on with it: TLS and the first frames, and then calls.
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    # The same twice: between a lower and a higher one the library would refuse by chance.
+    ("grpc.max_metadata_size", _METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
 )
 
 
@@ -64,9 +75,20 @@ class Services:
 class GrpcServer:
     """A grpc.aio server with everything that a caller or a cluster expects of one."""
 
-    def __init__(self, services: Services, interceptor: CallInterceptor, tls: ServerTls | None = None) -> None:
+    def __init__(
+        self, services: Services, interceptor: CallInterceptor, limits: LimitSettings, tls: ServerTls | None = None
+    ) -> None:
         self.certificates = None if tls is None else PortCertificates(tls)
-        self._server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        calls_at_once = limits.calls + limits.streams
+        options = (
+            *_OPTIONS,
+            # What is a little too long gets our own answer, what is more is not read.
+            ("grpc.max_receive_message_length", 2 * limits.message_bytes),
+            ("grpc.max_concurrent_streams", calls_at_once),
+        )
+        self._server = grpc.aio.server(
+            interceptors=[interceptor], options=options, maximum_concurrent_rpcs=calls_at_once + _SPARE_CALLS
+        )
         self._calls = interceptor
         self._health = health.aio.HealthServicer()
         self._serving: bool | None = None
