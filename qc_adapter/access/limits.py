@@ -61,6 +61,14 @@ class Place:
         self._answered = False
         self._inspector = ""
 
+    def fit(self, size: int) -> None:
+        """Raise `LimitReached` if a request of so many bytes is too long."""
+        for limits, whose in ((self._limits, _CALLER), (self._overall, _ALL)):
+            most = limits.message_bytes
+            if most is not None and size > most:
+                what = f"the request has {size} bytes, and {whose} a limit of {most}: make it shorter"
+                raise LimitReached("message_bytes", what, 0.0)
+
     def follow(self, agent_id: str) -> None:
         """Hold one of the inspector's streams too; raises `LimitReached`."""
         own, of_all = self._own.by_inspector, self._of_all.by_inspector
@@ -115,7 +123,7 @@ class Limiter:
         used = (self._of_all, *self._usages.values())
         return not any(usage.calls or usage.streams or usage.by_inspector for usage in used)
 
-    def admit(self, caller: str, limits: Limits, *, streaming: bool, size: int) -> Place:
+    def admit(self, caller: str, limits: Limits, *, streaming: bool) -> Place:
         """
         Return what the call holds; raises `LimitReached` and `TooManyStreams`, and holds nothing then.
 
@@ -129,10 +137,10 @@ class Limiter:
             own = self._usages[caller] = Usage()
         if streaming and limits.streams is not None and own.streams >= limits.streams:
             raise LimitReached("streams", f"{_CALLER} {limits.streams} open streams{_FULL}")
-        _check(own, limits, now, size, _CALLER)
+        _check(own, limits, now, _CALLER)
         if streaming and self._overall.streams is not None and of_all.streams >= self._overall.streams:
             raise TooManyStreams(self._overall.streams)
-        _check(of_all, self._overall, now, size, _ALL)
+        _check(of_all, self._overall, now, _ALL)
         for usage, of in ((own, limits), (of_all, self._overall)):
             usage.calls += 1
             usage.streams += streaming
@@ -152,10 +160,7 @@ _ALL: Final = "this replica has"
 _FULL: Final = ", which is its limit: try again later"
 
 
-def _check(usage: Usage, limits: Limits, now: float, size: int, whose: str) -> None:
-    if limits.message_bytes is not None and size > limits.message_bytes:
-        what = f"the request has {size} bytes, and {whose} a limit of {limits.message_bytes}: make it shorter"
-        raise LimitReached("message_bytes", what, 0.0)
+def _check(usage: Usage, limits: Limits, now: float, whose: str) -> None:
     if limits.calls is not None and usage.calls >= limits.calls:
         raise LimitReached("calls", f"{whose} {limits.calls} calls under way{_FULL}")
     if limits.calls_per_second is not None:

@@ -25,7 +25,7 @@ from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
-from qc_adapter.rpc.gate import Gate
+from qc_adapter.rpc.gate import Gate, Place
 from qc_adapter.rpc.revocation import Revocation
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _DETAILS: Final = "grpc-status-details-bin"
 _RESERVE_PART: Final = 0.1
 _RESERVE_SECONDS: Final = 0.25
 _LONGEST_SHOWN: Final = 20
+#: For a request to come whole, once its call has begun.
+_REQUEST_SECONDS: Final = 10.0
+_MOMENT_SECONDS: Final = 0.05
 #: Clients round a timeout up by as much on the wire: 100 s arrive as 101 s.
 _ROUNDED_PART: Final = 0.01
 
@@ -189,24 +192,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             proofs = context.auth_context()
             return self._open_call(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
 
-        # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
+        # To grpc the request is a stream, so that it is us who read it: once it is known who calls and that there is
+        # room, for so long, and decoded with an answer of ours.
         decode: Any = handler.request_deserializer
         codec: dict[str, Any] = {"request_deserializer": None, "response_serializer": handler.response_serializer}
         # The type stubs know the handlers of the synchronous server only.
         handle: Any = handler.unary_stream if streaming else handler.unary_unary
         if streaming:
-            return grpc.unary_stream_rpc_method_handler(self._stream(begin, decode, handle), **codec)
-        return grpc.unary_unary_rpc_method_handler(self._unary(begin, decode, handle), **codec)
+            return grpc.stream_stream_rpc_method_handler(self._stream(begin, decode, handle), **codec)
+        return grpc.stream_unary_rpc_method_handler(self._unary(begin, decode, handle), **codec)
 
     def _unary(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
-        async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def unary(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                with await self._gate.enter(call, len(request)) as place:
-                    message = _decoded(decode, request)
-                    self._gate.allow(call, message, place)
+                with await self._gate.enter(call) as place:
+                    asked = _decoded(decode, await _read(context, place))
+                    self._gate.allow(call, asked, place)
                     self._tell_begin(call)
-                    answer = await handle(message, context)
+                    answer = await handle(asked, context)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -219,11 +223,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return unary
 
     def _stream(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
-        async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def stream(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context)
             try:
-                with await self._gate.enter(call, len(request)) as place:
-                    asked = _decoded(decode, request)
+                with await self._gate.enter(call) as place:
+                    asked = _decoded(decode, await _read(context, place))
                     self._gate.allow(call, asked, place)
                     self._tell_begin(call)
                     # Closed here and now: cleanup must not wait for the garbage collector.
@@ -300,6 +304,22 @@ def _hear(call: Call, listener: Callable[[Any], None], message: Any) -> None:
     """Tell of a message; a listener that fails once hears no more."""
     if not _tell(listener, message):
         call.listener = None
+
+
+async def _read(context: grpc.aio.ServicerContext[Any, Any], place: Place) -> bytes:
+    """Return the request's bytes."""
+    try:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            request: Any = await context.read()
+    except TimeoutError:
+        raise InvalidRequest([("request", f"did not come within {_REQUEST_SECONDS:g} s")]) from None
+    if request is grpc.aio.EOF:
+        # The call may have ended under it, or grpc has refused to read so much: then this is cancelled in a moment.
+        await asyncio.sleep(_MOMENT_SECONDS)
+        raise InvalidRequest([("request", "is missing")])
+    found = bytes(request)
+    place.fit(len(found))
+    return found
 
 
 def _decoded(decode: Any, request: bytes) -> Any:

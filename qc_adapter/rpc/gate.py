@@ -25,6 +25,10 @@ class Callers(Protocol):
 class Place(Protocol):
     """What a call holds of the limits, as long as its `with` lasts."""
 
+    def fit(self, size: int) -> None:
+        """Raise `LimitReached` if a request of so many bytes is too long."""
+        ...
+
     def follow(self, agent_id: str) -> None:
         """Hold one of the inspector's streams too; raises `LimitReached`."""
         ...
@@ -43,8 +47,8 @@ class Place(Protocol):
 class Room(Protocol):
     """Keeps callers to their limits."""
 
-    def admit(self, call: Call, size: int) -> Place:
-        """Return what the call holds while it runs; `size` is that of its request in bytes. Raises `LimitReached`."""
+    def admit(self, call: Call) -> Place:
+        """Return what the call holds while it runs; raises `LimitReached`."""
         ...
 
 
@@ -71,6 +75,9 @@ class Anyone:
 class Nothing:
     """A place where there is room for everybody."""
 
+    def fit(self, size: int) -> None:
+        """Take any."""
+
     def follow(self, agent_id: str) -> None:
         """Hold nothing."""
 
@@ -87,7 +94,7 @@ class Nothing:
 class Unlimited:
     """Has room for everybody."""
 
-    def admit(self, call: Call, size: int) -> Place:  # noqa: ARG002
+    def admit(self, call: Call) -> Place:  # noqa: ARG002
         """Hold nothing."""
         return Nothing()
 
@@ -111,11 +118,11 @@ class Gate:
         self._room = room or Unlimited()
         self._rights = rights or AllRights()
 
-    async def enter(self, call: Call, size: int) -> Place:
+    async def enter(self, call: Call) -> Place:
         """Note who calls, and return what the call holds of the limits; raises `CallerUnknown`, `LimitReached`."""
         call.caller = await self._callers.identify(call)
         call.caller_name = self._rights.name_of(call.caller)
-        return self._room.admit(call, size)
+        return self._room.admit(call)
 
     def allow(self, call: Call, request: Any, place: Place) -> None:
         """
