@@ -19,6 +19,8 @@ _FAULTS = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.UNAVAIL
 #: The reason of a replica that goes away and ends its streams on purpose.
 _LEAVING = "DRAINING"
 
+#: The reason of calls whose caller is not known.
+_UNKNOWN: Final = "CALLER_UNKNOWN"
 #: Between two lines about refused calls of the same caller.
 _REFUSALS_TOLD_SECONDS: Final = 1.0
 
@@ -50,7 +52,7 @@ class CallMetrics:
 
 
 class CallLog:
-    """Writes one line for each finished call, and for those that the limits refuse at most one a second and caller."""
+    """Writes one line for each finished call; of those that a caller should not have made, at most one a second."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
@@ -61,8 +63,9 @@ class CallLog:
 
     def ended(self, call: Call) -> None:
         """Log the call; fields without a value are left out."""
-        count = self._refusals.due(call.caller.name, time.monotonic()) if call.limit else 0
-        if call.limit and not count:
+        sender = _told_in_sum(call)
+        count = self._refusals.due(sender, time.monotonic()) if sender else 0
+        if sender and not count:
             return
         fault = is_fault(call)
         optional = {
@@ -89,6 +92,13 @@ class CallLog:
             peer=call.peer,
             trace_id=call.trace_id,
         )
+
+
+def _told_in_sum(call: Call) -> str:
+    """Return whose refused calls are told in sum: whoever goes over a limit, or nobody knows; else nothing."""
+    if call.limit:
+        return call.caller.name
+    return call.peer.rpartition(":")[0] if call.reason == _UNKNOWN else ""
 
 
 class Refusals:
