@@ -98,7 +98,9 @@ def _told_in_sum(call: Call) -> str:
     """Return whose refused calls are told in sum: whoever goes over a limit, or nobody knows; else nothing."""
     if call.limit:
         return call.caller.name
-    return call.peer.rpartition(":")[0] if call.reason == _UNKNOWN else ""
+    # A stream whose caller was known, and is no longer, has a line of its own.
+    unknown = call.reason == _UNKNOWN and call.caller is ANONYMOUS
+    return call.peer.rpartition(":")[0] if unknown else ""
 
 
 class Refusals:
