@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,8 @@ SPARE_SECONDS: Final = 120.0
 READY_SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 0.1
 _SERVE: Final = "import sys; from qc_adapter.cli import main; sys.exit(main())"
+#: Ticks of the adapter's loop by how late they came, in all until then.
+_LAG: Final = re.compile(r'^qc_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 _REFUSED: Final = re.compile(r'^qc_calls_refused_total\{caller="(\w+)",why="(\w+)"\} ([0-9.e+]+)$', re.MULTILINE)
 _SERVICES: Final = "QualityControl, InspectorSessions, InspectorEvents"
 _ALL: Final = f"{{methods: [{_SERVICES}], inspectors: [101-59999], targets: [101-59999]}}"
@@ -49,7 +52,7 @@ POLICY: Final = """
 version: 1
 callers:
   desk: {{identities: ["dns:desk.example"], allow: [{all}]}}
-  flood: {{identities: ["dns:flood.example"], allow: [{all}], limits: {{calls_per_second: {limit}}}}}
+  flood: {{identities: ["dns:flood.example"], allow: [{all}], limits: {limits}}}
 """
 
 
@@ -106,7 +109,7 @@ class Desk:
         watching.cancel()
 
 
-def write_files(folder: Path, limit: int) -> None:
+def write_files(folder: Path, limits: str) -> None:
     """Write a CA, the server's certificate and those of the two callers, and the policy."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -114,7 +117,7 @@ def write_files(folder: Path, limit: int) -> None:
         issued = ca.issue_cert(host)
         issued.private_key_pem.write_to_path(str(folder / f"{name}.key"))
         issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
-    (folder / "policy.yaml").write_text(POLICY.format(limit=limit, all=_ALL))
+    (folder / "policy.yaml").write_text(POLICY.format(limits=limits, all=_ALL))
 
 
 @asynccontextmanager
@@ -165,10 +168,23 @@ async def _is_ready(port: int) -> bool:
         return False
 
 
-async def _refused(port: int) -> dict[tuple[str, str], float]:
+async def _metrics(port: int) -> str:
     async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as reply:
-        text = await reply.text()
-    return {(who, why): float(number) for who, why, number in _REFUSED.findall(text) if float(number)}
+        return await reply.text()
+
+
+def late(before: str, after: str, found: Counter[str]) -> None:
+    """Add how late the ticks of the adapter's loop came between two looks at its metrics."""
+    then = dict(_LAG.findall(before))
+    for within, number in _LAG.findall(after):
+        found[within] += int(float(number) - float(then[within]))
+
+
+def lateness(found: Counter[str]) -> str:
+    """Say within which time nearly all ticks came, and all of them."""
+    ticks = found["+Inf"]
+    most, every = (next(le for le, number in found.items() if number >= part * ticks) for part in (0.95, 1.0))
+    return f"{ticks} ticks of its loop: 95 % at most {float(most) * 1000:g} ms late, all {float(every) * 1000:g} ms"
 
 
 def at(part: float, latencies: list[float]) -> float:
@@ -183,7 +199,7 @@ def spread(ratios: list[float]) -> str:
 
 async def measure(options: argparse.Namespace, folder: Path, stack: AsyncExitStack) -> int:
     """Run the slices and print what they show."""
-    write_files(folder, options.limit)
+    write_files(folder, "{}" if options.unlimited else f"{{calls_per_second: {options.limit}}}")
     gateway = await Child.start("lean_gateway_child", errors=folder / "gateway.err", environment={})
     stack.push_async_callback(gateway.stop)
     pid, port, ops_port = await stack.enter_async_context(serving(folder, str(await gateway.ask("url"))))
@@ -197,11 +213,12 @@ async def measure(options: argparse.Namespace, folder: Path, stack: AsyncExitSta
     await desk.work(2.0)
 
     latencies: dict[bool, list[float]] = {False: [], True: []}
+    lag = {False: Counter[str](), True: Counter[str]()}
     cpu, ratios, ended = {False: 0.0, True: 0.0}, dict[str, list[float]](p50=[], p99=[]), dict[str, int]()
     for _ in range(options.pairs):
         pair = {}
         for flooded in (False, True):
-            before = Footprint.of(pid)
+            before, told = Footprint.of(pid), await _metrics(ops_port)
             if flooded:
                 await flood.ask("begin", str(100 * options.limit))
             pair[flooded] = await desk.work(options.slice)
@@ -209,6 +226,7 @@ async def measure(options: argparse.Namespace, folder: Path, stack: AsyncExitSta
                 for code, number in (await flood.ask("end")).items():
                     ended[code] = ended.get(code, 0) + number
             cpu[flooded] += Footprint.of(pid).cpu_seconds - before.cpu_seconds
+            late(told, await _metrics(ops_port), lag[flooded])
             latencies[flooded] += pair[flooded]
             await asyncio.sleep(0.5)
         for name, part in (("p50", 0.5), ("p99", 0.99)):
@@ -216,18 +234,20 @@ async def measure(options: argparse.Namespace, folder: Path, stack: AsyncExitSta
 
     seconds = options.pairs * options.slice
     print(f"{options.pairs} pairs of slices of {options.slice:g} s; the desk: {options.rate:g} operations a second")
-    print(f"the flood: {100 * options.limit} calls a second, {options.limit} allowed; ended: {ended}")
+    allowed = "all" if options.unlimited else options.limit
+    print(f"the flood: {100 * options.limit} calls a second, {allowed} allowed; ended: {ended}")
     for flooded, name in ((False, "without the flood"), (True, "with it")):
         found = latencies[flooded]
         print(
             f"{name:20}{len(found):6} operations  p50 {at(0.5, found):6.1f} ms  p99 {at(0.99, found):6.1f} ms"
-            f"  CPU {100 * cpu[flooded] / seconds:5.1f} % of a core"
+            f"  CPU {100 * cpu[flooded] / seconds:5.1f} % of a core; {lateness(lag[flooded])}"
         )
     for name, found in ratios.items():
         print(f"{name} with / without {spread(found)}")
-    refused = ended.get("RESOURCE_EXHAUSTED", 0)
-    print(f"CPU of a refused call: {1e6 * (cpu[True] - cpu[False]) / max(1, refused):.0f} us")
-    print(f"the desk's calls that failed: {desk.failed}; refused, by the metric: {await _refused(ops_port)}")
+    if refused := ended.get("RESOURCE_EXHAUSTED", 0):
+        print(f"CPU of a refused call: {1e6 * (cpu[True] - cpu[False]) / refused:.0f} us")
+    counted = {(who, why): float(number) for who, why, number in _REFUSED.findall(await _metrics(ops_port))}
+    print(f"the desk's calls that failed: {desk.failed}; refused: {[one for one in counted.items() if one[1]]}")
     log = (folder / "adapter.log").read_text()
     print(f"lines in the log about calls over a limit: {log.count('LIMIT_REACHED')}")
     return 1 if desk.failed else 0
@@ -245,6 +265,7 @@ def main() -> int:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=10, help="calls a second that the flooding caller may make")
+    parser.add_argument("--unlimited", action="store_true", help="the same flood with nothing against it")
     parser.add_argument("--rate", type=float, default=40.0, help="operations a second of the other caller")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--slice", type=float, default=4.0, help="seconds")
