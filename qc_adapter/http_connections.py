@@ -17,8 +17,8 @@ class Connections:
     """
     Those of one server, at most so many; one more is closed at once.
 
-    It is the protocol factory for the event loop. `behind` makes the protocol that serves one. A peer that reads
-    nothing of what it asked for is cut after `stalled_seconds`.
+    It is the protocol factory for the event loop. `behind` makes the protocol that serves one. A peer that has not read
+    what it asked for, but for what a buffer holds, is cut after `stalled_seconds`.
     """
 
     def __init__(

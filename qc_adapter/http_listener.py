@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS: Final = 200
 #: From the begin of a connection, or its last answer, until the next request's head has come whole.
 HEAD_SECONDS: Final = 30.0
-#: For a peer to read on.
+#: For a peer to read its answer.
 STALLED_SECONDS: Final = 20.0
 _LONGEST_LINE: Final = 4096
 #: For the rest of a request that was answered before it had come whole.
