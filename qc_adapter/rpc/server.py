@@ -151,4 +151,3 @@ class _ByPath:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Leave it out."""
-

@@ -15,7 +15,7 @@ from qc_adapter.access.caller import Caller
 from qc_adapter.access.limit_values import NO_LIMITS, Limits
 from qc_adapter.rpc import calls
 from qc_adapter.rpc.calls import CallInterceptor
-from qc_adapter.rpc.gate import Gate
+from qc_adapter.rpc.gate import AllRights, Gate
 from qc_adapter.rpc.observers import CallLog, CallMetrics, Refusals
 from qc_adapter.rpc.room import LimitedRoom
 from qc_adapter.settings import LimitSettings
@@ -26,11 +26,17 @@ from tests.support.watching import recorded, until
 
 
 class Named:
-    """Callers are who they say they are, and their names are those of the policy."""
+    """Callers are who they say they are."""
 
     async def identify(self, call):
-        call.caller_name = call.metadata["who"]
-        return Caller((f"dns:{call.caller_name}",))
+        return Caller((f"dns:{call.metadata['who']}",))
+
+
+class Everything(AllRights):
+    """Callers may do everything, and their names are those of the policy."""
+
+    def name_of(self, caller):
+        return caller.name.removeprefix("dns:")
 
 
 class Probe:
@@ -70,7 +76,9 @@ class Line:
         self.room = LimitedRoom(
             overall or LimitSettings(), lambda caller: by_caller.get(caller.name.removeprefix("dns:"), NO_LIMITS)
         )
-        self._interceptor = CallInterceptor({}, [CallMetrics(metrics), CallLog()], Gate(Named(), self.room))
+        self._interceptor = CallInterceptor(
+            {}, [CallMetrics(metrics), CallLog()], Gate(Named(), self.room, Everything())
+        )
 
     async def start(self):
         read, write = events_pb2.WatchRequest.FromString, type(events_pb2.WatchResponse()).SerializeToString
