@@ -137,8 +137,10 @@ class Line:
 async def opened(**limits):
     made = Line(**limits)
     await made.start()
-    yield made
-    await made.stop()
+    try:
+        yield made
+    finally:
+        await made.stop()
 
 
 @pytest.fixture

@@ -119,8 +119,10 @@ class Line:
 async def opened(overall=None, **by_caller):
     line = Line(overall, **by_caller)
     await line.start()
-    yield line
-    await line.stop()
+    try:
+        yield line
+    finally:
+        await line.stop()
 
 
 @asynccontextmanager
