@@ -47,6 +47,7 @@ from qc_adapter.rpc.observers import CallLog, CallMetrics
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
 from qc_adapter.rpc.rights import PolicyRights
+from qc_adapter.rpc.room import LimitedRoom, no_limits
 from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
@@ -150,8 +151,9 @@ class Adapter:
             {one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds
         )
         self._rights = self._open_rights(names)
-        self.gate = Gate(callers=self._callers(), rights=self._rights)
-        self._server = GrpcServer(self._services(), self._interceptor(), settings.tls)
+        limits_of = no_limits if self._rights is None else self._rights.limits_of
+        self.gate = Gate(self._callers(), LimitedRoom(settings.limits, limits_of), self._rights)
+        self._server = GrpcServer(self._services(), self._interceptor(), settings.limits, settings.tls)
         self._ops = OpsServer(
             settings.ops_listen,
             registry,
@@ -232,7 +234,7 @@ class Adapter:
         ]
         if self._rights is not None:
             observers.append(self._rights)
-        return CallInterceptor(_RPC_METHODS, observers, self.gate, streams_max=self._settings.limits.streams)
+        return CallInterceptor(_RPC_METHODS, observers, self.gate)
 
     def _callers(self) -> KnownCallers:
         settings, tokens = self._settings, None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
+
+from qc_adapter.http_connections import Connections
 
 if TYPE_CHECKING:
     import ssl
@@ -14,10 +17,23 @@ if TYPE_CHECKING:
 
     from qc_adapter.environment import Listen
 
+#: Gateways keep a connection or a few each; probes and scrapes are fewer.
+MOST_CONNECTIONS: Final = 200
+#: From the begin of a connection, or its last answer, until the next request's head has come whole.
+HEAD_SECONDS: Final = 30.0
+#: For a peer to read its answer.
+STALLED_SECONDS: Final = 20.0
+_LONGEST_LINE: Final = 4096
+#: For the rest of a request that was answered before it had come whole.
+_LINGERING_SECONDS: Final = 2.0
+
 
 class HttpListener:
     """
     One address with the pages of an application.
+
+    There are at most `connections` at a time, one more is closed at once; and a time for everything: TLS, a request's
+    head, an idle connection, an answer that is not read. The library takes no more than 128 lines of head.
 
     `malformed` is called for each request that is no HTTP. The library would log those as errors and quote them, with
     whatever token stands in them.
@@ -30,36 +46,65 @@ class HttpListener:
         stop_seconds: float,
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
         malformed: Callable[[], None] = lambda: None,
+        connections: int = MOST_CONNECTIONS,
+        head_seconds: float = HEAD_SECONDS,
+        stalled_seconds: float = STALLED_SECONDS,
     ) -> None:
         self._listen = listen
         self._stop_seconds = stop_seconds
         self._tls = tls
         self._malformed = malformed
+        self._most = connections
+        self._head_seconds = head_seconds
+        self._stalled_seconds = stalled_seconds
         self._runner: web.AppRunner | None = None
+        self._connections: Connections | None = None
+        self._server: asyncio.Server | None = None
 
     @property
     def port(self) -> int:
         """The port that is listened on; known after `start`."""
-        if self._runner is None or not self._runner.addresses:
+        if self._server is None:
             raise RuntimeError("the server is not started")
-        return int(self._runner.addresses[0][1])
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return 0 if self._connections is None else len(self._connections)
 
     async def start(self, app: web.Application) -> None:
         """Listen; raises `OSError` when the address cannot be had, or the certificate cannot be used."""
         # No line for each request: probes, scrapes and pushes come for ever.
-        runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=self._stop_seconds, logger=_logger(self._malformed)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=self._stop_seconds,
+            logger=_logger(self._malformed),
+            # Not put off by bytes of a head that is not whole.
+            keepalive_timeout=self._head_seconds,
+            lingering_time=_LINGERING_SECONDS,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
         )
-        await runner.setup()
+        await self._runner.setup()
         try:
-            await web.TCPSite(runner, self._listen.host, self._listen.port, ssl_context=self._tls()).start()
+            behind = cast("web.Server", self._runner.server)
+            self._connections = Connections(behind, self._tls(), most=self._most, stalled_seconds=self._stalled_seconds)
+            self._server = await asyncio.get_running_loop().create_server(
+                self._connections, self._listen.host, self._listen.port
+            )
         except BaseException:
-            await runner.cleanup()
+            await self.stop()
             raise
-        self._runner = runner
 
     async def stop(self) -> None:
         """Stop listening; requests under way get `stop_seconds` to end."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._connections is not None:
+            await self._connections.end()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -221,7 +221,9 @@ AUDIT_KEY = Variable(
     "QC_AUDIT_KEY", "", "key of the chain of audit records: without it no one can forge one", _audit_key, secret=True
 )
 STORE_PLAIN = Variable("QC_STORE_PLAIN", "0", "1: leave GUIDs and cookies readable in Redis", flag)
-CALLS_MAX = Variable("QC_CALLS_MAX", "10000", "calls and streams under way at once", whole_number(1, 1_000_000))
+CALLS_MAX = Variable(
+    "QC_CALLS_MAX", "10000", "calls at once that are not answered yet: docs/limits.md", whole_number(1, 1_000_000)
+)
 CALLS_PER_SECOND = Variable(
     "QC_CALLS_PER_SECOND", "0", "calls a second, of all callers together; 0 for no limit", whole_number(0, 1_000_000)
 )

@@ -10,13 +10,13 @@ from typing import Final
 class Limits:
     """The limits of one caller; None is no limit."""
 
-    #: Calls under way at a time, streams included.
+    #: Calls at a time that are not answered yet.
     calls: int | None = None
     #: Calls that begin within a second.
     calls_per_second: int | None = None
-    #: Open Watch streams.
+    #: Open streams: commands and Watch.
     streams: int | None = None
-    #: Open Watch streams of one inspector.
+    #: Open streams of one inspector.
     streams_per_inspector: int | None = None
     #: Size of one request.
     message_bytes: int | None = None

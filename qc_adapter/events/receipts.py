@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _RETRIED_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.5
 _MOST_AT_ONCE: Final = 64
+#: Of those that wait; a receipt that finds no room is not written, as one that is too old is not.
+_MOST_WAITING: Final = 10_000
 #: Nobody waits for a receipt that has others right before it; meanwhile more of them gather.
 _GATHERING_SECONDS: Final = 0.02
 
@@ -51,7 +53,7 @@ class RedisReceipts:
     def __init__(self, link: RedisLink, hub: Hub) -> None:
         self._link = link
         self._hub = hub
-        self._waiting: asyncio.Queue[_Receipt] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Receipt] = asyncio.Queue(_MOST_WAITING)
         self._log = structlog.get_logger()
 
     def note(self, agent_id: str, acceptance: Acceptance) -> None:
@@ -60,7 +62,10 @@ class RedisReceipts:
         before = None if feed is None else feed.inspection
         if feed is not None:
             feed.accept(acceptance)
-        self._waiting.put_nowait(_Receipt(agent_id, before, acceptance, Deadline.after(_RETRIED_SECONDS)))
+        try:
+            self._waiting.put_nowait(_Receipt(agent_id, before, acceptance, Deadline.after(_RETRIED_SECONDS)))
+        except asyncio.QueueFull:
+            self._log.warning("receipt_not_recorded", agent_id=agent_id, detail="too many wait for the store")
 
     async def run(self) -> None:
         """Write until cancelled."""

@@ -341,6 +341,8 @@ class InternalFault(AdapterError):
 class TooManyStreams(AdapterError):
     """This replica has as many open streams as it may."""
 
+    limit = "streams"
+
     def __init__(self, most: int) -> None:
         super().__init__(f"this replica has {most} open streams, which is its limit: try another one, or later")
 

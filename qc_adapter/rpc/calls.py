@@ -22,10 +22,10 @@ from grpc import StatusCode
 
 from qc_adapter.access.caller import ANONYMOUS
 from qc_adapter.model.deadline import Deadline
-from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest, TooManyStreams
+from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
-from qc_adapter.rpc.gate import Gate
+from qc_adapter.rpc.gate import Gate, Place
 from qc_adapter.rpc.revocation import Revocation
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _DETAILS: Final = "grpc-status-details-bin"
 _RESERVE_PART: Final = 0.1
 _RESERVE_SECONDS: Final = 0.25
 _LONGEST_SHOWN: Final = 20
+#: For a request to come whole, once its call has begun.
+_REQUEST_SECONDS: Final = 10.0
+_MOMENT_SECONDS: Final = 0.05
 #: Clients round a timeout up by as much on the wire: 100 s arrive as 101 s.
 _ROUNDED_PART: Final = 0.01
 
@@ -55,9 +58,9 @@ class Call:
     """
     What is known of one call.
 
-    `method` is the gateway's name of the operation, the rpc's own name where there is none. `code` is final when the
-    observers are told of the end. An observer may set a `listener`, which is then given each message of the stream once
-    that is written.
+    `method` is the gateway's name of the operation, the rpc's own name where there is none. `caller_name` is the
+    caller's name in the policy, `limit` the limit that refused the call. `code` is final when the observers are told of
+    the end. An observer may set a `listener`, which is then given each message of the stream once that is written.
     """
 
     rpc: str
@@ -73,6 +76,10 @@ class Call:
     caller_name: str = ""
     #: Whether a list may show an inspector to the caller.
     may_see: Callable[[str], bool] = _may_see_all
+    #: The limit that refused the call.
+    limit: str = ""
+    #: Whether observers were told of its begin.
+    begun: bool = False
     started_at: float = field(default_factory=time.monotonic)
     code: StatusCode = StatusCode.OK
     reason: str = ""
@@ -100,7 +107,11 @@ class Call:
 
 
 class CallObserver(Protocol):
-    """Is told of the begin and the end of each call."""
+    """
+    Is told of the begin and the end of each call.
+
+    One that the limits refuse has no begin, only an end: nothing was done for it, and there may be very many.
+    """
 
     def began(self, call: Call) -> None: ...
 
@@ -139,15 +150,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         methods: Mapping[str, str],
         observers: Sequence[CallObserver],
         gate: Gate | None = None,
-        *,
-        streams_max: int = 10_000,
     ) -> None:
         """Take the gateway's name of the operation by rpc name, the observers in their order, and what calls pass."""
         self._methods = methods
         self._observers = observers
         self._gate = gate or Gate()
-        self._streams_max = streams_max
-        self._streams = 0
         self._open = 0
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -183,25 +190,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         def begin(context: grpc.aio.ServicerContext[Any, Any]) -> Call:
             metadata = _texts(context.invocation_metadata() or ())
             proofs = context.auth_context()
-            return self._begin(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
+            return self._open_call(Call(rpc, service, method, streaming, context.peer(), metadata, proofs))
 
-        # The bytes are decoded here: what grpc answers to undecodable ones has neither a reason nor a log line.
+        # To grpc the request is a stream, so that it is us who read it: once it is known who calls and that there is
+        # room, for so long, and decoded with an answer of ours.
         decode: Any = handler.request_deserializer
         codec: dict[str, Any] = {"request_deserializer": None, "response_serializer": handler.response_serializer}
         # The type stubs know the handlers of the synchronous server only.
         handle: Any = handler.unary_stream if streaming else handler.unary_unary
         if streaming:
-            return grpc.unary_stream_rpc_method_handler(self._stream(begin, decode, handle), **codec)
-        return grpc.unary_unary_rpc_method_handler(self._unary(begin, decode, handle), **codec)
+            return grpc.stream_stream_rpc_method_handler(self._stream(begin, decode, handle), **codec)
+        return grpc.stream_unary_rpc_method_handler(self._unary(begin, decode, handle), **codec)
 
     def _unary(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
-        async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def unary(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                with await self._gate.enter(call, len(request)):
-                    message = _decoded(decode, request)
-                    self._gate.allow(call, message)
-                    answer = await handle(message, context)
+                with await self._gate.enter(call) as place:
+                    asked = _decoded(decode, await _read(context, place))
+                    self._gate.allow(call, asked, place)
+                    self._tell_begin(call)
+                    answer = await handle(asked, context)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -214,14 +223,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return unary
 
     def _stream(self, begin: Callable[[Any], Call], decode: Any, handle: Any) -> Any:
-        async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def stream(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = begin(context)
-            self._streams += 1
             try:
-                self._admit()
-                with await self._gate.enter(call, len(request)):
-                    asked = _decoded(decode, request)
-                    self._gate.allow(call, asked)
+                with await self._gate.enter(call) as place:
+                    asked = _decoded(decode, await _read(context, place))
+                    self._gate.allow(call, asked, place)
+                    self._tell_begin(call)
                     # Closed here and now: cleanup must not wait for the garbage collector.
                     async with (
                         aclosing(handle(asked, context)) as messages,
@@ -229,6 +237,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     ):
                         async for message in passed:
                             yield message
+                            place.answered()
                             if call.listener is not None:
                                 _hear(call, call.listener, message)
             except BaseException as failure:
@@ -237,30 +246,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             else:
                 self._tell_end(call)
             finally:
-                self._streams -= 1
                 self._close()
 
         return stream
 
-    def _begin(self, call: Call) -> Call:
+    def _open_call(self, call: Call) -> Call:
         _current.set(call)
         self._open += 1
         self._none_open.clear()
-        for observer in self._observers:
-            _tell(observer.began, call)
         return call
-
-    def _admit(self) -> None:
-        if self._streams > self._streams_max:
-            raise TooManyStreams(self._streams_max)
 
     async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
         """Tell of the end first: when the caller has the status, log and metrics have it too."""
         status = _judge(call, context, failure)
+        if not call.begun and not call.limit:
+            self._tell_begin(call)
         self._tell_end(call)
         if status is not None:
             details = ((_DETAILS, status.SerializeToString()),)
             await context.abort(call.code, status.message, trailing_metadata=details)
+
+    def _tell_begin(self, call: Call) -> None:
+        call.begun = True
+        for observer in self._observers:
+            _tell(observer.began, call)
 
     def _tell_end(self, call: Call) -> None:
         for observer in reversed(self._observers):
@@ -297,6 +306,22 @@ def _hear(call: Call, listener: Callable[[Any], None], message: Any) -> None:
         call.listener = None
 
 
+async def _read(context: grpc.aio.ServicerContext[Any, Any], place: Place) -> bytes:
+    """Return the request's bytes."""
+    try:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            request: Any = await context.read()
+    except TimeoutError:
+        raise InvalidRequest([("request", f"did not come within {_REQUEST_SECONDS:g} s")]) from None
+    if request is grpc.aio.EOF:
+        # The call may have ended under it, or grpc has refused to read so much: then this is cancelled in a moment.
+        await asyncio.sleep(_MOMENT_SECONDS)
+        raise InvalidRequest([("request", "is missing")])
+    found = bytes(request)
+    place.fit(len(found))
+    return found
+
+
 def _decoded(decode: Any, request: bytes) -> Any:
     try:
         return request if decode is None else decode(request)
@@ -321,5 +346,6 @@ def _judge(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: Bas
     answer, status = to_status(error, "" if call.method == call.rpc else call.method)
     call.code, call.reason, call.detail = answer.code, answer.reason, error.message
     call.retcode = getattr(error, "retcode", "") or call.retcode
+    call.limit = getattr(error, "limit", "")
     call.outcome = outcome_of(error) or call.outcome
     return status

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from qc_adapter.access.caller import ANONYMOUS
+from qc_adapter.model.inspector import gateway_of, inspector_id, number_of
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from qc_adapter.access.caller import Caller
     from qc_adapter.rpc.calls import Call
 
@@ -20,11 +22,33 @@ class Callers(Protocol):
         ...
 
 
+class Place(Protocol):
+    """What a call holds of the limits, as long as its `with` lasts."""
+
+    def fit(self, size: int) -> None:
+        """Raise `LimitReached` if a request of so many bytes is too long."""
+        ...
+
+    def follow(self, agent_id: str) -> None:
+        """Hold one of the inspector's streams too; raises `LimitReached`."""
+        ...
+
+    def answered(self) -> None:
+        """Note that the first message went out: from now on the call is no more than an open stream."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class Room(Protocol):
     """Keeps callers to their limits."""
 
-    def admit(self, call: Call, size: int) -> AbstractContextManager[None]:
-        """Return what the call holds while it runs; `size` is that of its request in bytes. Raises `LimitReached`."""
+    def admit(self, call: Call) -> Place:
+        """Return what the call holds while it runs; raises `LimitReached`."""
         ...
 
 
@@ -48,12 +72,31 @@ class Anyone:
         return ANONYMOUS
 
 
+class Nothing:
+    """A place where there is room for everybody."""
+
+    def fit(self, size: int) -> None:
+        """Take any."""
+
+    def follow(self, agent_id: str) -> None:
+        """Hold nothing."""
+
+    def answered(self) -> None:
+        """Hold nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class Unlimited:
     """Has room for everybody."""
 
-    def admit(self, call: Call, size: int) -> AbstractContextManager[None]:  # noqa: ARG002
+    def admit(self, call: Call) -> Place:  # noqa: ARG002
         """Hold nothing."""
-        return nullcontext()
+        return Nothing()
 
 
 class AllRights:
@@ -75,12 +118,18 @@ class Gate:
         self._room = room or Unlimited()
         self._rights = rights or AllRights()
 
-    async def enter(self, call: Call, size: int) -> AbstractContextManager[None]:
+    async def enter(self, call: Call) -> Place:
         """Note who calls, and return what the call holds of the limits; raises `CallerUnknown`, `LimitReached`."""
         call.caller = await self._callers.identify(call)
         call.caller_name = self._rights.name_of(call.caller)
-        return self._room.admit(call, size)
+        return self._room.admit(call)
 
-    def allow(self, call: Call, request: Any) -> None:
-        """Raise `CallerNotAllowed` if the caller may not do what it asks for."""
+    def allow(self, call: Call, request: Any, place: Place) -> None:
+        """
+        Raise `CallerNotAllowed` if the caller may not do what it asks for.
+
+        A stream is one of its inspector's from here on; raises `LimitReached` if that has too many.
+        """
         self._rights.allow(call, request)
+        if call.streaming and (agent_id := getattr(request, "agent_id", "")):
+            place.follow(inspector_id(gateway_of(agent_id), number_of(agent_id)))

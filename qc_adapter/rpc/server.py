@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,11 +21,13 @@ from qc_adapter.v1 import (
 from qc_adapter.watched import Unusable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qc_adapter.rpc.calls import CallInterceptor
     from qc_adapter.rpc.inspector_events import InspectorEvents
     from qc_adapter.rpc.inspector_sessions import InspectorSessions
     from qc_adapter.rpc.quality_control import QualityControl
-    from qc_adapter.settings import ServerTls
+    from qc_adapter.settings import LimitSettings, ServerTls
 
 SERVICES: Final = tuple(
     descriptor.services_by_name[name].full_name
@@ -36,19 +38,30 @@ SERVICES: Final = tuple(
     )
 )
 
-#: Requests are small; replies carry one event each.
-_LARGEST_REQUEST_BYTES: Final = 256 * 1024
 #: For the last status to leave the process.
 _LAST_SECONDS: Final = 0.5
+#: A caller is a service with a connection or a few, so this is far more than there are.
+MOST_CONNECTIONS: Final = 1000
+#: A token and what proxies add; more is answered by the library.
+_METADATA_BYTES: Final = 16 * 1024
+#: Calls that neither of our limits counts: health, reflection, and those whose request has not come whole.
+_SPARE_CALLS: Final = 1000
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
-    ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
     # Dead callers are found within half a minute, and clients may ping as often as every 10 s without a call.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 3),
+    # Whoever connects has to go on with it: TLS and the first frames, and then calls.
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    # The same twice: between a lower and a higher one the library would refuse by chance.
+    ("grpc.max_metadata_size", _METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
 )
 
 
@@ -64,18 +77,30 @@ class Services:
 class GrpcServer:
     """A grpc.aio server with everything that a caller or a cluster expects of one."""
 
-    def __init__(self, services: Services, interceptor: CallInterceptor, tls: ServerTls | None = None) -> None:
+    def __init__(
+        self, services: Services, interceptor: CallInterceptor, limits: LimitSettings, tls: ServerTls | None = None
+    ) -> None:
         self.certificates = None if tls is None else PortCertificates(tls)
-        self._server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        calls_at_once = limits.calls + limits.streams
+        options = (
+            *_OPTIONS,
+            # What is a little too long gets our own answer, what is more is not read.
+            ("grpc.max_receive_message_length", 2 * limits.message_bytes),
+            ("grpc.max_concurrent_streams", calls_at_once),
+        )
+        self._server = grpc.aio.server(
+            interceptors=[interceptor], options=options, maximum_concurrent_rpcs=calls_at_once + _SPARE_CALLS
+        )
         self._calls = interceptor
         self._health = health.aio.HealthServicer()
         self._serving: bool | None = None
-        quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, self._server)
-        sessions_pb2_grpc.add_InspectorSessionsServicer_to_server(services.inspector_sessions, self._server)
-        events_pb2_grpc.add_InspectorEventsServicer_to_server(services.inspector_events, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        by_path = cast("grpc.aio.Server", _ByPath(self._server))
+        quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, by_path)
+        sessions_pb2_grpc.add_InspectorSessionsServicer_to_server(services.inspector_sessions, by_path)
+        events_pb2_grpc.add_InspectorEventsServicer_to_server(services.inspector_events, by_path)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, by_path)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection(names, by_path)
 
     async def start(self, address: str) -> int:
         """Listen on `host:port`, port 0 for a free one; returns the port. Raises OSError when it is taken."""
@@ -111,3 +136,18 @@ class GrpcServer:
         """
         await self._calls.idle(grace_seconds)
         await self._server.stop(_LAST_SECONDS if grace_seconds else 0)
+
+
+class _ByPath:
+    """
+    The server for code that adds services to it, less their registration method by method.
+
+    For each method that is registered, the library's loop waits for a call of its own, and sets up all of these waits
+    anew at every call: with ours that is 0.1 ms. Without that it finds handlers by their path.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Leave it out."""

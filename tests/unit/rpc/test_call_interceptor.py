@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 import grpc
 import pytest
@@ -12,6 +12,9 @@ from grpc import StatusCode
 
 from qc_adapter.model.errors import GatewayRefused, NotSignedIn
 from qc_adapter.rpc.calls import CallInterceptor, current_call, deadline_of
+from qc_adapter.rpc.gate import Gate
+from qc_adapter.rpc.room import LimitedRoom
+from qc_adapter.settings import LimitSettings
 
 SECRET = "c0ffee-planted-secret"
 
@@ -86,14 +89,15 @@ async def until(condition):
 class Line:
     """A server with the interceptor, and a channel to it."""
 
-    def __init__(self):
+    def __init__(self, **limits):
         self.probe = Probe()
         self.told = []
         self.looked_up = []
+        self.room = LimitedRoom(LimitSettings(**{"streams": 150} | limits))
         self.interceptor = CallInterceptor(
             {"Many": "intercept"},
             [Observer("first", self.told), Observer("second", self.told)],
-            streams_max=150,
+            Gate(room=self.room),
         )
 
     async def start(self):
@@ -129,12 +133,20 @@ class Line:
         return self.told[-1][2]
 
 
+@asynccontextmanager
+async def opened(**limits):
+    made = Line(**limits)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
 @pytest.fixture
 async def line():
-    made = Line()
-    await made.start()
-    yield made
-    await made.stop()
+    async with opened() as made:
+        yield made
 
 
 def info_of(error):
@@ -294,18 +306,30 @@ async def test_other_services_and_unknown_methods_pass_as_they_are(line):
     assert line.interceptor._wrapped == {}
 
 
-async def test_a_stream_beyond_the_limit_is_refused_and_gives_its_place_back(line):
+async def test_a_stream_beyond_the_limit_is_refused_and_gives_its_place_back():
     """Too many open streams are refused with a reason; unary calls still pass, and an ended stream makes room."""
-    line.interceptor._streams_max = 1
-    held = line.many(messages=1, end="wait")
-    assert await held.read()
-    _, error = await read(line.many(messages=1))
-    assert error.code() is StatusCode.RESOURCE_EXHAUSTED
-    assert info_of(error).reason == "TOO_MANY_STREAMS"
-    await line.once()
-    held.cancel()
-    await until(lambda: line.interceptor._streams == 0)
-    assert await read(line.many(messages=1)) == ([b'[""]'], None)
+    async with opened(streams=1) as line:
+        held = line.many(messages=1, end="wait")
+        assert await held.read()
+        _, error = await read(line.many(messages=1))
+        assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+        assert info_of(error).reason == "TOO_MANY_STREAMS"
+        await line.once()
+        held.cancel()
+        await until(lambda: line.room.unused)
+        assert await read(line.many(messages=1)) == ([b'[""]'], None)
+
+
+async def test_a_call_that_the_limits_refuse_has_an_end_only():
+    """Observers hear of a refused call once, with the limit, and of no begin: nothing was done for it."""
+    async with opened(streams=1) as line:
+        held = line.many(messages=1, end="wait")
+        assert await held.read()
+        line.told.clear()
+        await read(line.many(messages=1))
+        assert [told[:2] for told in line.told] == [("ended", "second"), ("ended", "first")]
+        assert {told[2].limit for told in line.told} == {"streams"}
+        held.cancel()
 
 
 async def test_a_stream_that_is_not_read_to_its_end_is_cleaned_up(line):

@@ -1,0 +1,144 @@
+"""What a connection to one of our HTTP servers may take: one of so many places, and so long for each step."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+#: For TLS to come about.
+_HANDSHAKE_SECONDS: Final = 10.0
+
+
+class Connections:
+    """
+    Those of one server, at most so many; one more is closed at once.
+
+    It is the protocol factory for the event loop. `behind` makes the protocol that serves one. A peer that has not read
+    what it asked for, but for what a buffer holds, is cut after `stalled_seconds`.
+    """
+
+    def __init__(
+        self, behind: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None, *, most: int, stalled_seconds: float
+    ) -> None:
+        self.behind = behind
+        self.tls = tls
+        self.stalled_seconds = stalled_seconds
+        self._most = most
+        self._open: set[Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __call__(self) -> Connection:
+        """Return the protocol of a connection that was just accepted."""
+        return Connection(self)
+
+    def enter(self, connection: Connection) -> bool:
+        """Count the connection; False if there are too many."""
+        if len(self._open) >= self._most:
+            return False
+        self._open.add(connection)
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """Give its place back."""
+        self._open.discard(connection)
+
+    async def end(self) -> None:
+        """End those whose TLS has not come about; the others are ended by what serves them."""
+        securing = [one.securing for one in self._open if one.securing is not None]
+        for task in securing:
+            task.cancel()
+        await asyncio.gather(*securing, return_exceptions=True)
+
+
+class Connection(asyncio.Protocol):
+    """
+    One connection, counted from when it was accepted: a handshake that does not end takes a place too.
+
+    All that comes is passed on to the protocol behind.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._behind: asyncio.Protocol | None = None
+        #: What came with the end of the handshake, before anybody was there to take it.
+        self._early: list[bytes] = []
+        self._stalled: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self.securing: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin TLS, or serve."""
+        accepted, tls = cast("asyncio.Transport", transport), self._connections.tls
+        if not self._connections.enter(self):
+            accepted.abort()
+        elif tls is None:
+            self._serve(accepted)
+        else:
+            accepted.pause_reading()  # the first bytes are for TLS
+            self.securing = asyncio.create_task(self._secure(accepted, tls), name="http tls")
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        if self._behind is None:
+            self._early.append(data)
+        else:
+            self._behind.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return None if self._behind is None else self._behind.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass it on, and give the peer some time to read."""
+        if self._behind is not None and self._transport is not None:
+            self._behind.pause_writing()
+            loop = asyncio.get_running_loop()
+            self._stalled = loop.call_later(self._connections.stalled_seconds, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._calm()
+        if self._behind is not None:
+            self._behind.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on, and give the place back."""
+        self._calm()
+        self._connections.leave(self)
+        if self._behind is not None:
+            self._behind.connection_lost(exc)
+
+    async def _secure(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        secured: asyncio.Transport | None = None
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport, self, tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
+        except OSError:
+            pass  # a peer that speaks no TLS, does not trust us, takes too long or is gone
+        finally:
+            self.securing = None
+            if secured is None:
+                transport.abort()
+                self._connections.leave(self)
+        if secured is not None:
+            self._serve(secured)
+
+    def _serve(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._behind = self._connections.behind()
+        self._behind.connection_made(transport)
+        for data in self._early:
+            self._behind.data_received(data)
+        self._early.clear()
+
+    def _calm(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
