@@ -165,6 +165,7 @@ async def running(
                 "QC_GATEWAY_URL": url,
                 "QC_LISTEN": "127.0.0.1:0",
                 "QC_OPS_LISTEN": "127.0.0.1:0",
+                "QC_AUDIT_LOG": str(place / "audit.jsonl"),
                 **adapter,
             }
             log = place / "adapter.log"

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 
 from qc_adapter.access.policy_file import read_policy
+from qc_adapter.audit.log import AuditLog
+from qc_adapter.audit.output import output_to
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.runner import CommandRunner
@@ -37,6 +39,7 @@ from qc_adapter.model.version import version
 from qc_adapter.ops import Check, OpsServer
 from qc_adapter.own_certificates import watch_own_certificates
 from qc_adapter.push import PushServer
+from qc_adapter.rpc.audit import CallAudit
 from qc_adapter.rpc.call_traces import CallTraces
 from qc_adapter.rpc.callers import KnownCallers
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
@@ -122,6 +125,7 @@ class Adapter:
             counts=self.metrics,
             pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds, settings.heartbeat_seconds),
         )
+        self._records = self._open_records()
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
             gateway=self.gateways,
@@ -134,6 +138,7 @@ class Adapter:
             ledger=self.shared.ledger,
             receipts=self.shared.receipts,
             keeping=Keeping(self.shared.monitored, self.shared.recoveries),
+            unheard=None if self._records is None else self._records.settled,
         )
         self.shared.generation.when_forgotten(self.runner.enter_anew)
         made = signing(
@@ -146,13 +151,13 @@ class Adapter:
         )
         self.sessions, self.recovery = made.sessions, made.recovery
         self._keys: ServedKeys | None = None
-        self._export = Export(settings.tracing, self.shared.replica or socket.gethostname())
+        self._export = Export(settings.tracing, self._replica)
         self._parser = Parser(
             {one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds
         )
         self._rights = self._open_rights(names)
         limits_of = no_limits if self._rights is None else self._rights.limits_of
-        self.gate = Gate(self._callers(), LimitedRoom(settings.limits, limits_of), self._rights)
+        self.gate = Gate(self._callers(), LimitedRoom(settings.limits, limits_of), self._rights, self._records)
         self._server = GrpcServer(self._services(), self._interceptor(), settings.limits, settings.tls)
         self._ops = OpsServer(
             settings.ops_listen,
@@ -189,6 +194,19 @@ class Adapter:
     def push_port(self) -> int:
         """The port that gateways push to; 0 without one."""
         return 0 if self._push is None else self._push.port
+
+    @property
+    def _replica(self) -> str:
+        return self.shared.replica or socket.gethostname()
+
+    def _open_records(self) -> CallAudit | None:
+        """Return what keeps records, of sessions as well; None if there are to be none."""
+        log, key = self._settings.audit.log, self._settings.audit.key
+        if log == "off":
+            return None
+        audit = AuditLog(output_to(log), key, self.metrics, replica=self._replica, version=version())
+        self.shared.changes.tell(audit)
+        return CallAudit(audit)
 
     def _count_request(self, call: GatewayCall) -> None:
         # What a caller gave up before it left, and a poll that a sign-out ended, are no failures of the transport.
@@ -234,6 +252,8 @@ class Adapter:
         ]
         if self._rights is not None:
             observers.append(self._rights)
+        if self._records is not None:
+            observers.append(self._records)
         return CallInterceptor(_RPC_METHODS, observers, self.gate)
 
     def _callers(self) -> KnownCallers:
@@ -257,6 +277,8 @@ class Adapter:
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
         settings = self._settings
+        if self._records is not None:
+            self._records.log.start()
         self._export.start()
         await self._ops.start()
         if self._keys is not None:
@@ -324,6 +346,8 @@ class Adapter:
         await self.store.close()
         await self._ops.stop()
         await self._export.stop()
+        if self._records is not None:
+            await self._records.log.stop()
         self._log.info("stopped")
 
     async def __aenter__(self) -> Self:

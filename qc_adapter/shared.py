@@ -17,6 +17,7 @@ from qc_adapter.events.redis_lease import Book, LeaseTerms
 from qc_adapter.events.redis_recoveries import RedisRecoveries
 from qc_adapter.events.redis_rota import RedisRota
 from qc_adapter.events.session_cache import SessionCache
+from qc_adapter.sessions.changes import Teller
 from qc_adapter.sessions.monitored import MemoryMonitored, RedisMonitored
 from qc_adapter.sessions.recovery_book import KeptOrders, RecoveryBook
 from qc_adapter.store.generation import Generation
@@ -56,6 +57,8 @@ class Shared:
     replica: str = ""
     mirror: Mirror | None = None
     generation: Generation = field(default_factory=Generation)
+    #: Of whoever records what becomes of sessions.
+    changes: Teller = field(default_factory=Teller)
 
     def start(self, readers: Readers, recovery: Recovery) -> None:
         """Begin to hear of other replicas: which leases are free or taken away, and who is to be recovered."""
@@ -76,9 +79,11 @@ class Shared:
 
 def in_memory(store: MemorySessionStore, hub: Hub) -> Shared:
     """Return the parts of the only replica there is."""
-    rota = MemoryRota(store, hub)
+    changes = Teller()
+    rota = MemoryRota(store, hub, changes)
     recoveries, monitored = MemoryRecoveries(store, rota), MemoryMonitored(store)
-    return Shared(rota, hub, store, MemoryLedger(), MemoryInlet(store, hub), hub, recoveries, monitored)
+    inlet = MemoryInlet(store, hub)
+    return Shared(rota, hub, store, MemoryLedger(), inlet, hub, recoveries, monitored, changes=changes)
 
 
 def in_redis(
@@ -90,7 +95,8 @@ def in_redis(
     mirror = Mirror(link, hub, counts, replica=replica, session_changed=cache.forget)
     terms = LeaseTerms(replica, lease_seconds, capacity=hub.capacity, retention_seconds=hub.retention_seconds)
     generation = Generation()
-    book = Book(link, terms, mirror, generation, records)
+    changes = Teller()
+    book = Book(link, terms, mirror, generation, records, changes)
     ledger, inlet = RedisLedger(link, replica, generation), RedisInlet(book, hub)
     recoveries, monitored = RedisRecoveries(book), RedisMonitored(link)
     return Shared(
@@ -105,4 +111,5 @@ def in_redis(
         replica,
         mirror,
         generation,
+        changes,
     )

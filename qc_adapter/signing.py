@@ -54,6 +54,7 @@ def signing(
         sources=sources,
         seal=seal,
         notices=readers,
+        changes=shared.changes,
         request_seconds=settings.gateways[0].request_timeout_seconds,
     )
     return Signing(sessions, Recovery(shared.recoveries, steps))

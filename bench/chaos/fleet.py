@@ -14,6 +14,7 @@ import grpc
 from bench.chaos.proxy import Proxy
 from bench.children import ROOT
 from bench.ports import free_port
+from qc_adapter.audit.verify import Verifier
 
 if TYPE_CHECKING:
     import random
@@ -83,9 +84,21 @@ class Replica:
             for line in self.lines()
             if line.get("event") in DEFECTS
         ]
+        found += self._breaks()
         if words := self.last_words():
             found.append(f"{self.name} wrote to standard error: {words}")
         return found
+
+    def _breaks(self) -> list[str]:
+        """Return what is wrong with its audit records; a process that was killed has not ended its chain."""
+        path = self._log.with_suffix(".audit")
+        if not path.exists():  # an older version keeps none
+            return []
+        verifier = Verifier()
+        with path.open("rb") as file:
+            verifier.read(path.name, file)
+        kinds = sorted(verifier.finish().counts.keys() - {"not_ended"})
+        return [f"{self.name} has audit records with breaks: {', '.join(kinds)}"] if kinds else []
 
 
 class Fleet:
@@ -134,6 +147,7 @@ class Fleet:
         if push_port:
             environment["QC_PUSH_LISTEN"] = f"127.0.0.1:{push_port}"
         log = self._folder / f"{name}.log"
+        environment["QC_AUDIT_LOG"] = str(log.with_suffix(".audit"))
         clean, place = _clean(environment), ROOT
         if self.python != sys.executable:
             clean.pop("PYTHONPATH", None)

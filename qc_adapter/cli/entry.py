@@ -61,6 +61,7 @@ COMMANDS: Final = (
     CommandRow("feed", "feed:feed", "Log events that another system read."),
     CommandRow("seal-key", "seal_key:seal_key", "Make a key for QC_SEAL_KEYS."),
     CommandRow("policy", "policy:policy", "Check a policy, or explain whom it allows what: check, explain."),
+    CommandRow("audit", "audit:audit", "Verify audit records: none missing, changed or out of its place."),
     CommandRow("explain", "explain:explain", "Explain a return code of the gateway."),
 )
 

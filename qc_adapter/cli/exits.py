@@ -16,6 +16,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 4
     UNKNOWN = 5
     UNCONFIRMED = 6
+    BROKEN = 7
     INTERRUPTED = 130
 
 
@@ -27,6 +28,7 @@ MEANINGS: Final = {
     Exit.UNAVAILABLE: "nothing listens, or it cannot serve now; nothing was done, try again later",
     Exit.UNKNOWN: "the outcome is unknown, or the time was over: look before you repeat",
     Exit.UNCONFIRMED: "the gateway took the command and no event proved it in time",
+    Exit.BROKEN: "audit records are missing, changed or out of their place",
     Exit.INTERRUPTED: "ended by Ctrl-C; what was sent is not undone",
 }
 

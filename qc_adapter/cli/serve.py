@@ -45,7 +45,10 @@ def begin_logs(settings: Settings) -> None:
 
 
 def start_failed(error: OSError) -> CommandFailed:
-    """Return the error for a port that cannot be had."""
+    """Return the error for a port that cannot be had, or a file."""
+    if error.filename:
+        what = f"the service cannot start: {error.filename}: {error.strerror}"
+        return CommandFailed(Exit.UNEXPECTED, what, advice=f"{at.AUDIT_LOG.name} or another setting names it")
     what = f"the service cannot start: {error.strerror or error}"
     others = f"{at.LISTEN.name}, {at.OPS_LISTEN.name} and {at.PUSH_LISTEN.name} choose others"
     return CommandFailed(Exit.UNEXPECTED, what, advice=f"is the port taken? {others}")

@@ -63,6 +63,7 @@ def settings_for(simulator: Simulator, ports: Ports, environment: Mapping[str, s
         "QC_OPS_LISTEN": f"{HOST}:{ports.ops}",
         "QC_DRAIN_SECONDS": "0",  # nobody balances load here
         "QC_GRACE_SECONDS": "2",
+        "QC_AUDIT_LOG": "off",  # nobody reads them, and they would stand between what is shown
     }
     return read_settings({**defaults, **environment, "QC_GATEWAY_URL": simulator.url})
 

@@ -45,6 +45,10 @@ class CommandRun:
         self.accepted: Accepted | None = None
         self.start = feed.tail
         self.followers = 0
+        #: How the metric calls its outcome, once it is known.
+        self.label = ""
+        #: Of the call that began it.
+        self.trace_id = ""
         self.verdict: Verdict | None = None
         self.failure: AdapterError | None = None
         self.sent = False
@@ -194,7 +198,7 @@ class CommandRun:
         return Verdict(sequence, True, confirmation.missing, confirmation.call_id, confirmed_at)
 
     def _settle(self, verdict: Verdict | None, label: str) -> None:
-        self.verdict = verdict
+        self.verdict, self.label = verdict, label
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None  # it holds the context of the call, with its span, and the run is kept for minutes

@@ -16,7 +16,7 @@ from qc_adapter.commands.follow import follow, missed_before, open_at, told_betw
 from qc_adapter.commands.joining import Joining
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.ledger import MemoryLedger, State
-from qc_adapter.commands.model import Accepted, Follow, Update
+from qc_adapter.commands.model import Accepted, Follow, Outcome, Update
 from qc_adapter.commands.receipts import Receipts, acceptance_of, doubt_of
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
@@ -30,9 +30,10 @@ from qc_adapter.model.errors import (
     OutcomeUnknown,
 )
 from qc_adapter.model.inspector import gateway_of
+from qc_adapter.telemetry.correlation import current_trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from qc_adapter.commands.journal import Journal
     from qc_adapter.commands.ledger import Ledger
@@ -69,12 +70,15 @@ class CommandRunner:
         ledger: Ledger | None = None,
         keeping: Keeping | None = None,
         receipts: Receipts | None = None,
+        unheard: Callable[[CommandRun, str], None] | None = None,
     ) -> None:
         """
         Without `follows`, `ledger` and `receipts` there is no other replica.
 
-        Without `keeping` nothing is kept for a recovery.
+        Without `keeping` nothing is kept for a recovery. `unheard` is told what became of a command that nobody follows
+        any more, or whose caller went away before he was told.
         """
+        self._unheard = unheard
         self._sender = Sender(gateway, sessions, keeper)
         self._hub = hub
         self._follows: Follows = follows or hub
@@ -101,19 +105,27 @@ class CommandRunner:
         """
         run = self._join(command) or await self._begin(command, deadline)
         run.followers += 1
+        heard = False
         try:
             accepted = await self._accepted(run, deadline)
             if accepted is not None:
                 yield accepted
                 if command.follow is Follow.NONE:
+                    heard = run.label == "accepted"
                     return
             with open_at(run, self._hub) as subscription:
                 if (missed := missed_before(run, subscription)) is not None:
                     yield missed
                 async for update in follow(run, command.follow, subscription, deadline):
+                    heard = heard or isinstance(update, Outcome)
                     yield update
+        except AdapterError:
+            heard = heard or run.failure is not None
+            raise
         finally:
             run.followers -= 1
+            if run.label and not heard and self._unheard is not None:
+                self._unheard(run, run.label)
             self._give_up_unsent(run)
 
     def between(self, agent_id: str, after: str, until: str) -> list[Update]:
@@ -149,6 +161,7 @@ class CommandRunner:
         if (run := self._join(command)) is not None:
             return run
         run = CommandRun(command, feed, self._settled)
+        run.trace_id = trace.trace_id if (trace := current_trace()) is not None else ""
         if command.request_id:
             self._journal.keep(run)
         task = asyncio.create_task(self._dispatch(run, deadline), name=f"{command.method} {command.agent_id}")
@@ -163,6 +176,8 @@ class CommandRunner:
 
     def _settled(self, run: CommandRun, label: str) -> None:
         if not run.foreign:
+            if self._unheard is not None and not run.followers:
+                self._unheard(run, label)
             gateway, method = gateway_of(run.command.agent_id), run.command.method
             self._counts.command_outcome(gateway, method, label)
             if label == "confirmed":

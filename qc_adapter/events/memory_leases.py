@@ -16,6 +16,7 @@ from qc_adapter.events.standing import Phase
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.model.session import EventSource
+from qc_adapter.sessions.changes import Teller
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS, Stage
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.hub import Hub
     from qc_adapter.events.leases import Lease, Step
     from qc_adapter.model.session import Session
+    from qc_adapter.sessions.changes import Changes
     from qc_adapter.sessions.memory import MemorySessionStore, OrdersEntry
 
 
@@ -88,9 +90,10 @@ class MemoryRota:
 
     shared = False
 
-    def __init__(self, store: MemorySessionStore, hub: Hub) -> None:
+    def __init__(self, store: MemorySessionStore, hub: Hub, changes: Changes | None = None) -> None:
         self._store = store
         self._hub = hub
+        self._changes = changes or Teller()
         #: Who waits to be claimed, and how it ended for the holder before.
         self._free: dict[str, Taken] = {}
         self._held: dict[str, Lease] = {}
@@ -224,12 +227,14 @@ class MemoryRota:
             self._note_end(agent_id, PollState.RECOVERING, detail)
             self._hub.feed(agent_id).torn = True
             self._log.warning("session_recovering", agent_id=agent_id, retcode=retcode, detail=detail)
+            self._changes.changed("session_recovering", agent_id, retcode)
             return PollState.RECOVERING
         else:
             self.park(agent_id, session)
             self._note_end(agent_id, PollState.LOST, detail)
             self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
             self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
+            self._changes.changed("session_lost", agent_id, retcode)
         return PollState.LOST
 
     def give_up(self, agent_id: str, session: Session | None, retcode: str, detail: str, *, conflict: bool) -> None:

@@ -16,6 +16,7 @@ from qc_adapter.events.model import GapReason
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import EventSource
+from qc_adapter.sessions.changes import Teller
 from qc_adapter.sessions.orders import LONGEST_PAUSE_SECONDS, QUIET_SECONDS, TOLD_PAUSE_SECONDS
 from qc_adapter.sessions.record import mark_of
 from qc_adapter.sessions.records import Records
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.model import Item
     from qc_adapter.events.standing import Standing
     from qc_adapter.model.session import Session
+    from qc_adapter.sessions.changes import Changes
     from qc_adapter.store.link import RedisLink
 
 #: An empty Redis may be followed by another one; more often than that something else is wrong.
@@ -73,13 +75,14 @@ class LeaseTerms:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Where leases and logs are kept, on which terms, who is told of what is added, and how records are written."""
+    """Where leases and logs are kept, on which terms, who is told of it, and how records are written."""
 
     link: RedisLink
     terms: LeaseTerms
     mirrors: Mirrors
     generation: Generation = field(default_factory=Generation)
     records: Records = field(default_factory=Records)
+    changes: Changes = field(default_factory=Teller)
 
 
 class RedisLease:
@@ -93,6 +96,7 @@ class RedisLease:
         self._terms = book.terms
         self._mirrors = book.mirrors
         self._records = book.records
+        self._changes = book.changes
         self._store = store
         self._holder = f"{book.terms.replica}:{token}"
         self._position = int(position)
@@ -243,6 +247,7 @@ class RedisLease:
             return None
         if told in {b"lost", b"recovering"}:
             self._log.warning(f"session_{told.decode()}", agent_id=self.agent_id, retcode=retcode, detail=detail)
+            self._changes.changed(f"session_{told.decode()}", self.agent_id, retcode)
         return PollState.RECOVERING if told == b"recovering" else PollState.LOST
 
     async def park(self, unreadable: str = "") -> None:

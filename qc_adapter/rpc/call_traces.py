@@ -10,8 +10,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from qc_adapter.events.catalogue import EVENT_TYPES
 from qc_adapter.rpc.calls import OURS
-from qc_adapter.rpc.observers import is_fault
-from qc_adapter.v1 import quality_control_pb2 as pb
+from qc_adapter.rpc.observers import OUTCOMES, is_fault
 
 if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 
 #: An event's name may be any text, of any length, by whoever brings it. One that no table has is told as this.
 _OTHER: Final = "other"
-_OUTCOMES: Final = {
-    pb.CommandOutcome.STATE_UNSPECIFIED: "accepted",
-    pb.CommandOutcome.CONFIRMED: "confirmed",
-    pb.CommandOutcome.UNCONFIRMED: "unconfirmed",
-}
 
 
 class CallTraces:
@@ -77,7 +71,7 @@ def _heard(call: Call, trace: CallTrace, message: Any) -> None:
     elif kind == "gap":
         trace.linked("gap", {"qc.gap_reason": message.gap.reason, **_whom(call)}, time.time_ns())
     elif kind == "outcome":
-        outcome = _OUTCOMES[message.outcome.state]
+        outcome = OUTCOMES[message.outcome.state]
         missing = tuple(message.outcome.missing_event_types)
         span.add_event("outcome", {"qc.outcome": outcome} | ({"qc.missing_event_types": missing} if missing else {}))
         _end(call, trace, outcome)

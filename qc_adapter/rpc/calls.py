@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from google.rpc import status_pb2
 
     from qc_adapter.access.caller import Caller
+    from qc_adapter.rpc.audit import Noted
     from qc_adapter.telemetry.tracing import CallTrace
 
 OURS: Final = "/qc_adapter.v1."
@@ -59,8 +60,9 @@ class Call:
     What is known of one call.
 
     `method` is the gateway's name of the operation, the rpc's own name where there is none. `caller_name` is the
-    caller's name in the policy, `limit` the limit that refused the call. `code` is final when the observers are told of
-    the end. An observer may set a `listener`, which is then given each message of the stream once that is written.
+    caller's name in the policy, `limit` the limit that refused the call, `passed` says that the gate let it through.
+    `code` is final when the observers are told of the end. An observer may set a `listener`, which is then given each
+    message of the stream once that is written, or a `witness`, which is given it before.
     """
 
     rpc: str
@@ -93,6 +95,9 @@ class Call:
     gateway: str = ""
     trace: CallTrace | None = None
     listener: Callable[[Any], None] | None = None
+    witness: Callable[[Any], None] | None = None
+    passed: bool = False
+    noted: Noted | None = field(default=None, repr=False)
     revocation: Revocation = field(default_factory=Revocation)
 
     def about(self, agent_id: str, work_no: str = "") -> None:
@@ -236,6 +241,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         aclosing(call.revocation.over(messages)) as passed,
                     ):
                         async for message in passed:
+                            if call.witness is not None:
+                                _tell(call.witness, message)
                             yield message
                             place.answered()
                             if call.listener is not None:

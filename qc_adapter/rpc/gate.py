@@ -1,4 +1,4 @@
-"""What a call passes before its handler sees it: who calls, whether there is room, whether it is allowed."""
+"""What a call passes before its handler sees it: who calls, is there room, can it be recorded, is it allowed."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ class Rights(Protocol):
         ...
 
 
+class Records(Protocol):
+    """Puts on record what is done."""
+
+    def open(self, call: Call, request: Any) -> None:
+        """Note what the call asks for; raises `AuditUnavailable` if it has to be recorded and cannot be."""
+        ...
+
+
 class Anyone:
     """Asks nobody who he is."""
 
@@ -110,13 +118,27 @@ class AllRights:
         """Allow it."""
 
 
-class Gate:
-    """The three in their order: who it is, room for it, and when the request is read whether it is allowed."""
+class NoRecords:
+    """Records nothing."""
 
-    def __init__(self, callers: Callers | None = None, room: Room | None = None, rights: Rights | None = None) -> None:
+    def open(self, call: Call, request: Any) -> None:
+        """Let it pass."""
+
+
+class Gate:
+    """All in their order: who it is, room for it, and when the request is read the record of it and its right."""
+
+    def __init__(
+        self,
+        callers: Callers | None = None,
+        room: Room | None = None,
+        rights: Rights | None = None,
+        records: Records | None = None,
+    ) -> None:
         self._callers = callers or Anyone()
         self._room = room or Unlimited()
         self._rights = rights or AllRights()
+        self._records = records or NoRecords()
 
     async def enter(self, call: Call) -> Place:
         """Note who calls, and return what the call holds of the limits; raises `CallerUnknown`, `LimitReached`."""
@@ -126,10 +148,12 @@ class Gate:
 
     def allow(self, call: Call, request: Any, place: Place) -> None:
         """
-        Raise `CallerNotAllowed` if the caller may not do what it asks for.
+        Raise `CallerNotAllowed` if the caller may not do what it asks for, `AuditUnavailable` if nobody may now.
 
         A stream is one of its inspector's from here on; raises `LimitReached` if that has too many.
         """
+        self._records.open(call, request)
         self._rights.allow(call, request)
         if call.streaming and (agent_id := getattr(request, "agent_id", "")):
             place.follow(inspector_id(gateway_of(agent_id), number_of(agent_id)))
+        call.passed = True

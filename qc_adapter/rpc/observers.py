@@ -9,6 +9,7 @@ import structlog
 from grpc import StatusCode
 
 from qc_adapter.access.caller import ANONYMOUS
+from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
     from qc_adapter.rpc.calls import Call
@@ -23,6 +24,12 @@ _LEAVING = "DRAINING"
 _UNKNOWN: Final = "CALLER_UNKNOWN"
 #: Between two lines about refused calls of the same caller.
 _REFUSALS_TOLD_SECONDS: Final = 1.0
+#: How a command's outcome is called, by the state that its message has.
+OUTCOMES: Final = {
+    pb.CommandOutcome.STATE_UNSPECIFIED: "accepted",
+    pb.CommandOutcome.CONFIRMED: "confirmed",
+    pb.CommandOutcome.UNCONFIRMED: "unconfirmed",
+}
 
 
 def is_fault(call: Call) -> bool:

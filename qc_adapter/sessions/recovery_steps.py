@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.requests import GatewayRequest
     from qc_adapter.gateway.signed_in import SignedIn
     from qc_adapter.model.session import Session
+    from qc_adapter.sessions.changes import Changes
     from qc_adapter.sessions.event_sources import EventSources
     from qc_adapter.sessions.orders import Orders
     from qc_adapter.sessions.recovery_book import Case, RecoveryBook
@@ -77,6 +78,7 @@ class RecoverySteps:
         sources: EventSources,
         seal: Seal | None,
         notices: Notices,
+        changes: Changes,
         request_seconds: float,
     ) -> None:
         """Without a seal no orders can be opened, and the sessions are lost."""
@@ -88,6 +90,7 @@ class RecoverySteps:
         self._sources = sources
         self._seal = seal
         self._notices = notices
+        self._changes = changes
         self._request_seconds = request_seconds
         self._log = structlog.get_logger()
 
@@ -170,6 +173,7 @@ class RecoverySteps:
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
         if stored:
             self._log.info("signed_in_again", agent_id=case.agent_id, force=force)
+            self._changes.changed("signed_in_again", case.agent_id)
             await self._notices.notice(session)
         else:  # another sign-in or sign-out came before it
             await self._undo(session)
@@ -236,6 +240,7 @@ class RecoverySteps:
         if await self._book.give_up(case, retcode, detail, conflict=conflict):
             event = "session_conflict" if conflict else "session_lost"
             self._log.warning(event, agent_id=case.agent_id, retcode=retcode, detail=detail)
+            self._changes.changed(event, case.agent_id, retcode)
 
 
 def _is_final(retcode: str) -> bool:

@@ -113,6 +113,7 @@ async def signed_in_floor():
             "QC_LISTEN": "127.0.0.1:0",
             "QC_OPS_LISTEN": "127.0.0.1:0",
             "QC_POLL_PAUSE_SECONDS": "0.02",
+            "QC_AUDIT_LOG": "off",
         }
         async with (
             Adapter(read_settings(environment)) as adapter,

@@ -16,6 +16,7 @@ _SETTINGS = {
     "QC_GATEWAY_TIMEOUT_SECONDS": "5",
     "QC_DRAIN_SECONDS": "0",
     "QC_GRACE_SECONDS": "5",
+    "QC_AUDIT_LOG": "off",
 }
 
 

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from qc_adapter.app import Adapter
+from qc_adapter.cli.serve import start_failed
 from qc_adapter.settings import read_settings
 
 
@@ -16,6 +17,7 @@ def settings(**changes):
         "QC_LISTEN": "127.0.0.1:0",
         "QC_OPS_LISTEN": "127.0.0.1:0",
         "QC_DRAIN_SECONDS": "0",
+        "QC_AUDIT_LOG": "off",
     }
     return read_settings(environment | changes)
 
@@ -54,6 +56,19 @@ async def test_a_start_that_fails_leaves_nothing_behind():
     assert asyncio.all_tasks() == before
     with socket.create_server(("127.0.0.1", ops_port)):
         pass
+
+
+async def test_an_audit_file_that_cannot_be_made_ends_the_start(tmp_path):
+    """Before any port is open; the file and the setting are named to whoever started it."""
+    before = asyncio.all_tasks()
+    missing = tmp_path / "no-such-folder" / "audit.jsonl"
+    with pytest.raises(FileNotFoundError) as failure:
+        async with Adapter(settings(QC_AUDIT_LOG=str(missing))):
+            pytest.fail("it started")
+    assert asyncio.all_tasks() == before
+    said = start_failed(failure.value)
+    assert str(missing) in said.what
+    assert "QC_AUDIT_LOG" in said.advice
 
 
 def test_a_gateway_is_required():

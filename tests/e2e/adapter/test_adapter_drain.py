@@ -136,6 +136,7 @@ async def served(site, **more):
         "QC_POLL_HOLD_SECONDS": "1",
         "QC_DRAIN_SECONDS": "0.2",
         "QC_GRACE_SECONDS": "2",
+        "QC_AUDIT_LOG": "off",
     }
     pipe = asyncio.subprocess.PIPE
     environment = dict(os.environ) | settings | more

@@ -142,6 +142,7 @@ def adapter_for(simulator, **environment):
         "QC_OPS_LISTEN": "127.0.0.1:0",
         "QC_POLL_PAUSE_SECONDS": "0.02",
         "QC_GRACE_SECONDS": "1",
+        "QC_AUDIT_LOG": "off",
     }
     return Adapter(read_settings(defaults | environment))
 

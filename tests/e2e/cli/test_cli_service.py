@@ -51,7 +51,10 @@ async def test_sigterm_drains_serve(serving, qc):
     assert ended.code == 0, ended.err
     names = [one["event"] for one in ended.objects]
     assert names.index("draining") < names.index("stopped")
-    assert ended.err == ""
+    records = [orjson.loads(line)["event"] for line in ended.err.splitlines()]
+    assert records == ["audit_began", "session_change", "audit_ended"]
+    verified = await qc("audit", "verify", "-", "--json", given=ended.err)
+    assert verified.code == 0, verified.out
 
 
 async def test_ctrl_c_ends_serve_cleanly(serving):
@@ -91,7 +94,7 @@ async def test_strangers_write_nothing_to_standard_error(serving, tmp_path):
     pair = Authority().issue("localhost")
     (tmp_path / "pair").write_bytes(pair.certificate + pair.key)
     tls = {name: str(tmp_path / "pair") for name in ("QC_TLS_CERT_FILE", "QC_TLS_KEY_FILE")}
-    running, started = await serving(**tls)
+    running, started = await serving(**tls, QC_AUDIT_LOG="off")
     assert (started["callers"], started["tls"]) == ("loopback_only", True)
     host, port = started["listen"].split(":")
     reader, writer = await asyncio.open_connection(host, port)

@@ -334,6 +334,7 @@ async def site(nothing_leaks):
         "QC_POLL_HOLD_SECONDS": "1",
         "QC_DRAIN_SECONDS": "0",
         "QC_GRACE_SECONDS": "2",
+        "QC_AUDIT_LOG": "off",
     }
     quick = SimulatorSettings(event_delay_seconds=0.005, poll_hold_seconds=1.0, control_enabled=False)
     async with Simulator(quick) as simulator:

@@ -121,6 +121,7 @@ class Desk:
         self.keeper = GuidKeeper(self.store)
         self.outcomes = []
         self.confirmations = []
+        self.unheard = []
         self.kept = []
         self.unreadable = set()
         self.forgetful = None
@@ -133,6 +134,7 @@ class Desk:
             journal=Journal(),
             counts=self,
             keeping=Keeping(self, self),
+            unheard=lambda run, label: self.unheard.append((run.command.method, label)),
         )
 
     # The ports that only take note.
