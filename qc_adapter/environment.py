@@ -182,7 +182,7 @@ def listen(text: str) -> Listen:
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("must be host:port with a port from 0 to 65535, for example 127.0.0.1:50051")
     bracketed = host.startswith("[") and host.endswith("]")
-    if ":" in host and not bracketed:
+    if (":" in host and not bracketed) or host == "[]":
         raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
     return Listen(host[1:-1] if bracketed else host or "0.0.0.0", int(port))
 

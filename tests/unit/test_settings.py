@@ -174,6 +174,8 @@ def test_all_problems_come_at_once():
         ({"QC_LISTEN": "0.0.0.0:50051"}, "QC_LISTEN", "QC_TLS_CLIENT_CA_FILE"),
         ({"QC_LISTEN": ":50051"}, "QC_LISTEN", "QC_ALLOW_INSECURE"),
         ({"QC_LISTEN": "::1:50051"}, "QC_LISTEN", "brackets"),
+        ({"QC_LISTEN": "[]:50051"}, "QC_LISTEN", "brackets"),
+        ({"QC_GATEWAY_URL": "http://127.0.].1:1"}, "QC_GATEWAY_URL", ""),
         ({"QC_OPS_LISTEN": "0.0.0.0:50051"}, "QC_OPS_LISTEN", "QC_LISTEN"),
         ({"QC_POLL_HOLD_SECONDS": "60"}, "QC_POLL_HOLD_SECONDS", "signs an inspector out"),
         ({"QC_CONFIRM_WITHIN_SECONDS": "0.1"}, "QC_CONFIRM_WITHIN_SECONDS", "QC_POLL_PAUSE_SECONDS"),
