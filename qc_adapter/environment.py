@@ -223,7 +223,11 @@ def readable_file(text: str) -> str | None:
     """Parse the path of a file that can be read now, or nothing."""
     if not text:
         return None
-    if not Path(text).is_file():
+    try:
+        there = Path(text).is_file()
+    except OSError:  # a name that is too long for one
+        there = False
+    if not there:
         raise ValueError("must name a file, and there is none")
     if not os.access(text, os.R_OK):
         raise ValueError("must name a file that this process may read")
