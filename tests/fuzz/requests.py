@@ -8,6 +8,7 @@ from contextlib import aclosing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import orjson
 import structlog
 from grpc import StatusCode
@@ -53,6 +54,7 @@ REQUESTS: dict[str, Any] = {
 }
 #: What callers keep secret of themselves, and send.
 _SECRETS = ("password", "guid")
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _ALLOWED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT}
 #: A well-formed cursor of a log that is no more.
 _EXPIRED = StatusCode.OUT_OF_RANGE
@@ -65,13 +67,17 @@ class _Aborted(Exception):
 class Caller:
     """What gRPC would tell of a call, and what the caller was told."""
 
-    def __init__(self, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, request: bytes, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._requests = [request]
         self._metadata = metadata
         self.code = StatusCode.OK
         self.told = b""
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
+
+    async def read(self) -> Any:
+        return self._requests.pop() if self._requests else grpc.aio.EOF
 
     def auth_context(self) -> dict[str, Any]:
         return {}
@@ -178,7 +184,7 @@ class Door:
         self._handlers = registry.handlers
         self.domain = domain
 
-    async def call(self, path: str, request: bytes, caller: Caller) -> list[bytes]:
+    async def call(self, path: str, caller: Caller) -> list[bytes]:
         """Run one call and return its messages as they would go out."""
         details: Any = SimpleNamespace(method=path)
 
@@ -188,13 +194,16 @@ class Door:
         handler: Any = await self._interceptor.intercept_service(found, details)
         answers: list[bytes] = []
         try:
+            # Who reads the request is for the chain to choose: gRPC, or itself.
+            request = None if handler.request_streaming else await caller.read()
+            handle = next(one for one in (getattr(handler, kind) for kind in _KINDS) if one is not None)
             if handler.response_streaming:
-                async with aclosing(handler.unary_stream(request, caller)) as messages:
+                async with aclosing(handle(request, caller)) as messages:
                     async for message in messages:
                         answers.append(handler.response_serializer(message))
                         assert len(answers) < 1000
             else:
-                answers.append(handler.response_serializer(await handler.unary_unary(request, caller)))
+                answers.append(handler.response_serializer(await handle(request, caller)))
         except _Aborted:
             pass
         return answers
@@ -232,8 +241,8 @@ async def _serve(path: str, body: bytes) -> None:
     logs.configure("debug", lines)
     structlog.configure(cache_logger_on_first_use=False)
     try:
-        door, caller = Door(), Caller()
-        answers = await door.call(path, body, caller)
+        door, caller = Door(), Caller(body)
+        answers = await door.call(path, caller)
     finally:
         logs.reset()
     told = caller.told + b"".join(answers) + lines.getvalue()
