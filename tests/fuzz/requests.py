@@ -242,6 +242,7 @@ async def _serve(path: str, body: bytes) -> None:
     structlog.configure(cache_logger_on_first_use=False)
     try:
         door, caller = Door(), Caller(body)
+        await door.domain.store.put(Session("101", Secret("g"), EventSource.NONE))
         answers = await door.call(path, caller)
     finally:
         logs.reset()
@@ -249,7 +250,7 @@ async def _serve(path: str, body: bytes) -> None:
     assert CANARY.encode() not in told
     allowed = _ALLOWED | ({_EXPIRED} if path.endswith("/Watch") else set())
     if path.endswith("/Feed"):
-        allowed |= {StatusCode.FAILED_PRECONDITION}  # nobody is signed in here
+        allowed |= {StatusCode.FAILED_PRECONDITION}  # nobody else is signed in here
     if path.endswith("/Watch"):
         allowed |= {StatusCode.DEADLINE_EXCEEDED}  # how a stream without events ends here
     assert caller.code in allowed, (caller.code, caller.told, lines.getvalue())
