@@ -182,9 +182,17 @@ def listen(text: str) -> Listen:
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("must be host:port with a port from 0 to 65535, for example 127.0.0.1:50051")
     bracketed = host.startswith("[") and host.endswith("]")
-    if (":" in host and not bracketed) or host == "[]":
+    if (":" in host and not bracketed) or (bracketed and not _is_ipv6(host[1:-1])):
         raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
     return Listen(host[1:-1] if bracketed else host or "0.0.0.0", int(port))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def listen_or_none(text: str) -> Listen | None:

@@ -177,6 +177,7 @@ def test_all_problems_come_at_once():
         ({"QC_POLICY_FILE": "p" * 5000}, "QC_POLICY_FILE", "there is none"),
         ({"QC_STORE_URL": "rediss://127.0.0.1/0?ca_file=" + "p" * 5000}, "QC_STORE_URL", "does not exist"),
         ({"QC_LISTEN": "[]:50051"}, "QC_LISTEN", "brackets"),
+        ({"QC_LISTEN": "[localhost]:50051"}, "QC_LISTEN", "brackets"),
         ({"QC_GATEWAY_URL": "http://127.0.].1:1"}, "QC_GATEWAY_URL", ""),
         ({"QC_OPS_LISTEN": "0.0.0.0:50051"}, "QC_OPS_LISTEN", "QC_LISTEN"),
         ({"QC_POLL_HOLD_SECONDS": "60"}, "QC_POLL_HOLD_SECONDS", "signs an inspector out"),
