@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.pages import put
 from tests.fuzz.catalogue import TARGETS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -26,6 +27,10 @@ SPARE_SECONDS: Final = 120
 _DONE: Final = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: \d+ corp: (\d+)")
 _PEAK: Final = re.compile(r"stat::peak_rss_mb:\s+(\d+)")
 _SHOWN_BYTES: Final = 300
+_HEAD: Final = (
+    "| target | s | executions | a second | branches | inputs | peak MiB | found |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,12 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="only this one; may be repeated")
     parser.add_argument("--crashes", type=Path, default=Path("build/fuzz"), help="where broken inputs are saved")
     parser.add_argument("--corpus", type=Path, help="a folder to begin from and to keep inputs in")
+    parser.add_argument("--write", type=Path, help="write the table into this page, between its marks")
     given = parser.parse_args()
     if not 1 <= given.seconds <= 3600:
         parser.error("at most an hour for each target")
-    broken = 0
-    print("| target | s | executions | a second | branches | inputs | peak MiB | found |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
+    broken, rows = 0, list(_HEAD)
+    print("\n".join(rows), flush=True)
     for name in given.target or TARGETS:
         with tempfile.TemporaryDirectory(prefix=f"qc-fuzz-{name}-") as place:
             folder = Path(place)
@@ -98,11 +103,14 @@ def main() -> int:
                 shutil.copytree(kept, folder / "corpus")
             found = fuzz(name, given.seconds, folder)
             print(found.row, flush=True)
+            rows.append(found.row)
             if kept is not None:
                 shutil.copytree(folder / "corpus", kept, dirs_exist_ok=True)
             if found.words:
                 broken += 1
                 _tell(found, given.crashes)
+    if given.write:
+        put(given.write, "fuzz", "\n".join(rows))
     return 1 if broken else 0
 
 

@@ -8,6 +8,7 @@ curve and callers' certificates. Ends with 1 when something weak is offered.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime as dt
 import ipaddress
@@ -39,6 +40,10 @@ _TOKEN: Final = "scantoken0123456789"  # noqa: S105 - known to nobody but this r
 _SERVE: Final = "import sys; from qc_adapter.cli import main; sys.argv[0] = 'qc-adapter'; sys.exit(main())"
 _SCANS: Final = ("certinfo", "sslv2", "sslv3", "tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3", "compression", "reneg",
                  "heartbleed", "robot", "openssl_ccs", "fallback", "elliptic_curves", "ems")  # fmt: skip
+_FINE: Final = (
+    "No problem: no SSL, no TLS 1.0 or 1.1, no compression, no insecure renegotiation, not open to Heartbleed, ROBOT "
+    "and CCS injection, chains as given."
+)
 _OLD: Final = ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1")
 _NEW: Final = ("tls_1_2", "tls_1_3")
 #: What has to be so, as sslyze says it.
@@ -234,6 +239,9 @@ def _admission(result: dict[str, Any], *, shown: bool) -> list[str]:
 
 def main() -> int:
     """Scan all of them, print a table, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="write the table into this page, between its marks")
+    page = parser.parse_args().write
     rows, wrong = [], []
     with tempfile.TemporaryDirectory(prefix="qc-scan-") as place:
         folder = Path(place)
@@ -252,10 +260,12 @@ def main() -> int:
                     wrong += [f"{name}: {one}" for one in problems]
                     suites = "<br>".join(f"`{one}`" for one in offered)
                     rows.append(f"| {name} | {suites} | {'; '.join(problems) or 'nothing weak'} |")
-    print("| port | offered | found |\n| --- | --- | --- |")
-    print("\n".join(rows))
-    print("\n".join(wrong) or "no problem: no SSL, no TLS 1.0 or 1.1, no compression, no insecure renegotiation, not "
-          "open to Heartbleed, ROBOT and CCS injection, chains as given")  # fmt: skip
+    lines = ["| port | offered | found |", "| --- | --- | --- |", *rows, "", *(wrong or [_FINE])]
+    print("\n".join(lines))
+    if page:
+        from bench.pages import put  # noqa: PLC0415 - found since `serving`
+
+        put(page, "tls", "\n".join(lines))
     return 1 if wrong else 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bench.children import MIB
+from bench.pages import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from bench.abuse.watch import Sampler
     from bench.children import Footprint
 
-_BEGIN: Final = "<!-- generated abuse -->"
-_END: Final = "<!-- end abuse -->"
 #: More than this after the last round than after the first is a leak.
 GROWTH_MIB: Final = 32.0
 SPARE_FDS: Final = 8
@@ -120,14 +119,8 @@ def violations(results: Iterable[Result]) -> list[str]:
 
 
 def write(page: Path, results: Iterable[Result], found: list[str]) -> None:
-    """Put the table in the place of the one before."""
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for the table: {_BEGIN} and {_END}")
-    lines = [table(results), "", *(found or ["No violation."])]
-    page.write_text("\n".join([head + _BEGIN, *lines, _END + tail]), encoding="utf-8")
+    """Put the table into its page."""
+    put(page, "abuse", "\n".join([table(results), "", *(found or ["No violation."])]))
 
 
 def _mib(number: int) -> str:
