@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def put(page: Path, name: str, text: str) -> None:
     """Replace what stands between the marks of that name; raises ValueError when the page has none."""
-    begin, end = f"<!-- generated {name} -->", f"<!-- end {name} -->"
+    begin, end = f"<!-- measured {name} -->", f"<!-- end {name} -->"
     head, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, tail = rest.partition(end)
     if not found or not closed:

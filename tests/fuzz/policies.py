@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from qc_adapter.access.asked import read_asked
-from qc_adapter.access.policy_file import InvalidPolicy, parse_policy
 
+from qc_adapter.access.asked import read_asked
 from qc_adapter.access.caller import ANONYMOUS, Caller
+from qc_adapter.access.policy_file import InvalidPolicy, parse_policy
 from tests.fuzz.target import Target
 
 _GATEWAYS = ("default", "north")

@@ -21,7 +21,8 @@ from qc_adapter.model.errors import GatewayError, GatewayRefused, OutcomeUnknown
 from qc_adapter.model.session import Secret, Session
 from qc_adapter.rpc.convert import event_message
 from qc_adapter.rpc.errors import to_status
-from qc_adapter.sessions.record import storable, to_changes
+from qc_adapter.sessions.record import storable
+from qc_adapter.sessions.records import Records
 from tests.fuzz.target import CANARY, Target
 
 MOST = 1 << 16
@@ -69,7 +70,7 @@ def _check_renewal(reply: RawReply) -> None:
     reading = read_renewal(reply.headers, Secret("present"), Secret("a=b"))
     if reading.renewal is None:
         return
-    to_changes(reading.renewal)
+    Records().to_changes("101", reading.renewal)
     renewed = storable(Session("101", Secret("present")).renewed(reading.renewal))
     for value in (renewed.guid.reveal(), renewed.cookies.reveal()):
         assert value.isascii()

@@ -132,7 +132,7 @@ class Domain:
     async def update_guid(self, agent_id: str, _deadline: Any) -> Session:
         return await self.get(agent_id)
 
-    async def list(self, after: str, size: int) -> tuple[list[Any], str]:
+    async def list(self, after: str, size: int, *_wanted: Any) -> tuple[list[Any], str]:
         assert after == "" or is_inspector_id(after)
         assert 0 < size <= 1000
         return [await self.get("101")], ""

@@ -20,9 +20,11 @@ from qc_adapter.events.stored import (
     to_line,
     to_standing,
 )
+from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.rpc.convert import event_message
 from qc_adapter.sessions.orders import unseal
-from qc_adapter.sessions.record import UnreadableRecord, agent_id_of, key_of, read_record, to_fields
+from qc_adapter.sessions.record import agent_id_of, key_of
+from qc_adapter.sessions.records import Records
 from qc_adapter.store.seal import Seal, Unsealable, new_key
 from tests.fuzz.target import CANARY, Target, chosen, head_and_rest
 
@@ -32,25 +34,32 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError)
 
 
 def check_record(data: bytes) -> None:
-    """A session record is a session that can be written again as it is, or unreadable in words that hold none of it."""
+    """
+    A session record is a session that can be written again as it is, or unreadable in words that hold none of it.
+
+    That holds for records in plain text and for sealed ones, and what one form wrote the other reads.
+    """
     agent_id = "101"
-    pairs = (line.partition(b"=") for line in data.split(b"\n"))
-    stored = {name: value for name, _, value in pairs}
+    stored = dict(line.partition(b"=")[::2] for line in data.split(b"\n"))
     if b"guid" in stored:
         stored[b"guid"] += CANARY.encode()
     if b"agent_id" in stored and stored[b"agent_id"].isdigit():
         agent_id = stored[b"agent_id"].decode()
+    sealed, plain = Records(_SEAL), Records(_SEAL, plain=True)
     try:
-        session = read_record(agent_id, stored)
-    except UnreadableRecord as unreadable:
-        assert CANARY not in str(unreadable)
-        assert str(unreadable).isascii()
+        session = sealed.read(agent_id, [part for pair in stored.items() for part in pair])
+    except SessionUnreadable as unreadable:
+        assert CANARY not in unreadable.message
+        assert unreadable.message.isascii()
         return
+    assert session is not None
     assert CANARY not in repr(session)
-    fields = to_fields(session)
-    again = {name.encode(): value.encode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
-    if session.signed_in_at == session.signed_in_at and not session.recovering:
-        assert read_record(agent_id, again) == session
+    if session.signed_in_at != session.signed_in_at or session.recovering:
+        return
+    for writer, reader in ((sealed, plain), (plain, sealed)):
+        written = [field.encode() for field in writer.to_fields(session)]
+        assert reader.read(agent_id, written) == session
+        assert writer is plain or CANARY.encode() not in b"".join(written)
 
 
 def check_line(data: bytes) -> None:

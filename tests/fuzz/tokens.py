@@ -10,9 +10,9 @@ from functools import cache
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
+
 from qc_adapter.access.keys import Key, read_keys
 from qc_adapter.access.tokens import Tokens
-
 from qc_adapter.model.errors import CallerUnknown
 from qc_adapter.watched import Unusable
 from tests.fuzz.target import CANARY, Target, run
