@@ -182,9 +182,17 @@ def listen(text: str) -> Listen:
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("must be host:port with a port from 0 to 65535, for example 127.0.0.1:50051")
     bracketed = host.startswith("[") and host.endswith("]")
-    if ":" in host and not bracketed:
+    if (":" in host and not bracketed) or (bracketed and not _is_ipv6(host[1:-1])):
         raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
     return Listen(host[1:-1] if bracketed else host or "0.0.0.0", int(port))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def listen_or_none(text: str) -> Listen | None:
@@ -223,7 +231,11 @@ def readable_file(text: str) -> str | None:
     """Parse the path of a file that can be read now, or nothing."""
     if not text:
         return None
-    if not Path(text).is_file():
+    try:
+        there = Path(text).is_file()
+    except OSError:  # a name that is too long for one
+        there = False
+    if not there:
         raise ValueError("must name a file, and there is none")
     if not os.access(text, os.R_OK):
         raise ValueError("must name a file that this process may read")

@@ -316,11 +316,15 @@ def _warnings(environment: Mapping[str, str], reading: Reading) -> list[str]:
     found = unknown_variables(environment, known, _unnamed)
     for of in (at.GATEWAY, *further):
         url = reading.text(of.url)
-        if url.startswith("http:") and not Listen(urlsplit(url).hostname or "", 0).loopback:
+        if reading.sound(of.url) and url.startswith("http:") and not _loopback(url):
             found.append(f"{of.url.name} is not https: GUIDs and passwords cross the network unencrypted")
     push_url = reading.text(at.PUSH_URL)
-    if push_url.startswith("http:") and not Listen(urlsplit(push_url).hostname or "", 0).loopback:
+    if reading.sound(at.PUSH_URL) and push_url.startswith("http:") and not _loopback(push_url):
         found.append("QC_PUSH_URL is not https: events and the token cross the network unencrypted")
     if reading.text(at.STORE_URL).startswith("memory:") and not reading.value(at.LISTEN).loopback:
         found.append("QC_STORE_URL is memory://: sessions end with this process, and there can be only one replica")
     return found
+
+
+def _loopback(url: str) -> bool:
+    return Listen(urlsplit(url).hostname or "", 0).loopback

@@ -72,9 +72,9 @@ def main() -> None:
         # The kernel drops a signal that the first process of a container has no handler for: told to leave while it
         # still starts, it would serve on until it is killed. A service puts its own handler in place of this one.
         signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
-    # The core of gRPC writes lines of its own to standard error: one for each handshake that fails, so that anyone who
-    # reaches the port could fill it. What matters to a caller stands in the status.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if sys.argv[1:2] == ["serve"] else "NONE")
+    # The core of gRPC writes lines of its own to standard error: one for each handshake that fails or deadline that is
+    # none, so that anyone who reaches the port could fill it. What matters to a caller stands in the status.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(int(run(sys.argv[1:])))
 
 

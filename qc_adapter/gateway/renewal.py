@@ -42,7 +42,7 @@ def read_renewal(headers: ReplyHeaders, guid: Secret = NO_SECRET, cookies: Secre
 
 def read_guid(text: str) -> Secret | None:
     """Return a GUID as it is sent, None if there is none or no header may carry it."""
-    guid = bare_guid(text).partition(";")[0].strip()
+    guid = bare_guid(bare_guid(text).partition(";")[0].strip())
     if not guid or " " in guid or len(guid) > _MAX_CHARS or not carriable(guid):
         return None
     return Secret(guid)

@@ -141,6 +141,13 @@ def _ca_file(query: str, *, tls: bool) -> str:
     if unknown:
         raise ValueError("has an option after '?' that is not known: only rediss:// takes one, ca_file")
     path = options.get("ca_file", [""])[-1]
-    if path and not Path(path).is_file():
+    if path and not _is_file(path):
         raise ValueError("names a ca_file that does not exist")
     return path
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that is too long for one
+        return False

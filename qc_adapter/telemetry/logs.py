@@ -27,6 +27,9 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _HEADER_READER = "opentelemetry.trace"
+_GRPC = "grpc._cython.cygrpc"
+#: What it says of a header that is no text, and quotes as a whole.
+_QUOTES_HEADERS = "Invalid encoding on"
 
 
 def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bool = True) -> None:
@@ -64,6 +67,7 @@ def reset() -> None:
         root.removeHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger(_HEADER_READER).setLevel(logging.NOTSET)
+    logging.getLogger(_GRPC).removeFilter(_quotes_no_header)
 
 
 class LibraryLogs(logging.Handler):
@@ -97,6 +101,12 @@ def _route_libraries(processors: list[Processor], out: BinaryIO, level: int) -> 
     root.setLevel(reset_level)
     # It warns of each tracestate that it cannot read: what a caller sends would be a line of ours.
     logging.getLogger(_HEADER_READER).setLevel(logging.ERROR)
+    # It quotes headers that are no text: a token with one wrong byte in it, or as much as an attacker likes.
+    logging.getLogger(_GRPC).addFilter(_quotes_no_header)
+
+
+def _quotes_no_header(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_QUOTES_HEADERS)
 
 
 def name_gateway(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

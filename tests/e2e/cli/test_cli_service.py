@@ -16,6 +16,7 @@ import grpc
 import orjson
 import pytest
 
+from bench.abuse.attacks import Port, odd_deadlines
 from qc_adapter.v1 import events_pb2, events_pb2_grpc
 from tests.support.certificates import Authority
 
@@ -55,6 +56,16 @@ async def test_sigterm_drains_serve(serving, qc):
     assert records == ["audit_began", "session_change", "audit_ended"]
     verified = await qc("audit", "verify", "-", "--json", given=ended.err)
     assert verified.code == 0, verified.out
+
+
+async def test_nobody_can_have_serve_write_lines_without_end(serving):
+    """What a stranger sends is no reason for the core of gRPC to write to standard error."""
+    running, started = await serving()
+    port = int(started["listen"].rpartition(":")[2])
+    seen = await odd_deadlines(Port("127.0.0.1", port, scale=0.03, hold_seconds=0.05))
+    assert seen["ended"]
+    running.send(signal.SIGTERM)
+    assert (await running.end()).err == ""
 
 
 async def test_ctrl_c_ends_serve_cleanly(serving):

@@ -29,6 +29,18 @@ def test_a_guid_comes_in_any_case_and_with_or_without_its_prefix(line):
     assert read_renewal(headers(line)).renewal == Renewal(guid=Secret(GUID))
 
 
+@pytest.mark.parametrize("value", ["JSESSIONID=jsessionid=", "JSESSIONID= jsessionid=;x", "jsessionid=" * 3])
+def test_a_prefix_without_a_guid_is_none(value):
+    """However often the prefix stands there, it is no GUID: to store it would end the reader of a session."""
+    assert read_renewal(headers(("Set-GUID", value)), Secret(GUID)).renewal is None
+
+
+@pytest.mark.parametrize("named", ["JSESSIONID=JSESSIONID=", "JSESSIONID= jsessionid="])
+def test_a_guid_is_the_same_however_often_it_is_named(named):
+    """What is kept in memory is what the store keeps, which takes a prefix off too."""
+    assert read_renewal(headers(("Set-GUID", named + GUID))).renewal == Renewal(guid=Secret(GUID))
+
+
 @pytest.mark.parametrize(
     "value",
     ["a\r\nX: y", "a\nb", "a\x00b", "a\x7fb", "a b", "ä" * 3, "x" * 4097],
