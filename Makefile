@@ -10,6 +10,7 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url -
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos \
+        fuzz abuse flood tls-scan \
         deploy-setup deploy-check dashboards pictures image sbom audit release release-check
 
 help: ## Show this list
@@ -68,6 +69,19 @@ test-chaos: $(STAMP) ## Kill, freeze, cut off and starve replicas, Redis and gat
 	$(BIN)/python -m bench.chaos --write docs/reliability.md
 	$(BIN)/python -m bench.chaos --push --short --times 2 --write docs/reliability.md
 
+fuzz: $(STAMP) requirements-fuzz.txt ## Feed every reader of foreign bytes, guided by coverage; 35 minutes
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.txt
+	$(BIN)/python -m bench.fuzz --seconds 180
+
+abuse: $(STAMP) ## Abuse the ports as no client would, and see who is harmed; 15 minutes
+	$(BIN)/python -m bench.abuse
+
+flood: $(STAMP) ## One caller at 100 times its limit beside another; 2 minutes
+	$(BIN)/python -m bench.flood
+
+tls-scan: $(STAMP) ## What TLS the ports offer, by sslyze in an environment of its own
+	$(BIN)/python scripts/tls_scan.py
+
 check: lint types ## Everything but the tests
 
 $(DEPLOY): $(STAMP) requirements-deploy.txt
@@ -107,6 +121,8 @@ lock: ## Renew the lock files (needs uv on PATH)
 	$(COMPILE) --extra fast --extra tracing --group dev --output-file requirements-dev.txt
 	$(COMPILE) --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
 	$(COMPILE) --group fuzz --constraint requirements-dev.txt --output-file requirements-fuzz.txt
+	uv pip compile requirements-scan.in --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --python-version 3.11 $(UPGRADE) --output-file requirements-scan.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .tools build dist
