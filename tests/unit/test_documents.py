@@ -86,3 +86,20 @@ def test_an_anchor_is_made_as_viewers_make_it(tmp_path, heading, anchor):
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n```\n# no heading\n```\n\n{heading}\n\n{heading}\n")
     assert set(anchors(page)) == {"page", anchor, f"{anchor}-1"}
+
+
+def test_the_tests_that_the_threats_name_exist():
+    """Each test that docs/security.md names for an attack is one that runs."""
+    text = (ROOT / "docs" / "security.md").read_text()
+    missing, named, file = [], 0, ""
+    for word in re.findall(r"`([^`\s]*)`", text):
+        if not (word.startswith("::") or ".py" in word):
+            continue
+        path, _, name = word.partition("::")
+        file = path or file
+        named += 1
+        found = ROOT / "tests" / file
+        if not found.is_file() or (name and f"def {name}(" not in found.read_text()):
+            missing.append(word)
+    assert named > 80
+    assert missing == []
