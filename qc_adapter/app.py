@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-from qc_adapter.access.policy_file import read_policy
-from qc_adapter.audit.log import AuditLog
-from qc_adapter.audit.output import output_to
+from qc_adapter.admission import admission, records_of_calls
 from qc_adapter.commands.journal import Journal
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.runner import CommandRunner
@@ -33,24 +31,19 @@ from qc_adapter.gateway.gateways import Gateways
 from qc_adapter.gateway.observation import Outcome
 from qc_adapter.gateway.retcodes import RETCODES
 from qc_adapter.gateway.transport import GatewayTransport
-from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.health import Health
 from qc_adapter.model.session import NO_SECRET
 from qc_adapter.model.version import version
-from qc_adapter.ops import Check, OpsServer
+from qc_adapter.ops import OpsServer
 from qc_adapter.own_certificates import watch_own_certificates
 from qc_adapter.push import PushServer
-from qc_adapter.rpc.audit import CallAudit
 from qc_adapter.rpc.call_traces import CallTraces
-from qc_adapter.rpc.callers import KnownCallers
 from qc_adapter.rpc.calls import CallInterceptor, CallObserver
-from qc_adapter.rpc.gate import Gate
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.observers import CallLog, CallMetrics
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.quality_control import QualityControl
-from qc_adapter.rpc.rights import PolicyRights
-from qc_adapter.rpc.room import LimitedRoom, no_limits
 from qc_adapter.rpc.server import GrpcServer, Services
 from qc_adapter.sessions.keeper import GuidKeeper
 from qc_adapter.sessions.opening import open_store
@@ -66,10 +59,8 @@ from qc_adapter.telemetry.tracing import Tracing
 from qc_adapter.watched import WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
-    from qc_adapter.access.keys_url import ServedKeys
     from qc_adapter.gateway.circuit import CircuitChange
     from qc_adapter.gateway.observation import GatewayCall
     from qc_adapter.sessions.store import SessionStore
@@ -82,7 +73,6 @@ _RPC_METHODS: Final = {operation.rpc: operation.method for operation in operatio
     "SignOut": operations.SIGN_OUT.method,
     "UpdateGuid": operations.UPDATE_GUID.method,
 }
-_HEALTH_SECONDS: Final = 1.0
 
 
 class Adapter:
@@ -100,6 +90,8 @@ class Adapter:
             registry, label_sets(names, methods, RETCODES, EVENT_TYPES, operations.INSPECTION_METHODS)
         )
         self.watched = WatchedFiles(settings.reload_seconds, self.metrics)
+        files = [path for one in settings.gateways for path in (one.ca_file, one.cert_file, one.key_file)]
+        self.watched.add("gateway", files, self._reload_gateways)
         link = open_link(settings.store_url.reveal(), on_error=self.metrics.store_error)
         self.gateways = Gateways(
             {
@@ -125,7 +117,9 @@ class Adapter:
             counts=self.metrics,
             pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds, settings.heartbeat_seconds),
         )
-        self._records = self._open_records()
+        self._records = records_of_calls(settings.audit, self.metrics, self._replica, version())
+        if self._records is not None:
+            self.shared.changes.tell(self._records.log)
         self.keeper = GuidKeeper(self.store)
         self.runner = CommandRunner(
             gateway=self.gateways,
@@ -150,21 +144,15 @@ class Adapter:
             keeper=self.keeper,
         )
         self.sessions, self.recovery = made.sessions, made.recovery
-        self._keys: ServedKeys | None = None
         self._export = Export(settings.tracing, self._replica)
         self._parser = Parser(
             {one.name: one.agent_id_max for one in settings.gateways}, settings.confirm_within_seconds
         )
-        self._rights = self._open_rights(names)
-        limits_of = no_limits if self._rights is None else self._rights.limits_of
-        self.gate = Gate(self._callers(), LimitedRoom(settings.limits, limits_of), self._rights, self._records)
+        self._admission = admission(settings, self._parser, self.watched, self.metrics, self._records)
+        self.gate, self._rights, self._keys = self._admission.gate, self._admission.rights, self._admission.keys
         self._server = GrpcServer(self._services(), self._interceptor(), settings.limits, settings.tls)
-        self._ops = OpsServer(
-            settings.ops_listen,
-            registry,
-            {"store": self._store_check, "gateway": self._gateway_check, "draining": self._draining_check},
-            lagged=self.metrics.loop_lagged,
-        )
+        self._health = Health(self.store, self.gateways, self.hub, self._server)
+        self._ops = OpsServer(settings.ops_listen, registry, self._health.checks, lagged=self.metrics.loop_lagged)
         self._push = (
             None
             if settings.push is None
@@ -172,15 +160,10 @@ class Adapter:
         )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
         self.metrics.sessions(self.readers.counts)
-        self.metrics.store_up(lambda: self._store_problem is None)
-        self.metrics.gateway_up(self._reachable)
+        self.metrics.store_up(self._health.store_up)
+        self.metrics.gateway_up(self._health.reachable)
         watch_own_certificates(settings, self.watched, self.metrics, self._server.certificates, self._push)
-        files = [path for one in settings.gateways for path in (one.ca_file, one.cert_file, one.key_file)]
-        self.watched.add("gateway", files, self._reload_gateways)
         self.metrics.runs(version())
-        self._store_problem: str | None = "not asked yet"
-        self._store_lost = False
-        self._watching: asyncio.Task[None] | None = None
         self.port = 0
         margin_seconds = settings.gateways[0].poll_margin_seconds
         self._longest_poll_seconds = settings.poll_hold_seconds + min(margin_seconds, settings.grace_seconds)
@@ -198,15 +181,6 @@ class Adapter:
     @property
     def _replica(self) -> str:
         return self.shared.replica or socket.gethostname()
-
-    def _open_records(self) -> CallAudit | None:
-        """Return what keeps records, of sessions as well; None if there are to be none."""
-        log, key = self._settings.audit.log, self._settings.audit.key
-        if log == "off":
-            return None
-        audit = AuditLog(output_to(log), key, self.metrics, replica=self._replica, version=version())
-        self.shared.changes.tell(audit)
-        return CallAudit(audit)
 
     def _count_request(self, call: GatewayCall) -> None:
         # What a caller gave up before it left, and a poll that a sign-out ended, are no failures of the transport.
@@ -250,29 +224,7 @@ class Adapter:
             CallMetrics(self.metrics),
             CallLog(),
         ]
-        if self._rights is not None:
-            observers.append(self._rights)
-        if self._records is not None:
-            observers.append(self._records)
-        return CallInterceptor(_RPC_METHODS, observers, self.gate)
-
-    def _callers(self) -> KnownCallers:
-        settings, tokens = self._settings, None
-        if settings.tokens is not None:
-            from qc_adapter.access.opening import open_tokens  # noqa: PLC0415 - without tokens nobody needs it
-
-            tokens, self._keys = open_tokens(settings.tokens, self.watched, self.metrics)
-        mutual = settings.tls is not None and settings.tls.client_ca_file is not None
-        return KnownCallers(tokens, self.metrics, certificates=mutual)
-
-    def _open_rights(self, gateways: Sequence[str]) -> PolicyRights | None:
-        """Return what judges calls by the policy, which is read anew when its file changes; None without one."""
-        path = self._settings.policy_file
-        if path is None:
-            return None
-        rights = PolicyRights(read_policy(path, gateways), self._parser, self.metrics)
-        self.watched.add("policy", [path], lambda: rights.take(read_policy(path, gateways)))
-        return rights
+        return CallInterceptor(_RPC_METHODS, [*observers, *self._admission.observers], self.gate)
 
     async def start(self) -> None:
         """Open the ports and begin to poll. The store and the gateway may be away; health says so."""
@@ -290,8 +242,7 @@ class Adapter:
         self.readers.start()
         self.recovery.start()
         self.watched.start()
-        await self._look()
-        self._watching = asyncio.create_task(self._watch_health(), name="health")
+        await self._health.start()
         listen = f"{settings.listen.host}:{self.port}"
         self._log.info(
             "started",
@@ -309,7 +260,7 @@ class Adapter:
         self._log.info("draining", streams_end_in_seconds=settings.drain_seconds)
         await self.recovery.stop()  # others go on with it
         # Load balancers stop sending; until they have, calls are still served.
-        await self._end_health()
+        await self._health.end()
         # A poll that is under way ends by itself, and with it the lease: to cut it would lose its event.
         handing_over = asyncio.create_task(self.readers.hand_over(self._longest_poll_seconds), name="hand over")
         try:
@@ -331,7 +282,7 @@ class Adapter:
         await self.watched.stop()
         if self._keys is not None:
             await self._keys.stop()
-        await self._end_health()
+        await self._health.end()
         self.hub.drain()
         await self.recovery.stop()
         await self.sessions.close(settings.grace_seconds)
@@ -362,53 +313,6 @@ class Adapter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    async def _end_health(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-            self._watching = None
-            await self._server.serving(serving=False)
-
-    async def _watch_health(self) -> None:
-        while True:
-            await asyncio.sleep(_HEALTH_SECONDS)
-            try:
-                await self._look()
-            except Exception as defect:  # noqa: BLE001 - a health that is not looked at any more must not say "well"
-                self._log.error("health_check_failed", exc_info=defect)
-                await self._server.serving(serving=False)
-
-    async def _look(self) -> None:
-        try:
-            await self.store.ping()
-        except StoreUnavailable as failure:
-            if not self._store_lost:
-                self._log.warning("store_lost", detail=failure.message)
-            self._store_problem, self._store_lost = failure.message, True
-        else:
-            if self._store_lost:
-                self._log.info("store_found")
-            self._store_problem, self._store_lost = None, False
-        await self._server.serving(serving=self._store_problem is None and not self.hub.draining)
-
-    def _store_check(self) -> Check:
-        return Check(self._store_problem is None, self._store_problem or "answers")
-
-    def _reachable(self, gateway: str) -> bool:
-        # Before the first request nothing speaks against a gateway.
-        return self.gateways.health()[gateway].reachable is not False
-
-    def _gateway_check(self) -> Check:
-        seen = self.gateways.health()
-        reachable = any(map(self._reachable, seen))  # with one that is away the others are served
-        if len(seen) == 1:
-            return Check(reachable, *(health.why for health in seen.values()))
-        return Check(reachable, "; ".join(f"{name}: {health.why}" for name, health in seen.items()))
-
-    def _draining_check(self) -> Check:
-        leaving = self._watching is None
-        return Check(not leaving, "going away" if leaving else "no")
 
 
 async def serve(settings: Settings) -> None:

@@ -31,7 +31,7 @@ class PushCertificate:
         self._newest = self._made()
 
     def _made(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # the default one heeds SSLKEYLOGFILE
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Without a password of its own OpenSSL would ask for one at the terminal.
         context.load_cert_chain(self._tls.cert_file, self._tls.key_file, password=lambda: b"")

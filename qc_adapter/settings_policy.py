@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qc_adapter import variables as at
-from qc_adapter.access.policy_file import InvalidPolicy, read_policy
 
 if TYPE_CHECKING:
     from qc_adapter.environment import Reading
@@ -17,6 +16,8 @@ def check_policy(reading: Reading, settings: Settings) -> None:
     path = settings.policy_file
     if path is None:
         return
+    from qc_adapter.access.policy_file import InvalidPolicy, read_policy  # noqa: PLC0415 - over 1 MiB with YAML
+
     gateways = [gateway.name for gateway in settings.gateways]
     try:
         read_policy(path, gateways or None)

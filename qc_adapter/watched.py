@@ -54,7 +54,11 @@ class WatchedFiles:
         self._log = structlog.get_logger()
 
     def add(self, what: str, paths: Iterable[str | None], load: Callable[[], None]) -> None:
-        """Watch files that were loaded just now. `what` is a label of the metrics, and names them in the log."""
+        """
+        Watch files that are loaded right after: what is replaced meanwhile must count as a change.
+
+        `what` is a label of the metrics, and names them in the log.
+        """
         found = tuple(path for path in paths if path)
         if found:
             self._files.append(_Watched(what, found, load, _stamp(found)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.access.caller import Caller
+from qc_adapter.access.identities import DNS, is_host, is_spiffe_id
 from qc_adapter.model.errors import CallerUnknown
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 _CERTIFICATE: Final = "x509_pem_cert"
 #: A connection shows the same certificate with each call.
 _MOST_KEPT: Final = 1024
-_LONGEST_SPIFFE_ID: Final = 2048
-_LONGEST_HOST: Final = 253
-#: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md: a trust domain, and a path without empty parts.
-_SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def caller_of_certificate(proofs: Mapping[str, Iterable[bytes]]) -> Caller | None:
@@ -71,13 +65,13 @@ def _names(certificate: Certificate) -> tuple[str, ...] | str:
         return _name_of(uris[0])
     hosts = (name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
     # A name with a star stands for many hosts, so it tells nobody apart.
-    found = tuple(dict.fromkeys(f"dns:{host}" for host in hosts if _is_host(host)))
+    found = tuple(dict.fromkeys(f"{DNS}{host}" for host in hosts if is_host(host)))
     return found or "its certificate names nobody: have one issued with a SPIFFE id, or a DNS name without a star"
 
 
 def _name_of(uri: str) -> tuple[str] | str:
     """Return the name that a URI is, or what is wrong with it."""
-    if len(uri) <= _LONGEST_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri):
+    if is_spiffe_id(uri):
         return (uri,)
     return "the URI name of its certificate is no SPIFFE id: have one issued with spiffe://trust-domain/path"
 
@@ -89,7 +83,3 @@ def _is_authority(certificate: Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-def _is_host(name: str) -> bool:
-    return len(name) <= _LONGEST_HOST and _HOST.fullmatch(name) is not None

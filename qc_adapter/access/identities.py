@@ -8,23 +8,40 @@ from typing import Final
 from qc_adapter.access.caller import ANONYMOUS
 
 DNS: Final = "dns:"
-_LONGEST: Final = 2048
+_SPIFFE: Final = "spiffe:"
+_JWT: Final = "jwt:"
+_LONGEST_SPIFFE_ID: Final = 2048
+_LONGEST_HOST: Final = 253
 _STAR: Final = "*"
-#: What each kind begins with, looks like, and must be.
+#: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md: a trust domain, and a path without empty parts.
+_SPIFFE_ID: Final = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_SUBJECT: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def is_spiffe_id(text: str) -> bool:
+    """Whether the text is the SPIFFE id of a workload."""
+    return len(text) <= _LONGEST_SPIFFE_ID and _SPIFFE_ID.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether the text is the name of one host, in lower case."""
+    return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
+
+
+def is_subject(text: str) -> bool:
+    """Whether the text may be the subject of a token."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
+#: What each kind begins with, how it is looked through, and what it must be.
 _FORMS: Final = (
+    (_SPIFFE, is_spiffe_id, "must be like spiffe://trust-domain/path, the trust domain in lower case"),
+    (DNS, lambda identity: is_host(identity.removeprefix(DNS)), "must be like dns:desk.example"),
     (
-        "spiffe:",
-        re.compile(r"spiffe://[a-z0-9._-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII),
-        "must be like spiffe://trust-domain/path, the trust domain in lower case",
-    ),
-    (
-        DNS,
-        re.compile(r"dns:(?=.{1,253}\Z)[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII),
-        "must be like dns:desk.example",
-    ),
-    (
-        "jwt:",
-        re.compile(r"jwt:[\x21-\x7e]{1,255}"),
+        _JWT,
+        lambda identity: is_subject(identity.removeprefix(_JWT)),
         "must be jwt: and the subject of the token: at most 255 printable characters without spaces",
     ),
 )
@@ -35,11 +52,11 @@ def read_identity(text: str) -> str:
     identity = lowered(text)
     if identity == ANONYMOUS.name:
         return identity
-    for begin, form, must in _FORMS:
+    for begin, fits, must in _FORMS:
         if identity.startswith(begin):
-            if _STAR in identity and begin != "jwt:":
+            if _STAR in identity and begin != _JWT:
                 raise ValueError("has a *, and an identity is compared as a whole: name each one")
-            if len(identity) > _LONGEST or not form.fullmatch(identity):
+            if not fits(identity):
                 raise ValueError(must)
             return identity
     raise ValueError("must begin with spiffe://, dns: or jwt:, or be anonymous")

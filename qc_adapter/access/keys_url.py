@@ -91,7 +91,13 @@ def _trust_and_token(server: TokenSettings) -> tuple[ssl.SSLContext, str]:
             token = file.read(_LONGEST_TOKEN).decode("ascii", "replace").strip()
         if not token.isascii() or not token.isprintable():
             raise Unusable("QC_JWT_JWKS_TOKEN_FILE holds no token")
-    return ssl.create_default_context(cafile=server.jwks_ca_file), token
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one heeds SSLKEYLOGFILE
+    trust.minimum_version = ssl.TLSVersion.TLSv1_2
+    if server.jwks_ca_file:
+        trust.load_verify_locations(server.jwks_ca_file)
+    else:
+        trust.load_default_certs()
+    return trust, token
 
 
 def _refusal(status: int) -> str:

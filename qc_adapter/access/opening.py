@@ -23,6 +23,7 @@ def open_tokens(settings: TokenSettings, watched: WatchedFiles, counts: Counts) 
     if settings.jwks_file:
         kept = KeysInFile(settings.jwks_file)
         watched.add("jwks", [settings.jwks_file], kept.load)
+        kept.load()  # it may have been replaced before it was watched
         return Tokens(settings.issuer, settings.audience, kept), None
     served = ServedKeys(settings, counts)
     return Tokens(settings.issuer, settings.audience, served), served

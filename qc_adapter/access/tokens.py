@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 
 from qc_adapter.access.caller import LEEWAY_SECONDS, Caller
+from qc_adapter.access.identities import is_subject
 from qc_adapter.access.keys import Key
 from qc_adapter.model.errors import CallerUnknown
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 #: gRPC takes 8 KiB of headers; above that it refuses a part of the calls, by chance. This leaves room for the others.
 LONGEST_TOKEN: Final = 7 * 1024
-_LONGEST_SUBJECT: Final = 256
 #: Verified tokens that are known again; each costs about 300 bytes.
 _MOST_KNOWN: Final = 4096
 _CLAIMS: Final = ("exp", "iss", "aud", "sub")
@@ -113,7 +113,7 @@ class Tokens:
             why = next((why for kind, why in _WHY if isinstance(failure, kind)), _UNREADABLE)
             raise CallerUnknown(why) from None
         subject = claims["sub"]
-        if not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable() or " " in subject:
-            text = f"the token's subject (sub) must be 1 to {_LONGEST_SUBJECT} printable characters without spaces"
+        if not is_subject(subject):
+            text = "the token's subject (sub) must be 1 to 255 printable characters of ASCII without spaces"
             raise CallerUnknown(text)
         return Caller((f"jwt:{subject}",), expires_at, key)

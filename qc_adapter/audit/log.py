@@ -101,7 +101,8 @@ class AuditLog:
         if not self._open:
             self._log.error("audit_records_lost", count=1)
             return
-        self._flush()
+        if self._held:
+            self._flush()
         if len(self._held) >= self._most_held or self._lost:
             self._lost += 1
             self._counts.audited(failed=True)

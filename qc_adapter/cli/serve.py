@@ -24,6 +24,7 @@ def serve() -> None:
     settings = settings_of(os.environ)
     begin_logs(settings)
     leave_no_core_dump()
+    leave_no_key_log()
     try:
         run(app.serve(settings))
     except OSError as error:
@@ -34,6 +35,11 @@ def leave_no_core_dump() -> None:
     """Let a crash write no image of the memory, with keys and GUIDs in it; whoever wants one raises the soft limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def leave_no_key_log() -> None:
+    """Have no library write the keys of TLS sessions to a file, as those of Redis and of traces would."""
+    os.environ.pop("SSLKEYLOGFILE", None)
 
 
 def begin_logs(settings: Settings) -> None:

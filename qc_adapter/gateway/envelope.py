@@ -89,6 +89,8 @@ def read_envelope(
 
 def _retcode(value: Any, secrets: Iterable[Secret]) -> str:
     """Return the code as text; an empty text when there is none, or what only looks like success once it is cleaned."""
+    if value == _OK:  # of nearly every reply
+        return _OK
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):

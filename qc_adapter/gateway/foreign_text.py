@@ -26,7 +26,9 @@ def plain_text(text: str, secrets: Iterable[Secret] = ()) -> str:
     for secret in secrets:
         if secret:
             text = _without(text, secret.reveal())
-    text = "".join(char if char.isprintable() else " " for char in text[:_MOST_READ])
+    text = text[:_MOST_READ]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     text = _TOKEN.sub(_hidden, " ".join(text.split()))
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."
 
@@ -34,20 +36,22 @@ def plain_text(text: str, secrets: Iterable[Secret] = ()) -> str:
 def _without(text: str, secret: str) -> str:
     """Cut a secret out, whole or in the pieces in which a gateway may quote it, in whatever letter case."""
     lower = text.lower()
-    for piece in _pieces(secret):
+    for piece in _pieces(secret, len(lower)):
         if piece.lower() in lower:
             text = re.sub(re.escape(piece), _HIDDEN, text, flags=re.IGNORECASE)
             lower = text.lower()
     return text
 
 
-def _pieces(secret: str) -> Iterator[str]:
-    yield secret
-    if (quoted := quote(secret, safe="")) != secret:
-        yield quoted
-    for cookie in secret.split(";") if "=" in secret else ():
+def _pieces(secret: str, longest: int) -> Iterator[str]:
+    """Yield what of the secret may stand in a text of that length; most texts are too short for any of it."""
+    if len(secret) <= longest:
+        yield secret
+        if (quoted := quote(secret, safe="")) != secret:
+            yield quoted
+    for cookie in secret.split(";") if longest >= _SHORTEST and "=" in secret else ():
         value = cookie.partition("=")[2].strip()
-        if len(value) >= _SHORTEST:
+        if _SHORTEST <= len(value) <= longest:
             yield value
 
 

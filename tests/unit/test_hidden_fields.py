@@ -6,11 +6,12 @@ import dataclasses
 import importlib
 import pkgutil
 import resource
+import ssl
 
 import pytest
 
 import qc_adapter
-from qc_adapter.cli.serve import leave_no_core_dump
+from qc_adapter.cli.serve import leave_no_core_dump, leave_no_key_log
 from qc_adapter.model.session import Secret, Session
 from qc_adapter.sessions.records import Records
 from qc_adapter.store.seal import Seal, new_key
@@ -71,3 +72,10 @@ def test_a_crash_leaves_no_image_of_the_memory():
         assert resource.getrlimit(resource.RLIMIT_CORE) == (0, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def test_no_library_writes_the_keys_of_tls_sessions(monkeypatch, tmp_path):
+    """What makes contexts by Python's defaults, as that of Redis does, is not told to by the environment."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
+    leave_no_key_log()
+    assert ssl.create_default_context().keylog_filename is None

@@ -60,7 +60,7 @@ async def test_sigterm_drains_serve(serving, qc):
 
 async def test_nobody_can_have_serve_write_lines_without_end(serving):
     """What a stranger sends is no reason for the core of gRPC to write to standard error."""
-    running, started = await serving()
+    running, started = await serving(QC_AUDIT_LOG="off")
     port = int(started["listen"].rpartition(":")[2])
     seen = await odd_deadlines(Port("127.0.0.1", port, scale=0.03, hold_seconds=0.05))
     assert seen["ended"]

@@ -144,7 +144,7 @@ def test_a_problem_is_told_with_its_line_and_what_to_change(text, line, said):
     ["desk.example", "dns:", "dns:*.example", "dns:a..b", "dns:.a", "dns:a.", "dns:a b", "dns:" + "a" * 254, "jwt:",
      "jwt:a b", "jwt:\u00e9", "jwt:" + "a" * 256, "spiffe://", "spiffe://a", "spiffe://a/", "spiffe://A/b", "Anonymous",
      "spiffe://a/*", "spiffe://a//b", "spiffe://a/../b", "spiffe://a/b?c", "spiffe://a:1/b", "SPIFFE://a/b", "*", "",
-     "spiffe://a/" + "b" * 2100]
+     "spiffe://a/" + "b" * 2100, "spiffe://" + "a" * 256 + "/b", "dns:my_desk.example", "dns:-desk"]
 )  # fmt: skip
 def test_an_identity_that_nobody_can_prove_is_refused(identity):
     """Each kind has its form, is compared as a whole, and has no wildcard."""
