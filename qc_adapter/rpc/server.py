@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from qc_adapter.rpc.credentials import PortCertificates
+from qc_adapter.rpc.health import Health
 from qc_adapter.rpc.open_services import MOST_OPEN
 from qc_adapter.v1 import (
     events_pb2,
@@ -93,7 +94,7 @@ class GrpcServer:
             interceptors=[interceptor], options=options, maximum_concurrent_rpcs=calls_at_once + _SPARE_CALLS
         )
         self._calls = interceptor
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._serving: bool | None = None
         by_path = cast("grpc.aio.Server", _ByPath(self._server))
         quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, by_path)
@@ -118,18 +119,18 @@ class GrpcServer:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as failure:
             raise OSError(f"cannot listen on {address}: is the port in use?") from failure
-        await self.serving(serving=False)
+        self.serving(serving=False)
         await self._server.start()
         return port
 
-    async def serving(self, *, serving: bool) -> None:
+    def serving(self, *, serving: bool) -> None:
         """Say by grpc.health.v1 whether callers should come."""
         if serving == self._serving:
             return
         self._serving = serving
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, state)
+            self._health.set(name, state)
 
     async def stop(self, grace_seconds: float) -> None:
         """
