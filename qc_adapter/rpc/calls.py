@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -213,11 +213,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def unary(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                with await self._gate.enter(call) as place:
+                with ExitStack() as held:
+                    place = held.enter_context(await self._gate.enter(call))
                     asked = _decoded(decode, await _read(context, place))
                     self._gate.allow(call, asked, place)
                     self._tell_begin(call)
                     answer = await handle(asked, context)
+                    # An answer that its caller does not read is kept here for as long.
+                    context.add_done_callback(_giving_back(held.pop_all()))
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -290,6 +293,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._open -= 1
         if not self._open:
             self._none_open.set()
+
+
+def _giving_back(held: ExitStack) -> Any:  # to the type stubs it is a class of theirs
+    return lambda _context: held.close()
 
 
 def _texts(shown: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
