@@ -58,7 +58,7 @@ class Health:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
-            await self._server.serving(serving=False)
+            self._server.serving(serving=False)
 
     async def _watch(self) -> None:
         while True:
@@ -67,7 +67,7 @@ class Health:
                 await self._look()
             except Exception as defect:  # noqa: BLE001 - a health that is not looked at any more must not say "well"
                 self._log.error("health_check_failed", exc_info=defect)
-                await self._server.serving(serving=False)
+                self._server.serving(serving=False)
 
     async def _look(self) -> None:
         try:
@@ -80,7 +80,7 @@ class Health:
             if self._store_lost:
                 self._log.info("store_found")
             self._store_problem, self._store_lost = None, False
-        await self._server.serving(serving=self._store_problem is None and not self._hub.draining)
+        self._server.serving(serving=self._store_problem is None and not self._hub.draining)
 
     def _store_check(self) -> Check:
         return Check(self._store_problem is None, self._store_problem or "answers")

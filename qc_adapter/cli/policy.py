@@ -131,8 +131,12 @@ def _asked(method: Method, name: str, agent_id: str, work_nos: Sequence[str], ca
     unnamed = method.names is Names.CALL or bool(call_id)
     asked = read_asked(name, agent_id, work_nos, unnamed=unnamed)
     if asked is None:
-        bad = [text for text in (agent_id, *work_nos) if read_asked(name, text) is None]
-        raise CommandFailed(Exit.USAGE, f"{bad[0]!r} is no id: it {_NO_ID}")
+        bad = (
+            agent_id
+            if read_asked(name, agent_id) is None
+            else next(one for one in work_nos if read_asked(name, agent_id, [one]) is None)
+        )
+        raise CommandFailed(Exit.USAGE, f"{bad!r} is no id: it {_NO_ID}")
     return asked
 
 

@@ -23,6 +23,7 @@ _BY_CODE: Final = {
     StatusCode.CANCELLED: Exit.UNEXPECTED,
 }
 _AGAIN: Final = "try again"
+_CHECK: Final = "check --target, and whether the server expects TLS (--ca-file) and a certificate (--cert-file)"
 _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
 _ADVICE: Final[Mapping[str, str]] = {
     "CALLER_UNKNOWN": "give --token-file with a token for this adapter, or --cert-file and --key-file",
@@ -86,7 +87,7 @@ def _unreached(message: str, target: str) -> tuple[str, str]:
         return f"no trusted connection to {target}: {message}", advice
     if "connection refused" in message.lower():
         return f"nothing listens at {target}", "start it with qc-adapter serve, or give --target"
-    return f"cannot reach {target}: {message}", "check --target, and whether the server expects TLS (--ca-file)"
+    return f"cannot reach {target}: {message}", _CHECK
 
 
 def _untrusted(message: str) -> bool:

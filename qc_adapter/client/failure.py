@@ -40,6 +40,7 @@ _BROKEN: Final = frozenset(
 _PASSING: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED})
 #: What the metadata `outcome` says of a command that went out; the call ended before its own end.
 SENT: Final = frozenset({"unknown", "accepted", "confirmed"})
+_LIMIT_REACHED: Final = "LIMIT_REACHED"
 OUTCOME_UNKNOWN: Final = "OUTCOME_UNKNOWN"
 #: Reasons of the helper itself; `ours` is False with them.
 STREAM_SILENT: Final = "STREAM_SILENT"
@@ -106,6 +107,8 @@ class CallFailed(Exception):
         """Whether the same stream may stand again in a while, here or on another replica."""
         if self.reason == CLIENT_CLOSED:
             return False
+        if self.reason == _LIMIT_REACHED:
+            return self.retry_after_seconds is not None  # a request that is too long stays too long
         if self.ours:
             return self.code in _PASSING or self.retry_after_seconds is not None
         return self.code in _BROKEN

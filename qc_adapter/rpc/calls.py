@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -26,6 +26,7 @@ from qc_adapter.model.errors import AdapterError, InternalFault, InvalidRequest
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
 from qc_adapter.rpc.gate import Gate, Place
+from qc_adapter.rpc.open_services import OpenServices
 from qc_adapter.rpc.revocation import Revocation
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> Deadline:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services; health and reflection pass as they are."""
+    """Wraps the handlers of our services; of health and reflection only open streams are counted."""
 
     def __init__(
         self,
@@ -160,6 +161,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._methods = methods
         self._observers = observers
         self._gate = gate or Gate()
+        self._open_to_all = OpenServices()
         self._open = 0
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -182,9 +184,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or not path.startswith(OURS):
-            return handler
-        wrapped = self._wrap(path, handler)
+        if handler is None:
+            return None
+        wrapped = self._wrap(path, handler) if path.startswith(OURS) else self._open_to_all.wrap(handler)
         self._wrapped[path] = wrapped
         return wrapped
 
@@ -211,11 +213,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def unary(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = begin(context)
             try:
-                with await self._gate.enter(call) as place:
+                with ExitStack() as held:
+                    place = held.enter_context(await self._gate.enter(call))
                     asked = _decoded(decode, await _read(context, place))
                     self._gate.allow(call, asked, place)
                     self._tell_begin(call)
                     answer = await handle(asked, context)
+                    # An answer that its caller does not read is kept here for as long.
+                    context.add_done_callback(_giving_back(held.pop_all()))
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -271,7 +276,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._tell_end(call)
         if status is not None:
             details = ((_DETAILS, status.SerializeToString()),)
-            await context.abort(call.code, status.message, trailing_metadata=details)
+            # A stream that was cut off is closed by the loop itself, which has nobody to tell of the end.
+            with contextlib.suppress(grpc.aio.AbortError) if call.revocation.cut else contextlib.nullcontext():
+                await context.abort(call.code, status.message, trailing_metadata=details)
 
     def _tell_begin(self, call: Call) -> None:
         call.begun = True
@@ -286,6 +293,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._open -= 1
         if not self._open:
             self._none_open.set()
+
+
+def _giving_back(held: ExitStack) -> Any:  # to the type stubs it is a class of theirs
+    return lambda _context: held.close()
 
 
 def _texts(shown: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
@@ -338,7 +349,10 @@ def _decoded(decode: Any, request: bytes) -> Any:
 
 def _judge(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> status_pb2.Status | None:
     """Note how the call failed; return the answer, None if nobody is there to read one."""
-    if isinstance(failure, (asyncio.CancelledError, GeneratorExit)):
+    gone = isinstance(failure, (asyncio.CancelledError, GeneratorExit))
+    if gone and call.revocation.cut is not None:
+        return _note(call, call.revocation.cut)
+    if gone:
         remaining = context.time_remaining()
         late = remaining is not None and remaining <= 0
         call.code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
@@ -350,6 +364,10 @@ def _judge(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: Bas
     else:
         error = InternalFault()
         structlog.get_logger().error("call_failed", rpc=call.rpc, agent_id=call.agent_id, exc_info=failure)
+    return _note(call, error)
+
+
+def _note(call: Call, error: AdapterError) -> status_pb2.Status:
     answer, status = to_status(error, "" if call.method == call.rpc else call.method)
     call.code, call.reason, call.detail = answer.code, answer.reason, error.message
     call.retcode = getattr(error, "retcode", "") or call.retcode

@@ -16,16 +16,25 @@ T = TypeVar("T")
 
 #: Between two looks: the clock may be set while a stream is open, and a key withdrawn.
 _LOOK_SECONDS: Final = 30.0
+#: For a message to be written after that. A caller that does not read would keep its stream open for ever.
+_LAST_WRITE_SECONDS: Final = 20.0
 
 
 class Revocation:
-    """Of one stream: `revoke` makes it end with an error, at the next message if one is just being written."""
+    """
+    Of one stream: `revoke` makes it end with an error, at the next message if one is just being written.
 
-    __slots__ = ("_due_at", "_ends", "_error", "_timer", "_waiting")
+    One whose caller does not take that message is cut off after a while; `cut` is then the error that it ended with.
+    """
+
+    __slots__ = ("_due_at", "_ends", "_error", "_last_write", "_task", "_timer", "_waiting", "cut")
 
     def __init__(self) -> None:
         self._error: AdapterError | None = None
         self._waiting: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._last_write: asyncio.TimerHandle | None = None
+        self.cut: AdapterError | None = None
         self._due_at = math.inf
         self._ends: Callable[[], AdapterError | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -44,9 +53,12 @@ class Revocation:
             self._error = error
             if self._waiting is not None:
                 self._waiting.cancel()
+            if self._task is not None:
+                self._last_write = self._task.get_loop().call_later(_LAST_WRITE_SECONDS, self._cut_off)
 
     async def over(self, messages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Pass the messages on until the stream is revoked."""
+        self._task = asyncio.current_task()
         self._look()
         try:
             while self._error is None:
@@ -68,9 +80,16 @@ class Revocation:
             if self._error is not None:
                 raise self._error.afresh()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._task = None
+            for timer in (self._timer, self._last_write):
+                if timer is not None:
+                    timer.cancel()
+            self._timer = self._last_write = None
+
+    def _cut_off(self) -> None:
+        if self._task is not None:
+            self.cut = self._error
+            self._task.cancel()
 
     def _look(self) -> None:
         """End the stream, or set the timer for the next look."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from qc_adapter.rpc.credentials import PortCertificates
+from qc_adapter.rpc.health import Health
+from qc_adapter.rpc.open_services import MOST_OPEN
 from qc_adapter.v1 import (
     events_pb2,
     events_pb2_grpc,
@@ -44,8 +46,8 @@ _LAST_SECONDS: Final = 0.5
 MOST_CONNECTIONS: Final = 1000
 #: A token and what proxies add; more is answered by the library.
 _METADATA_BYTES: Final = 16 * 1024
-#: Calls that neither of our limits counts: health, reflection, and those whose request has not come whole.
-_SPARE_CALLS: Final = 1000
+#: Calls that neither of our limits counts: of health and reflection, and those that are not let in yet.
+_SPARE_CALLS: Final = MOST_OPEN + 1000
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
     # Dead callers are found within half a minute, and clients may ping as often as every 10 s without a call.
@@ -92,7 +94,7 @@ class GrpcServer:
             interceptors=[interceptor], options=options, maximum_concurrent_rpcs=calls_at_once + _SPARE_CALLS
         )
         self._calls = interceptor
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._serving: bool | None = None
         by_path = cast("grpc.aio.Server", _ByPath(self._server))
         quality_control_pb2_grpc.add_QualityControlServicer_to_server(services.quality_control, by_path)
@@ -100,7 +102,9 @@ class GrpcServer:
         events_pb2_grpc.add_InspectorEventsServicer_to_server(services.inspector_events, by_path)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, by_path)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, by_path)
+        # By the library's own function it would be the one for threads, each of which an idle stream keeps: with a few
+        # of them no name of a host is looked up any more.
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), by_path)
 
     async def start(self, address: str) -> int:
         """Listen on `host:port`, port 0 for a free one; returns the port. Raises OSError when it is taken."""
@@ -115,18 +119,18 @@ class GrpcServer:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as failure:
             raise OSError(f"cannot listen on {address}: is the port in use?") from failure
-        await self.serving(serving=False)
+        self.serving(serving=False)
         await self._server.start()
         return port
 
-    async def serving(self, *, serving: bool) -> None:
+    def serving(self, *, serving: bool) -> None:
         """Say by grpc.health.v1 whether callers should come."""
         if serving == self._serving:
             return
         self._serving = serving
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, state)
+            self._health.set(name, state)
 
     async def stop(self, grace_seconds: float) -> None:
         """

@@ -28,8 +28,8 @@ _LEVELS = {
 }
 _HEADER_READER = "opentelemetry.trace"
 _GRPC = "grpc._cython.cygrpc"
-#: What it says of a header that is no text, and quotes as a whole.
-_QUOTES_HEADERS = "Invalid encoding on"
+#: What it says of a header that is no text, and quotes as a whole; and of an answer whose caller is gone already.
+_OF_CALLERS = ("Invalid encoding on", "ExecuteBatchError raised in core")
 
 
 def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bool = True) -> None:
@@ -67,7 +67,7 @@ def reset() -> None:
         root.removeHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger(_HEADER_READER).setLevel(logging.NOTSET)
-    logging.getLogger(_GRPC).removeFilter(_quotes_no_header)
+    logging.getLogger(_GRPC).removeFilter(_is_of_us)
 
 
 class LibraryLogs(logging.Handler):
@@ -101,12 +101,13 @@ def _route_libraries(processors: list[Processor], out: BinaryIO, level: int) -> 
     root.setLevel(reset_level)
     # It warns of each tracestate that it cannot read: what a caller sends would be a line of ours.
     logging.getLogger(_HEADER_READER).setLevel(logging.ERROR)
-    # It quotes headers that are no text: a token with one wrong byte in it, or as much as an attacker likes.
-    logging.getLogger(_GRPC).addFilter(_quotes_no_header)
+    # It quotes headers that are no text: a token with one wrong byte in it, or as much as an attacker likes. And it
+    # takes a caller that hangs up at the last moment for an error, with a page of places in the code.
+    logging.getLogger(_GRPC).addFilter(_is_of_us)
 
 
-def _quotes_no_header(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_QUOTES_HEADERS)
+def _is_of_us(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_OF_CALLERS)
 
 
 def name_gateway(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,10 +4,11 @@ import os
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from bench.abuse.attacks import ATTACKS, GET, Port
 from bench.abuse.http_attacks import HTTP_ATTACKS
-from bench.abuse.wire import Wire
+from bench.abuse.wire import INITIAL_WINDOW_SIZE, Wire
 
 #: Numbers are a hundredth of those of a run, and connections are held for no time that matters.
 _SCALE, _HOLD_SECONDS = 0.01, 0.05
@@ -23,8 +24,7 @@ async def attacked(attack, number):
     return await attack(Port("127.0.0.1", number, _SCALE, _HOLD_SECONDS))
 
 
-# Not reflection: of a stream of its that is torn off the library leaves a future behind, which asyncio tells of later.
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "reflection"])
+@pytest.mark.parametrize("name", ATTACKS)
 async def test_abuse_of_the_grpc_port_harms_nobody(site, until, name):
     """After an attack its connections are gone, the caller is served, and no path of it has become a metric."""
     await site.listening("101", "292")
@@ -61,3 +61,17 @@ async def test_abuse_of_the_operators_port_harms_nobody(site, until, name):
     await until(lambda: descriptors() <= before + 2, "the end of the attackers' connections")
     assert "qc_" in await site.page("/metrics")
     assert (await site.ending(site.get("101"))).code is grpc.StatusCode.OK
+
+
+async def test_a_watcher_of_the_health_that_reads_nothing_holds_up_nobody(site, until):
+    """Its window is shut: others are told all the same, the state may change, and the service may stop."""
+    wire = await Wire.open("127.0.0.1", site.adapter.port, settings=[(INITIAL_WINDOW_SIZE, 0)])
+    await wire.send(wire.call("/grpc.health.v1.Health/Watch", b""))
+    watchers = site.adapter._server._calls._open_to_all
+    await until(lambda: watchers._streams == 1, "a watcher")
+    watching = site.health.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+    assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+    site.adapter._server.serving(serving=False)
+    assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watching.cancel()
+    await wire.close()

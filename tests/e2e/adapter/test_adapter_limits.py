@@ -7,8 +7,13 @@ import contextlib
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from qc_adapter.rpc import server
+from bench.abuse.attacks import GET
+from bench.abuse.wire import INITIAL_WINDOW_SIZE, Wire
+from qc_adapter.rpc import open_services, server
+from qc_adapter.v1 import sessions_pb2
 from tests.support.watching import until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -146,3 +151,77 @@ async def test_headers_that_are_too_long_are_refused(open_site):
     assert (long.code, long.reason) == (EXHAUSTED, None)
     assert "metadata" in long.message
     await until(lambda: site.adapter.runner.in_flight == 0)
+
+
+async def another(site, stack):
+    """A channel with a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{site.adapter.port}", options=options)
+    return await stack.enter_async_context(channel)
+
+
+async def exploring(channel):
+    """Begin to look at the schema; the stream stays open."""
+    stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=20)
+    await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    return stream
+
+
+async def test_idle_streams_of_the_schema_keep_nobody_waiting(open_site):
+    """None of them holds a thread: all are answered, and names of hosts are looked up beside them."""
+    site = await open_site()
+    async with contextlib.AsyncExitStack() as stack:
+        channel = await another(site, stack)
+        streams = [await exploring(channel) for _ in range(32)]
+        for stream in streams:
+            assert (await stream.read()).HasField("list_services_response")
+        assert await asyncio.get_running_loop().getaddrinfo("localhost", 1)
+
+
+async def test_who_is_not_asked_for_a_name_cannot_take_the_place_of_calls(open_site, monkeypatch):
+    """Streams of health and reflection are limited, of a connection and of all; what ends makes room."""
+    monkeypatch.setattr(open_services, "_OF_A_CONNECTION", 2)
+    monkeypatch.setattr(open_services, "MOST_OPEN", 3)
+    site = await open_site()
+    async with contextlib.AsyncExitStack() as stack:
+        watches = [site.health.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(2)]
+        for one in watches:
+            assert await one.read()
+        third = await site.ending(site.health.Watch(health_pb2.HealthCheckRequest(), timeout=20))
+        assert (third.code, "too many open calls" in third.message) == (EXHAUSTED, True)
+        elsewhere = await another(site, stack)
+        seen = await exploring(elsewhere)
+        assert await seen.read()
+        one_more = await exploring(await another(site, stack))
+        assert (await one_more.code()) is EXHAUSTED
+        fresh = health_pb2_grpc.HealthStub(await another(site, stack))
+        assert (await fresh.Check(health_pb2.HealthCheckRequest(), timeout=20)).status
+        assert (await site.ending(site.get())).reason == "INSPECTOR_NOT_SIGNED_IN"
+        await seen.done_writing()
+        assert await seen.code() is grpc.StatusCode.OK
+        last = await exploring(elsewhere)
+        assert await last.read()
+        last.cancel()
+        for one in watches:
+            one.cancel()
+        counts = site.adapter._server._calls._open_to_all
+        await until(lambda: (counts._streams, counts._by_connection) == (0, {}), "no stream that is counted")
+
+
+@pytest.mark.parametrize("path", [GET, "/grpc.health.v1.Health/Check"])
+async def test_answers_that_nobody_reads_count_as_calls_under_way(open_site, monkeypatch, path):
+    """A window that is shut keeps answers in memory: no more of them than a caller may have calls."""
+    monkeypatch.setattr(open_services, "_OF_A_CONNECTION", 3)
+    site = await open_site(QC_CALLS_MAX="3")
+    assert (await site.ending(site.sign_in())).code is grpc.StatusCode.OK
+    wire = await Wire.open("127.0.0.1", site.adapter.port, settings=[(INITIAL_WINDOW_SIZE, 0)])
+    body = sessions_pb2.GetRequest(agent_id="101").SerializeToString() if path == GET else b""
+    for _ in range(8):
+        await wire.send(wire.call(path, body))
+    await until(lambda: wire.seen["ended"] == 5, "five that are refused")
+    if path == GET:
+        assert (await site.ending(site.get())).metadata["limit"] == "calls"
+    await wire.close()
+    watchers, room = site.adapter._server._calls._open_to_all, site.adapter.gate._room
+    await until(lambda: room.unused and not watchers._by_connection, "nothing that is held")
+    assert (await site.ending(site.get())).code is grpc.StatusCode.OK

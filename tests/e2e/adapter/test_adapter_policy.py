@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from grpc import StatusCode
 
 from qc_adapter.access.caller import ANONYMOUS, Caller
 from qc_adapter.access.policy_methods import METHODS, SERVICES, Names
+from qc_adapter.rpc import revocation
 from qc_adapter.v1 import events_pb2, sessions_pb2
 from qc_adapter.v1 import quality_control_pb2 as qc
 from tests.support import callers
@@ -59,9 +61,9 @@ class Office:
         self.path = path
         self._stack = stack
 
-    async def by(self, name):
+    async def by(self, name, *more):
         """A caller of that name."""
-        options = [("grpc.primary_user_agent", name), ("grpc.use_local_subchannel_pool", 1)]
+        options = [("grpc.primary_user_agent", name), ("grpc.use_local_subchannel_pool", 1), *more]
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.site.adapter.port}", options=options)
         self._stack.push_async_callback(channel.close)
         site = self.site
@@ -236,6 +238,36 @@ async def test_a_changed_policy_ends_the_streams_that_lost_their_right_and_no_ot
     assert told(await read(again, 1)) == ["subscribed"]
     again.cancel()
     await until(lambda: not office.site.adapter._rights._open, "no stream that is kept")
+
+
+async def test_a_stream_that_nobody_reads_ends_too(open_office, monkeypatch, tmp_path):
+    """Its caller has lost the right and takes nothing in: after a while it is cut off, as refused in log and audit."""
+    monkeypatch.setattr(revocation, "_LAST_WRITE_SECONDS", 0.2)
+    office, boss, _ = await open_office(agent_ids=("102",), QC_AUDIT_LOG=str(tmp_path / "audit.jsonl"))
+    desk = await office.by(DESK, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
+    adopted = sessions_pb2.AdoptRequest(agent_id="101", guid="3f1c", event_source=sessions_pb2.EVENT_SOURCE_NONE)
+    assert (await boss.ending(boss.sessions.Adopt(adopted, timeout=20))).code is StatusCode.OK
+    stream = desk.watch()
+    await read(stream, 1)
+    for number in range(16):
+        event = hold(number) | {"content": {"n": number, "x": "x" * 100_000}}
+        body = json.dumps({"message": "", "retcode": "0", "event": event}).encode()
+        request = events_pb2.FeedRequest(agent_id="101", body=body)
+        assert (await boss.ending(boss.events.Feed(request, timeout=20))).code is StatusCode.OK
+    [(call, _)] = office.site.adapter._rights._open.values()
+    await until(lambda: call.revocation._waiting is None, "a message that is being written")
+    office.change(NO_DESK)
+    await until(lambda: not office.site.adapter._rights._open, "no stream that is kept")
+    line = next(line for line in office.site.calls if line["rpc"] == "Watch")
+    assert (line["grpc_code"], line["reason"]) == ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")
+    records = [json.loads(one) for one in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [one["reason"] for one in records if one.get("rpc") == "Watch"] == ["CALLER_NOT_ALLOWED"]
+    await until(
+        lambda: not office.site.adapter.gate._room._limiter._usages.get("desk").streams, "no stream that counts"
+    )
+    # Whoever reads again after all is told why.
+    ended = await desk.ending(stream)
+    assert (len(ended.updates) < 16, ended.reason) == (True, "CALLER_NOT_ALLOWED")
 
 
 async def test_the_stream_of_a_command_ends_and_tells_what_became_of_it(open_office):

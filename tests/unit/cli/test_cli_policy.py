@@ -115,6 +115,7 @@ def test_what_is_denied_names_what_the_nearest_rule_lacks(qc, path, line, by, wh
         ("--caller desk --method Intercept --agent-id 101", "needs --work-no"),
         ("--caller desk --method Intercept --agent-id 101 --work-no 7 --work-no 8", "takes one --work-no"),
         ("--caller desk --method Intercept --agent-id 101 --work-no x", "'x' is no id"),
+        ("--caller desk --method Intercept --agent-id 101 --work-no north/7", "'north/7' is no id"),
         ("--method Watch --agent-id 101", "--caller"),
     ],
 )

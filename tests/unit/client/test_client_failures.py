@@ -72,6 +72,8 @@ def test_only_what_certainly_did_nothing_is_said_to_have_done_nothing(failure, m
         (CallFailed(StatusCode.CANCELLED, "m", "CLIENT_CLOSED"), False),
         (CallFailed(StatusCode.UNIMPLEMENTED, "m"), False),
         (CallFailed(StatusCode.RESOURCE_EXHAUSTED, "m", "SLOW_CONSUMER", ours=True), True),
+        (CallFailed(StatusCode.RESOURCE_EXHAUSTED, "m", "LIMIT_REACHED", ours=True, retry_after_seconds=0.1), True),
+        (CallFailed(StatusCode.RESOURCE_EXHAUSTED, "m", "LIMIT_REACHED", ours=True), False),
         (CallFailed(StatusCode.INTERNAL, "m", "INTERNAL", ours=True), False),
         (CallFailed(StatusCode.UNKNOWN, "m", "GATEWAY_REFUSED", ours=True), False),
         (CallFailed(StatusCode.UNKNOWN, "m", "GATEWAY_REFUSED", ours=True, retry_after_seconds=1.0), True),

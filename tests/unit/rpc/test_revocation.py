@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from qc_adapter.model.errors import CallerNotAllowed
+from qc_adapter.rpc import revocation as revocation_module
 from qc_adapter.rpc.revocation import Revocation
 from tests.support.watching import until
 
@@ -91,3 +92,24 @@ async def test_a_stream_that_was_revoked_before_it_began_sends_nothing():
     with pytest.raises(CallerNotAllowed):
         await read(revocation, source, heard)
     assert heard == []
+
+
+async def test_a_stream_whose_message_nobody_takes_is_cut_off(monkeypatch):
+    """The task that writes is cancelled after a while, and the error is kept."""
+    monkeypatch.setattr(revocation_module, "_LAST_WRITE_SECONDS", 0.01)
+    source, heard, revocation = Source(), [], Revocation()
+
+    async def write():
+        async with aclosing(revocation.over(source.stream())) as passed:
+            async for message in passed:
+                heard.append(message)
+                await asyncio.Event().wait()
+
+    writing = asyncio.create_task(write())
+    source.messages.put_nowait("a")
+    await until(lambda: heard == ["a"])
+    assert revocation.cut is None
+    revocation.revoke(ERROR)
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert revocation.cut is ERROR

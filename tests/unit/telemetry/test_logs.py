@@ -85,6 +85,15 @@ def test_chatter_of_libraries_is_left_out(written):
     assert written() == []
 
 
+def test_a_caller_that_hangs_up_at_the_last_moment_is_no_error(written):
+    """What grpc says of an answer that nobody was there to take is left out, its defects are not."""
+    grpc_log = logging.getLogger("grpc._cython.cygrpc")
+    grpc_log.error("ExecuteBatchError raised in core by servicer method [%s]", "/qc_adapter.v1.InspectorEvents/Watch")
+    grpc_log.error("Unexpected [%s] raised by servicer method [%s]", "KeyError", "/any")
+    [line] = written()
+    assert line["event"] == "Unexpected [KeyError] raised by servicer method [/any]"
+
+
 def test_an_exception_is_part_of_its_line(written):
     """The traceback is a field, not lines of its own."""
     try:
