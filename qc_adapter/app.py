@@ -250,6 +250,8 @@ class Adapter:
             listen=listen,
             callers=settings.callers,
             tls=settings.tls is not None,
+            policy=settings.policy_file is not None,
+            audit=settings.audit.log,
             ops_port=self.ops_port,
             replica=self.shared.replica or "only",
         )

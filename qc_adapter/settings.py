@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ from qc_adapter.model.inspector import DEFAULT_GATEWAY, GATEWAY_NAME
 from qc_adapter.model.session import NO_SECRET, EventSource, Secret
 from qc_adapter.settings_certificates import check_certificates
 from qc_adapter.settings_checks import (
+    ANYONE,
+    check_audit,
     check_gateways,
     check_pair,
     check_pins,
@@ -28,6 +30,7 @@ from qc_adapter.settings_checks import (
     check_times,
     check_tokens,
     check_trust,
+    open_on_purpose,
 )
 from qc_adapter.settings_keys import check_keys
 from qc_adapter.settings_policy import check_policy
@@ -158,7 +161,7 @@ class Settings:
             asked.append("mutual_tls")
         if self.tokens is not None:
             asked.append("tokens")
-        return "_and_".join(asked) or ("loopback_only" if self.listen.loopback else "anyone")
+        return "_and_".join(asked) or ("loopback_only" if self.listen.loopback else ANYONE)
 
 
 def read_settings(environment: Mapping[str, str], *, gateway_required: bool = True) -> Settings:
@@ -205,9 +208,10 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
     check_certificates(reading, settings)
     check_keys(reading)
     check_policy(reading, settings)
+    check_audit(reading, settings)
     if reading.problems:
         raise InvalidSettings(reading.problems)
-    return settings
+    return replace(settings, warnings=(*settings.warnings, *open_on_purpose(settings)))
 
 
 def describe(environment: Mapping[str, str]) -> list[SettingRow]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qc_adapter import variables as at
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 SIGN_OUT_SECONDS: Final = 120.0
 # A lease is renewed between two polls, and both the poll and the renewal take their way.
 LEASE_SPARE_SECONDS: Final = 2.0
+#: What the start says of callers where nobody is asked and more than this machine can call.
+ANYONE: Final = "anyone"
 
 
 def check_pair(reading: Reading, cert: Variable[str | None], key: Variable[str | None]) -> None:
@@ -113,6 +117,47 @@ def check_store(reading: Reading, settings: Settings) -> None:
             f"is required: GUIDs and cookies would lie readable in Redis on {away[0]}. qc-adapter seal-key makes a "
             f"key; {at.STORE_PLAIN.name}=1 leaves them readable for other systems",
         )
+
+
+def check_audit(reading: Reading, settings: Settings) -> None:
+    """Where no record can be written nothing is done, so it has to be known before the start."""
+    log = settings.audit.log
+    if log in at.AUDIT_STREAMS or not reading.sound(at.AUDIT_LOG):
+        return
+    try:
+        what = _why_no_log(Path(log))
+    except OSError as error:
+        what = f"cannot be looked at: {error.strerror}"
+    if what:
+        reading.complain(at.AUDIT_LOG.name, log, what)
+
+
+def _why_no_log(file: Path) -> str:
+    if file.is_dir():
+        return "is a folder: name a file in it"
+    if file.exists():
+        needed = os.R_OK | os.W_OK if file.is_file() else os.W_OK  # of a file the last record is read
+        return "" if os.access(file, needed) else "cannot be read and written: give it to whom the adapter runs as"
+    if not file.parent.is_dir():
+        return f"cannot be made: there is no folder {file.parent}"
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        return f"cannot be made: whom the adapter runs as may not write to {file.parent}"
+    return ""
+
+
+def open_on_purpose(settings: Settings) -> list[str]:
+    """Return what QC_ALLOW_INSECURE lets through, so that the start says it."""
+    if settings.listen.loopback:
+        return []
+    why = f"({at.ALLOW_INSECURE.name}=1)"
+    if settings.callers == ANYONE:
+        return [f"{at.LISTEN.name}={settings.listen}: anyone who reaches it can control calls {why}"]
+    found = []
+    if settings.tls is None:
+        found.append(f"{at.TLS_CERT_FILE.name} is not set: callers' tokens cross the network unencrypted {why}")
+    if settings.policy_file is None:
+        found.append(f"{at.POLICY_FILE.name} is not set: every caller that is known can do everything {why}")
+    return found
 
 
 def check_gateways(reading: Reading, settings: Settings) -> None:

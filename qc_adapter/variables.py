@@ -34,6 +34,8 @@ _TAKEN_NAMES: Final = (DEFAULT_GATEWAY, "none", "other")
 _CALLBACK = re.compile(r"https?://[\w.:\[\]-]+(/[\w~-][\w.~-]*)*/?", re.ASCII)
 _PIN = re.compile(r"[0-9a-f]{64}")
 SHORTEST_AUDIT_KEY: Final = 32
+#: What names no file.
+AUDIT_STREAMS: Final = ("stderr", "stdout", "off")
 _TOKEN = re.compile(r"[0-9A-Za-z]{16,50}", re.ASCII)
 
 OwnSource = Literal[EventSource.POLL, EventSource.PUSH]
@@ -117,7 +119,7 @@ def _has_host_and_port(url: str) -> bool:
 
 
 def _audit_log(text: str) -> str:
-    if text not in {"stderr", "stdout", "off"} and "/" not in text:
+    if text not in AUDIT_STREAMS and "/" not in text:
         raise ValueError("must be stderr, stdout, off, or a path with a /, as /var/log/qc-adapter/audit.jsonl")
     return text
 
@@ -218,7 +220,7 @@ AUDIT_LOG = Variable(
     _audit_log,
 )  # fmt: skip
 AUDIT_KEY = Variable(
-    "QC_AUDIT_KEY", "", "key of the chain of audit records: without it no one can forge one", _audit_key, secret=True
+    "QC_AUDIT_KEY", "", "key of the chain of audit records: who has it not can forge none", _audit_key, secret=True
 )
 STORE_PLAIN = Variable("QC_STORE_PLAIN", "0", "1: leave GUIDs and cookies readable in Redis", flag)
 CALLS_MAX = Variable(

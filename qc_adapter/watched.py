@@ -87,7 +87,7 @@ class WatchedFiles:
         try:
             one.load()
         except (Unusable, OSError, ValueError) as failure:
-            why = failure.strerror or type(failure).__name__ if isinstance(failure, OSError) else str(failure)
+            why = _why_unread(failure) if isinstance(failure, OSError) else str(failure)
         except Exception as defect:  # noqa: BLE001 - a defect in one reader must not end the watch over the others
             self._log.error("reload_failed", what=one.what, exc_info=defect)
             why = f"a defect: {type(defect).__name__}"
@@ -105,6 +105,12 @@ class WatchedFiles:
         while True:
             await asyncio.sleep(self._seconds)
             self.look()
+
+
+def _why_unread(failure: OSError) -> str:
+    """Return what to say, with the file: there may be several."""
+    why = failure.strerror or type(failure).__name__
+    return f"{failure.filename}: {why}" if isinstance(failure.filename, str) else why
 
 
 def _stamp(paths: Iterable[str]) -> _Stamp:

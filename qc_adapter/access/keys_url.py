@@ -30,6 +30,8 @@ _PAUSE_SECONDS: Final = 10.0
 #: So many calls may wait for new keys at once; they hold nothing but their place.
 _MOST_WAITING: Final = 100
 _LONGEST_TOKEN: Final = 16 * 1024
+#: OpenSSL: the certificate is for another host, or another address.
+_OTHER_HOST: Final = (62, 64)
 
 
 class Counts(Protocol):
@@ -50,8 +52,13 @@ async def fetch_keys(server: TokenSettings) -> KeySet:
             return read_keys(await _body(server))
     except TimeoutError:
         raise Unusable(f"the server of keys did not answer within {FETCH_SECONDS:g} s") from None
-    except aiohttp.ClientConnectorCertificateError:
-        raise Unusable("the certificate of the server of keys is not trusted: see QC_JWT_JWKS_CA_FILE") from None
+    except aiohttp.ClientConnectorCertificateError as failure:
+        raise Unusable(_untrusted(failure.certificate_error)) from None
+    except aiohttp.ClientConnectorDNSError:
+        raise Unusable("the name of the server of keys does not resolve: see QC_JWT_JWKS_URL") from None
+    except aiohttp.ClientConnectorError as failure:
+        why = failure.os_error.strerror or type(failure.os_error).__name__
+        raise Unusable(f"the server of keys cannot be connected to ({why}): see QC_JWT_JWKS_URL") from None
     except (aiohttp.ClientError, ValueError) as failure:  # their texts may repeat what was received
         raise Unusable(f"the server of keys cannot be asked ({type(failure).__name__})") from None
 
@@ -98,6 +105,12 @@ def _trust_and_token(server: TokenSettings) -> tuple[ssl.SSLContext, str]:
     else:
         trust.load_default_certs()
     return trust, token
+
+
+def _untrusted(error: Exception) -> str:
+    if getattr(error, "verify_code", 0) in _OTHER_HOST:
+        return "the certificate of the server of keys is for another name than the one in QC_JWT_JWKS_URL"
+    return "the certificate of the server of keys is not trusted: see QC_JWT_JWKS_CA_FILE"
 
 
 def _refusal(status: int) -> str:

@@ -188,6 +188,8 @@ class PolicyReader:
             return None
         if self._gateways is not None and gateway and gateway not in self._gateways:
             known = ", ".join(sorted(self._gateways))
-            self._complaints.add(text.line, f"{where}: {said} names a gateway that the settings have not: {known}")
+            self._complaints.add(
+                text.line, f"{where}: {said} names a gateway that the settings do not have: they have {known}"
+            )
             return None
         return Span(gateway, first, last)

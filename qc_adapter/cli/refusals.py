@@ -23,7 +23,6 @@ _BY_CODE: Final = {
     StatusCode.CANCELLED: Exit.UNEXPECTED,
 }
 _AGAIN: Final = "try again"
-_CHECK: Final = "check --target, and whether the server expects TLS (--ca-file) and a certificate (--cert-file)"
 _HANDSHAKE: Final = ("ssl", "tls", "handshake", "certificate")
 _ADVICE: Final[Mapping[str, str]] = {
     "CALLER_UNKNOWN": "give --token-file with a token for this adapter, or --cert-file and --key-file",
@@ -82,12 +81,19 @@ def to_failed(failure: CallFailed, target: str, *, may_have_run: bool = False) -
 
 def _unreached(message: str, target: str) -> tuple[str, str]:
     """Return what to say, and to do, when no connection could be made."""
+    if "hostname verification" in message.lower():
+        advice = "give --target with a name that stands in the server's certificate"
+        return f"the certificate of {target} is for other names", advice
     if _untrusted(message):
         advice = "give --ca-file with the CA of the server's certificate, and --cert-file if it asks for one"
         return f"no trusted connection to {target}: {message}", advice
     if "connection refused" in message.lower():
         return f"nothing listens at {target}", "start it with qc-adapter serve, or give --target"
-    return f"cannot reach {target}: {message}", _CHECK
+    advice = (
+        "check --target, whether the server expects TLS (--ca-file), and whether it asks for a certificate that its "
+        "authority signed for clients (--cert-file, --key-file)"
+    )
+    return f"cannot reach {target}: {message}", advice
 
 
 def _untrusted(message: str) -> bool:

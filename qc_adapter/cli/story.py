@@ -59,6 +59,7 @@ class Story:
         self._output.line(f"  simulated CC-Gateway  {stage.simulator.url}")
         self._output.line(f"  adapter, gRPC         {stage.target}")
         self._output.line(f"  adapter, HTTP         {stage.ops_url}/metrics /livez /readyz")
+        self._output.line("All of it is for this machine only, so callers are not asked who they are.")
 
     def _step(self, number: int, title: str, *explanation: str) -> None:
         self._output.line()

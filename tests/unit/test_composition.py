@@ -59,11 +59,14 @@ async def test_a_start_that_fails_leaves_nothing_behind():
 
 
 async def test_an_audit_file_that_cannot_be_made_ends_the_start(tmp_path):
-    """Before any port is open; the file and the setting are named to whoever started it."""
+    """Where it went wrong after the settings were read: before any port is open, and with the names of both."""
     before = asyncio.all_tasks()
-    missing = tmp_path / "no-such-folder" / "audit.jsonl"
+    missing = tmp_path / "folder" / "audit.jsonl"
+    missing.parent.mkdir()
+    read = settings(QC_AUDIT_LOG=str(missing))
+    missing.parent.rmdir()
     with pytest.raises(FileNotFoundError) as failure:
-        async with Adapter(settings(QC_AUDIT_LOG=str(missing))):
+        async with Adapter(read):
             pytest.fail("it started")
     assert asyncio.all_tasks() == before
     said = start_failed(failure.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -306,7 +308,7 @@ def test_an_open_port_can_be_allowed_on_purpose():
         LEAST | {"QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://localhost"}
     )
     assert settings.listen == Listen("0.0.0.0", 50051)
-    assert settings.warnings == ()
+    assert len(settings.warnings) == 1
     assert settings.callers == "anyone"
 
 
@@ -383,7 +385,7 @@ def test_every_problem_of_a_policy_is_one_of_the_settings(policy, tmp_path):
     assert "did you mean allow?" in text
     names, text = problems(LEAST | {"QC_POLICY_FILE": policy})
     assert names == {"QC_POLICY_FILE"}
-    assert "'north/101' names a gateway that the settings have not: default" in text
+    assert "'north/101' names a gateway that the settings do not have: they have default" in text
     assert read_settings({"QC_POLICY_FILE": policy}, gateway_required=False).policy_file == policy
 
 
@@ -440,9 +442,54 @@ def test_doubtful_settings_are_warned_about():
     settings = read_settings(
         {"QC_GATEWAY_URL": "http://gateway", "QC_LISTEN": ":50051", "QC_ALLOW_INSECURE": "1"},
     )
-    unencrypted, one_replica = settings.warnings
+    unencrypted, one_replica, anyone = settings.warnings
     assert "unencrypted" in unencrypted
     assert "one replica" in one_replica
+    assert anyone == "QC_LISTEN=0.0.0.0:50051: anyone who reaches it can control calls (QC_ALLOW_INSECURE=1)"
+
+
+def test_what_is_open_on_purpose_is_said(pem, policy):
+    """Whoever reads the start sees which protection QC_ALLOW_INSECURE has taken away, and nothing where none is."""
+    away = LEAST | NORTH | {"QC_LISTEN": "0.0.0.0:50051", "QC_ALLOW_INSECURE": "1", "QC_STORE_URL": "redis://127.0.0.1"}
+    tls = {"QC_TLS_CERT_FILE": pem, "QC_TLS_KEY_FILE": pem}
+    known = tls | {"QC_TLS_CLIENT_CA_FILE": pem}
+    tokens = {"QC_JWT_ISSUER": "x", "QC_JWT_AUDIENCE": "y", "QC_JWT_JWKS_URL": "https://issuer/keys"}
+    rules = {"QC_POLICY_FILE": policy}
+    [anyone] = read_settings(away | tls | rules).warnings
+    assert "anyone who reaches it" in anyone
+    [everything] = read_settings(away | known).warnings
+    assert "can do everything" in everything
+    [unencrypted] = read_settings(away | tokens | rules).warnings
+    assert "tokens cross the network unencrypted" in unencrypted
+    assert read_settings(away | known | rules).warnings == ()
+    assert read_settings(LEAST | {"QC_ALLOW_INSECURE": "1"}).warnings == ()
+
+
+def test_an_audit_log_has_to_be_writable(tmp_path):
+    """A path where no record can be written is told of with all other problems, and what is to be changed."""
+    taken = tmp_path / "file"
+    taken.touch()
+    for path, why in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "audit.jsonl", f"there is no folder {tmp_path / 'none'}"),
+        (taken / "audit.jsonl", f"there is no folder {taken}"),
+    ):
+        names, text = problems(LEAST | {"QC_AUDIT_LOG": str(path), "QC_DRAIN_SECONDS": "x"})
+        assert names == {"QC_AUDIT_LOG", "QC_DRAIN_SECONDS"}
+        assert why in text
+    for path in (taken, tmp_path / "new", "stderr", "off"):
+        assert read_settings(LEAST | {"QC_AUDIT_LOG": str(path)}).audit.log == str(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_audit_log_of_somebody_else_is_refused(tmp_path):
+    """A file or folder that this user may not write to is a problem before the start."""
+    path = tmp_path / "audit.jsonl"
+    path.touch(mode=0o400)
+    assert "give it to whom" in problems(LEAST | {"QC_AUDIT_LOG": str(path)})[1]
+    path.unlink()
+    tmp_path.chmod(0o500)
+    assert "may not write to" in problems(LEAST | {"QC_AUDIT_LOG": str(path)})[1]
 
 
 def test_an_empty_variable_is_not_set():

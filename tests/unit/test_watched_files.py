@@ -94,7 +94,7 @@ def test_a_file_that_is_gone_is_said_without_its_content(watched, text, counts):
     text.path.unlink()
     with capture_logs() as lines:
         watched.look()
-    assert [line["detail"] for line in lines] == ["No such file or directory"]
+    assert [line["detail"] for line in lines] == [f"{text.path}: No such file or directory"]
     text.path.write_text("back")
     watched.look()
     assert text.text == "back"

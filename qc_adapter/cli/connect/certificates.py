@@ -12,9 +12,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from qc_adapter import variables as at
+from qc_adapter.certificate_pair import read_authorities
 from qc_adapter.settings_certificates import certificate_files
 from qc_adapter.telemetry.certificates import first_end
 from qc_adapter.variables import GatewayVariables
+from qc_adapter.watched import Unusable
 
 if TYPE_CHECKING:
     from qc_adapter.cli.connect.findings import Findings
@@ -56,7 +58,14 @@ def _say_for_whom(tls: ServerTls, findings: Findings) -> None:
         else:
             change = "have one made with the DNS names that callers use; the common name is not looked at"
             findings.warning(f"{what}: every caller refuses it", change)
-    if tls.client_ca_file:
+    if not tls.client_ca_file:
+        return
+    with contextlib.suppress(OSError):
+        try:
+            read_authorities(tls.client_ca_file)
+        except Unusable as unusable:
+            findings.problem(f"{at.TLS_CLIENT_CA_FILE.name}: {unusable}", "put one there that signs callers now")
+            return
         findings.good(f"callers have to show a certificate that {at.TLS_CLIENT_CA_FILE.name} signs (mutual TLS)")
 
 

@@ -355,3 +355,4 @@ async def test_the_start_says_what_protects_the_port(open_ports, tape):
     await open_ports()
     [started] = [line for line in tape.lines if line["event"] == "started"]
     assert (started["callers"], started["tls"]) == ("mutual_tls", True)
+    assert (started["policy"], started["audit"]) == (False, "stderr")

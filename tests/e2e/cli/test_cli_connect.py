@@ -573,6 +573,24 @@ async def test_whom_the_port_is_for_is_told(look, tmp_path, names, level, says):
     assert "QC_TLS_CLIENT_CA_FILE signs (mutual TLS)" in callers.text
 
 
+async def test_authorities_that_have_all_ended_let_nobody_in(look, tmp_path):
+    """One of several that is over is a warning; when none is left it is a problem, for nobody can call."""
+    authority = Authority()
+    pair = authority.issue("adapter.example", ends=100 * DAY)
+    ca = tmp_path / "ca"
+    tls = {"QC_TLS_CLIENT_CA_FILE": str(ca)}
+    for name, content in {"CERT": pair.certificate, "KEY": pair.key}.items():
+        (tmp_path / name).write_bytes(content)
+        tls[f"QC_TLS_{name}_FILE"] = str(tmp_path / name)
+    ca.write_bytes(authority.ended_pem + authority.pem)
+    assert worst(await look("certificates", **tls)).level is Level.WARNING
+    ca.write_bytes(authority.ended_pem)
+    found = await look("certificates", **tls)
+    assert [one.text for one in found if one.level is Level.PROBLEM] == [
+        "QC_TLS_CLIENT_CA_FILE: all authorities in the file have ended: nobody would be let in"
+    ]
+
+
 # --- the command
 
 

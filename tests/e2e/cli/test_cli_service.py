@@ -231,6 +231,7 @@ async def test_the_demo_tells_the_whole_story(qc):
         "WRONG_INSPECTION_STATE",
         "intercepted 292 since",
         "by AgentState_SetRest_Success of agent 293",
+        "for this machine only",
     ):
         assert said in ended.out
     assert ended.err == ""

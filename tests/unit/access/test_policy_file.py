@@ -125,7 +125,7 @@ def test_a_policy_says_who_may_do_what_within_which_limits(tmp_path):
         (rule("methods: [Watch], inspectors: [1010101010]"), 5, "'1010101010' must be like"),
         (rule("methods: [Watch], inspectors: [North/101]"), 5, "'North/101' must be like"),
         (rule("methods: [Watch], inspectors: [\uff11\uff10\uff11]"), 5, "must be like"),
-        (rule("methods: [Watch], inspectors: [south/101]"), 5, "names a gateway that the settings have not"),
+        (rule("methods: [Watch], inspectors: [south/101]"), 5, "names a gateway that the settings do not have"),
         (rule("methods: [Listen], inspectors: all"), 5, "targets is missing: name the agents whom Listen is for"),
         (rule("methods: [QualityControl], inspectors: all"), 5, "targets is missing"),
         (rule("methods: [Watch], inspectors: all, targets: all"), 5, "targets is of no use"),

@@ -229,9 +229,15 @@ async def test_a_server_is_trusted_by_its_certificate_and_shown_our_token(keys_o
         token_file.write_text(f"{CANARY}-2\n")
         await keys.find("second")
         assert served.shown == [f"Bearer {CANARY}", f"Bearer {CANARY}-2"]
-        for wrong in ({"jwks_ca_file": str(wrong_ca)}, {"url": url.replace("localhost", "127.0.0.1")}):
+        for wrong, why in (
+            ({"jwks_ca_file": str(wrong_ca)}, "not trusted: see QC_JWT_JWKS_CA_FILE"),
+            ({"url": url.replace("localhost", "127.0.0.1")}, "another name than the one in QC_JWT_JWKS_URL"),
+            ({"url": "https://127.0.0.1:1/jwks"}, "cannot be connected to ("),
+        ):
+            keys = keys_of(served, **{"url": url, "jwks_ca_file": str(ca)} | wrong)
             with pytest.raises(CallerUnverifiable):
-                await keys_of(served, **{"url": url, "jwks_ca_file": str(ca)} | wrong).find("first")
+                await keys.find("first")
+            assert why in keys._refused
         assert served.asked == 2
     finally:
         await served.stop()

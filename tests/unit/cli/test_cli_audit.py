@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import orjson
 import pytest
 
 from tests.support.chains import KEY, chained
 
 HASH = "0" * 64
+ROOT = Path(__file__).parents[3]
 
 
 def write(path, lines):
@@ -44,6 +49,19 @@ def test_what_is_not_whole_ends_with_7_and_is_told_line_by_line(qc, tmp_path):
     assert ended.code == 7
     [told] = ended.objects
     assert [(one["kind"], one["line"]) for one in told["breaks"]] == [("changed", 3), ("missing", 0)]
+
+
+def test_records_are_taken_out_of_the_files_of_a_container_runtime(qc, tmp_path):
+    """The filter in docs/audit.md leaves the log out, and puts lines together that the runtime has cut."""
+    [script] = re.findall(r"awk '(.*?)'", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL)
+    stamp, lines = b"2026-05-04T08:15:03.120000000Z", []
+    for record in chained(3):
+        half = len(record) // 2
+        lines += [stamp + b" stdout F {}", stamp + b" stderr P " + record[:half], stamp + b" stderr F " + record[half:]]
+    name = write(tmp_path / "0.log", lines)
+    taken = subprocess.run(["awk", script, name], capture_output=True, check=True).stdout  # noqa: S603, S607
+    (tmp_path / "taken").write_bytes(taken)
+    assert qc("audit", "verify", str(tmp_path / "taken")).code == 0
 
 
 @pytest.mark.parametrize("by_file", [False, True])

@@ -77,6 +77,17 @@ def test_a_connection_that_broke_leaves_a_command_open(message, exit_code):
     assert to_failed(failure, "here:1", may_have_run=True).exit_code is exit_code
 
 
+def test_who_gets_no_connection_is_told_what_to_give():
+    """What a server with mutual TLS says to a stranger is a closed socket; what to give stands in the advice."""
+    closed = "connections to all backends failing; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed"
+    assert "--cert-file" in to_failed(CallFailed(StatusCode.UNAVAILABLE, closed), "here:1").advice
+    other = "last error: Custom verification check failed with error: Hostname Verification Check failed."
+    told = to_failed(CallFailed(StatusCode.UNAVAILABLE, other), "here:1")
+    assert str(told) == "the certificate of here:1 is for other names"
+    assert "--target" in told.advice
+    assert "--cert-file" not in told.advice
+
+
 def shown(parts):
     """The line as text."""
     out = io.StringIO()
