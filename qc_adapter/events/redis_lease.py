@@ -107,8 +107,8 @@ class RedisLease:
         self._record: Sequence[bytes] | None = record or None
         #: The record that was read last, and what it says: most steps find the same one.
         self._read: tuple[Sequence[bytes], Session | None] | None = None
-        #: Whether it is known to be sealed as ours are.
-        self._in_form = False
+        #: The key that it is known to be sealed with, as ours are by now; empty where they are plain.
+        self._form: str | None = None
         self._until = until
         #: Tells the steps of this lease from all others: a step that comes again, or late, is known by its number.
         self._name = fresh_epoch()
@@ -148,16 +148,17 @@ class RedisLease:
         if found is None:
             raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
         session = self._session(found)
-        if session is not None and not self._in_form:
+        if session is not None and self._form != self._records.key:
+            form = self._records.key
             if change := self._records.to_recast(self.agent_id, found):
                 self._record = await self._link.script("renew", lease_scripts.RECAST, *change)
-            self._in_form = True
+            self._form = form
         return session
 
     def _session(self, record: Sequence[bytes]) -> Session | None:
         if self._read is None or self._read[0] != record:
             self._read = record, self._records.read(self.agent_id, record)
-            self._in_form = False
+            self._form = None
         return self._read[1]
 
     async def keep(self, step: Step) -> Session | None:

@@ -12,6 +12,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import Secret, Session
 from qc_adapter.sessions.record import UnreadableRecord, key_of, mark_of, read_record, storable, to_fields
@@ -34,12 +36,27 @@ _KEY = re.compile(f"([0-9A-Fa-f]{{8}}){NAME_ENDS}")
 _MOST_KNOWN: Final = 65_536
 
 
-class Records:
-    """Writes records in one form and reads all. With `plain` a seal only opens."""
+_WAITS: Final = (
+    "sessions are stored in plain text: a replica is there, or was in the last hour, whose release reads nothing else"
+)
 
-    def __init__(self, seal: Seal | None = None, *, plain: bool = False) -> None:
+
+class Records:
+    """
+    Writes records in one form and reads all. With `plain` a seal only opens.
+
+    Beside replicas of a release that reads plain records only a seal waits, unless it is to be used `at_once`: `asks`
+    says that it is to be found out, or found out again. Once it is in use it stays so, whoever comes.
+    """
+
+    def __init__(self, seal: Seal | None = None, *, plain: bool = False, at_once: bool = False) -> None:
         self._seal = seal
-        self._closes = None if plain else seal
+        self._waits = False
+        self._plain = plain or seal is None
+        #: Whether to ask if records may be sealed, and whether nothing is known of it yet.
+        self.asks = not self._plain and not at_once
+        self.unknown = self.asks
+        self._log = structlog.get_logger()
         #: What each value looked like sealed when it was last opened or closed: most reads find it unchanged.
         self._known: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -52,6 +69,20 @@ class Records:
     def key(self) -> str:
         """The name of the key that records are sealed with; empty where they are written in plain text."""
         return "" if self._closes is None else self._closes.names[0]
+
+    @property
+    def _closes(self) -> Seal | None:
+        return None if self._plain or self._waits else self._seal
+
+    def answered(self, *, may_seal: bool) -> None:
+        """Take the answer to what it `asks`."""
+        if not self.asks:
+            return
+        if self._waits and may_seal:
+            self._log.info("sealing_begins", detail="every replica can read sealed sessions")
+        elif self.unknown and not may_seal:
+            self._log.warning("sealing_waits", detail=_WAITS)
+        self.unknown, self._waits, self.asks = False, not may_seal, not may_seal
 
     def to_fields(self, session: Session) -> tuple[str, ...]:
         """Return the whole record as names and values in turn."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -32,6 +34,38 @@ local function change(key, first, last)
   end
 end
 """
+
+#: So long after the last replica that reads plain records only nobody begins to seal: its release may come back.
+WAY_BACK_SECONDS: Final = 3600
+
+# Whether records may be sealed by now; the scripts that ask are run by whoever has keys and would seal.
+MAY_SEAL = f"""
+-- Whether a replica lives that cannot read what is sealed: one of a release that did not say so.
+local function strangers(at)
+  for _, key in ipairs({{'{keys.REPLICAS}', '{keys.DEPARTING}'}}) do
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, at, '+inf')) do
+      if not redis.call('ZSCORE', '{keys.ABLE}', name) then return true end
+    end
+  end
+  return false
+end
+
+local function may_seal(strange)
+  if redis.call('EXISTS', '{keys.SEALING}') == 1 then return true end
+  if strange then redis.call('SET', '{keys.UNSEALED}', '', 'EX', {WAY_BACK_SECONDS}) end
+  -- A Redis that lost everything knows neither of them until all have come again.
+  return redis.call('EXISTS', '{keys.UNSEALED}', '{keys.RELEARNING}') == 0
+end
+"""
+
+# For who has not heard it with a beat yet. Returns 1 or 0.
+SEALS = Script.of(
+    MAY_SEAL
+    + """
+local t = redis.call('TIME')
+return may_seal(strangers(string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)))) and 1 or 0
+"""
+)
 
 # ARGV of all three: the agent id first.
 _SESSION = f"""
