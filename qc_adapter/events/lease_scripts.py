@@ -322,10 +322,12 @@ end
 return {#ids, back, unread, others, doubtful}
 """)
 
-# ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems.
+# ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems. One of an older release
+# could not see what that one did not see which parked them.
 SCANNER = script("""
 local scanner = call('GET', SCANNER)
-if scanner and scanner ~= ARGV[1] then return 0 end
+local older = scanner and call('ZSCORE', REPLICAS, scanner) and not call('ZSCORE', ABLE, scanner)
+if scanner and scanner ~= ARGV[1] and not older then return 0 end
 call('SET', SCANNER, ARGV[1], 'PX', ARGV[2])
 return 1
 """)
