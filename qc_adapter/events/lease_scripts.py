@@ -7,10 +7,10 @@ from qc_adapter.events.lua import script
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
 # as known or '', names of the keys that the replica has, of those that it was found to lack, ms until a key without
-# replicas counts as gone, whether it seals: 'asks' if it may, 'yes', or 'no'.
-# Returns the name of the store, the fair share, live replicas, the keys that it lacks now, 1 if it may seal, then of
-# each claim id, token, 1 if it was taken or 2 if a poll may be held on, position, epoch, talking, record, ms since the
-# last answered poll or -1, standing, inspection.
+# replicas counts as gone, whether it seals.
+# Returns the name of the store, the fair share, live replicas, the keys that it lacks now, the key to seal with or '',
+# then of each claim id, token, 1 if it was taken or 2 if a poll may be held on, position, epoch, talking, record, ms
+# since the last answered poll or -1, standing, inspection.
 BEAT = script("""
 local MOST_PASSED = 2000
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -22,10 +22,10 @@ if ARGV[13] ~= '' and call('GET', STORE) ~= ARGV[13] then call('SET', RELEARNING
 local last = tonumber(call('GET', BEAT) or '0')
 if now - last > ttl and last > 0 then call('SET', RESPITE, '1', 'PX', respite) end
 call('SET', BEAT, whole(now))
-for _, key in ipairs({REPLICAS, DEPARTING, ABLE}) do call('ZREMRANGEBYSCORE', key, '-inf', whole(now)) end
+for _, key in ipairs({REPLICAS, DEPARTING}) do call('ZREMRANGEBYSCORE', key, '-inf', whole(now)) end
 call('ZREM', claiming and DEPARTING or REPLICAS, replica)
 call('ZADD', claiming and REPLICAS or DEPARTING, whole(now + ttl), replica)
-call('ZADD', ABLE, whole(now + ttl), replica)
+call('SET', RING .. replica, ARGV[14], 'PX', 2 * ttl)
 local live = math.max(1, call('ZCARD', REPLICAS))
 local keys = {}
 for key in string.gmatch(ARGV[14], '%x+') do
@@ -40,9 +40,9 @@ local function others_have(key)
   return true
 end
 for key in string.gmatch(ARGV[15], '%x+') do others_have(key) end
-local strange = strangers(whole(now))
-local seals = ARGV[17] == 'yes' or ARGV[17] == 'asks' and may_seal(strange)
-if seals then
+local rings, strange = rings_of_all(whole(now))
+local sealing = sealing_key(ARGV[14], ARGV[17], rings, strange)
+if sealing ~= '' then
   call('SET', SEALING, '', 'PX', ttl)
   -- One that cannot read sealed sessions came back: it must not keep them from those who can.
   if strange then call('SET', SPLIT, '1', 'PX', ttl) end
@@ -50,7 +50,7 @@ end
 local leases = call('ZCOUNT', LEASES, '-inf', '(inf')
 local share = call('EXISTS', SPLIT) == 1 and leases or math.ceil(leases / live)
 local lacked = {}
-local reply = {call('GET', STORE), share, live, lacked, seals and 1 or 0}
+local reply = {call('GET', STORE), share, live, lacked, sealing}
 
 local function hand_over(id, token, forced)
   local found = record(id) or {}
@@ -326,7 +326,7 @@ return {#ids, back, unread, others, doubtful}
 # could not see what that one did not see which parked them.
 SCANNER = script("""
 local scanner = call('GET', SCANNER)
-local older = scanner and call('ZSCORE', REPLICAS, scanner) and not call('ZSCORE', ABLE, scanner)
+local older = scanner and call('ZSCORE', REPLICAS, scanner) and call('EXISTS', RING .. scanner) == 0
 if scanner and scanner ~= ARGV[1] and not older then return 0 end
 call('SET', SCANNER, ARGV[1], 'PX', ARGV[2])
 return 1

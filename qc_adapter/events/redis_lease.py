@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -148,12 +149,17 @@ class RedisLease:
         if found is None:
             raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
         session = self._session(found)
-        if session is not None and self._form != self._records.key:
-            form = self._records.key
-            if change := self._records.to_recast(self.agent_id, found):
+        if session is not None:
+            await self._recast()
+        return session
+
+    async def _recast(self) -> None:
+        """Put the record into our form, where it is not known to be in it."""
+        form = self._records.key
+        if self._record and self._form != form:
+            if change := self._records.to_recast(self.agent_id, self._record):
                 self._record = await self._link.script("renew", lease_scripts.RECAST, *change)
             self._form = form
-        return session
 
     def _session(self, record: Sequence[bytes]) -> Session | None:
         if self._read is None or self._read[0] != record:
@@ -256,7 +262,9 @@ class RedisLease:
         await self._park("", "", unreadable)
 
     async def release(self) -> None:
-        """Let others claim the lease now."""
+        """Let others claim the lease now, with a record that all can read."""
+        with contextlib.suppress(SessionUnreadable):
+            await self._recast()
         if await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0):
             return
         if await self._forgotten():

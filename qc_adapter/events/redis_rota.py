@@ -62,14 +62,14 @@ class RedisRota:
         terms = self._terms
         until = time.monotonic() + terms.lease_seconds
         records = self._book.records
-        store, share, _, lacked, seals, *claims = await self._link.script(
+        store, share, _, lacked, key, *claims = await self._link.script(
             "beat", lease_scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
             _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
             int(terms.respite_seconds * 1000), self._book.generation.name,
             " ".join(records.keys), " ".join(self._lacked), int(terms.abandoned_seconds * 1000),
-            "asks" if records.asks else "yes" if records.key else "no",
+            records.seals,
         )  # fmt: skip
-        records.answered(may_seal=bool(seals))
+        records.answered(key.decode())
         self._note_lacked({key.decode() for key in lacked})
         self._number += 1
         self._store = store.decode()

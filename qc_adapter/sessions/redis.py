@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.sessions.record import KEY_PREFIX, agent_id_of, key_of, mark_of, storable
 from qc_adapter.sessions.records import Records
-from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW, SEALS
+from qc_adapter.sessions.script import BEGIN, FINISH, FORM, PUT, REMOVE, RENEW
 from qc_adapter.store import keys
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ async def _readable(agent_id: str, reply: Awaitable[Any]) -> Any:
 
 
 async def find_form(link: RedisLink, records: Records) -> None:
-    """Learn whether records may be sealed; replicas hear it with each beat, and may have to write before the first."""
+    """Learn with which key records are sealed; it comes with each beat, and some write before the first."""
     if records.unknown:
-        records.answered(may_seal=bool(await link.script("put", SEALS)))
+        key: bytes = await link.script("put", FORM, " ".join(records.keys), records.seals)
+        records.answered(key.decode())

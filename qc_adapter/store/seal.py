@@ -26,18 +26,21 @@ class Seal:
 
     def __init__(self, keys: Sequence[Secret]) -> None:
         """Take Fernet keys; raises ValueError for one that is none."""
-        self._ring = MultiFernet([Fernet(key.reveal().encode()) for key in keys])
+        one_each = [Fernet(key.reveal().encode()) for key in keys]
+        self._ring = MultiFernet(one_each)
         #: Of the keys it opens with, the one it seals with first.
         self.names = tuple(hashlib.sha256(key.reveal().encode()).hexdigest()[:8] for key in keys)
+        self._named = dict(zip(self.names, one_each, strict=True))
 
     @classmethod
     def of_this_process(cls) -> Seal:
         """Return a seal that nobody else can open: for a store that ends with the process."""
         return cls([new_key()])
 
-    def close(self, text: bytes) -> str:
-        """Return the text sealed."""
-        return f"{self.names[0]}{NAME_ENDS}{self._ring.encrypt(text).decode()}"
+    def close(self, text: bytes, name: str = "") -> str:
+        """Return the text sealed with the key of that name, or with the first."""
+        name = name or self.names[0]
+        return f"{name}{NAME_ENDS}{self._named[name].encrypt(text).decode()}"
 
     def open(self, sealed: str) -> bytes:
         """Return what was sealed; raises `Unsealable`."""

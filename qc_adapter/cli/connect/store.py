@@ -13,6 +13,7 @@ from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.sessions.records import PLAIN, Records, forms_of
 from qc_adapter.sessions.redis import RedisSessionStore
+from qc_adapter.sessions.script import ASKS
 from qc_adapter.store import keys
 from qc_adapter.store.opening import open_link, parse_store_url
 from qc_adapter.store.script import Script
@@ -147,10 +148,12 @@ def _tell_forms(forms: Mapping[str, int], records: Records, findings: Findings) 
 
 async def _tell_waiting(link: RedisLink, records: Records, findings: Findings) -> None:
     """Say that sessions are not sealed for now although there are keys."""
-    if not records.asks:
+    if records.seals != ASKS:
         return
-    listed = [await link.command("scan", "ZRANGE", key, 0, -1) for key in (keys.REPLICAS, keys.DEPARTING, keys.ABLE)]
-    strangers = {*listed[0], *listed[1]} - {*listed[2]}
+    names = [
+        name for key in (keys.REPLICAS, keys.DEPARTING) for name in await link.command("scan", "ZRANGE", key, 0, -1)
+    ]
+    strangers = [name for name in names if not await link.command("scan", "EXISTS", keys.RING + name.decode())]
     sealing, waits = [await link.command("scan", "EXISTS", key) for key in (keys.SEALING, keys.UNSEALED)]
     if strangers and sealing:
         findings.problem(
