@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Base64 is read leniently elsewhere: of two keys with a line's end between only the first would be taken.
+_KEY: Final = re.compile(r"[A-Za-z0-9_+/-]{43}=")
 #: Between the name of the key and the sealed text.
 NAME_ENDS: Final = ":"
 
@@ -59,6 +62,8 @@ def parse_keys(text: str) -> tuple[Secret, ...]:
     """Return the keys of a list with commas; raises ValueError that does not repeat them."""
     keys = tuple(Secret(one.strip()) for one in text.split(",")) if text else ()
     try:
+        if not all(_KEY.fullmatch(key.reveal()) for key in keys):
+            raise ValueError  # noqa: TRY301 - said like the other one
         if keys:
             Seal(keys)
     except ValueError:
