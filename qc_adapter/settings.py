@@ -145,6 +145,8 @@ class Settings:
     policy_file: str | None = None
     audit: AuditSettings = AuditSettings()
     store_plain: bool = False
+    #: Whether records are sealed also beside replicas of a release that reads plain ones only.
+    seal_at_once: bool = False
     tracing: TracingSettings | None = None
     warnings: tuple[str, ...] = ()
 
@@ -197,6 +199,7 @@ def read_settings(environment: Mapping[str, str], *, gateway_required: bool = Tr
         policy_file=reading.value(at.POLICY_FILE),
         audit=AuditSettings(reading.value(at.AUDIT_LOG), reading.value(at.AUDIT_KEY)),
         store_plain=reading.value(at.STORE_PLAIN),
+        seal_at_once=bool(reading.text(at.STORE_PLAIN)) and not reading.value(at.STORE_PLAIN),
         tracing=tracing,
         warnings=(*_warnings(environment, reading), *doubts),
     )

@@ -71,7 +71,8 @@ def _event_sources(settings: Settings) -> EventSources:
 
 def records_of(settings: Settings) -> Records:
     """Return how session records are written: sealed where there are keys, unless they are wanted plain."""
-    return Records(Seal(settings.seal_keys) if settings.seal_keys else None, plain=settings.store_plain)
+    seal = Seal(settings.seal_keys) if settings.seal_keys else None
+    return Records(seal, plain=settings.store_plain, at_once=settings.seal_at_once)
 
 
 def _seal(settings: Settings, shared: Shared) -> Seal | None:

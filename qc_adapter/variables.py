@@ -222,7 +222,12 @@ AUDIT_LOG = Variable(
 AUDIT_KEY = Variable(
     "QC_AUDIT_KEY", "", "key of the chain of audit records: who has it not can forge none", _audit_key, secret=True
 )
-STORE_PLAIN = Variable("QC_STORE_PLAIN", "0", "1: leave GUIDs and cookies readable in Redis", flag)
+STORE_PLAIN = Variable(
+    "QC_STORE_PLAIN",
+    "",
+    "1: leave GUIDs and cookies readable in Redis; 0: seal even beside replicas that cannot read it",
+    flag,
+)
 CALLS_MAX = Variable(
     "QC_CALLS_MAX", "10000", "calls at once that are not answered yet: docs/limits.md", whole_number(1, 1_000_000)
 )

@@ -33,6 +33,7 @@ _PUSH_DAMAGES: Final = (("pushEvent", "reset_after"), ("pushEvent", "reset_befor
 #: One after the other: the first two cost a batch its answer twice in a row.
 _ANSWERS_LOST: Final = 2
 _LONGEST_ACT_SECONDS: Final = 120.0
+_LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +124,28 @@ async def rolling(site: Site) -> None:
 
 
 async def upgrade(site: Site) -> None:
-    """Replace the replicas of another version by those of this tree, one after the other, and go back the same way."""
-    other = site.fleet.python
-    for python in (sys.executable, other):
-        site.fleet.python = python
-        await rolling(site)
-        await asyncio.sleep(site.form.away_seconds)
+    """
+    Replace the replicas of another version by those of this tree, one after the other, and go back the same way.
+
+    Sessions are not sealed beside a version that cannot read that, nor an hour after it, which is over at once here;
+    the way back from there is what docs/secrets.md says.
+    """
+    other, store = site.fleet.python, _one_redis(site)
+    site.fleet.python = sys.executable
+    await rolling(site)
+    await asyncio.sleep(site.form.away_seconds)
+    while await store.sessions(sealed=False):
+        await store.forget_versions()  # again and again: what has left counts as there for some seconds
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.sleep(site.form.away_seconds)
+    site.fleet.environment["QC_STORE_PLAIN"] = "1"
+    await rolling(site)
+    while await store.sessions(sealed=True):  # noqa: ASYNC110 - another process
+        await asyncio.sleep(_LOOK_SECONDS)
+    del site.fleet.environment["QC_STORE_PLAIN"]
+    site.fleet.python = other
+    await rolling(site)
+    await asyncio.sleep(site.form.away_seconds)
 
 
 async def scaling(site: Site) -> None:

@@ -205,6 +205,7 @@ async def running(form: Form, *, sentinels: bool = False, seed: int = 1, python:
                 "QC_STORE_URL": store.url,
                 "QC_LISTEN": "127.0.0.1:0",
                 "QC_OPS_LISTEN": "127.0.0.1:0",
+                "QC_SEAL_KEYS": new_key().reveal(),
                 **form.adapter(),
             }
             balancer = await _balancer(stack, environment) if form.pushes else None
@@ -247,7 +248,7 @@ async def _balancer(stack: contextlib.AsyncExitStack, environment: dict[str, str
     balancer = Balancer()
     await balancer.proxy.start()
     stack.push_async_callback(balancer.proxy.stop)
-    environment |= balancer.environment() | {"QC_SEAL_KEYS": new_key().reveal()}
+    environment |= balancer.environment()
     return balancer
 
 

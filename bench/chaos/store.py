@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bench.redis_server import RedisServer, Sentinel
+from qc_adapter.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,22 @@ class OneRedis:
     async def forget(self) -> None:
         """Let it lose all data while it is down."""
         await asyncio.to_thread(self._server.forget)
+
+    async def forget_versions(self) -> None:
+        """Let it know nothing of an older version that was there."""
+        await asyncio.to_thread(self._forget_versions)
+
+    async def sessions(self, *, sealed: bool) -> int:
+        """Return how many sessions are sealed, or how many are in plain text."""
+        return await asyncio.to_thread(self._count, "sealed_guid" if sealed else "guid")
+
+    def _forget_versions(self) -> None:
+        with self._server.client() as client:
+            client.delete(keys.UNSEALED)
+
+    def _count(self, field: str) -> int:
+        with self._server.client() as client:
+            return sum(bool(client.hexists(key, field)) for key in client.scan_iter(f"{keys.SESSION}*"))
 
 
 class Sentinels:

@@ -7,10 +7,10 @@ from qc_adapter.events.lua import script
 # ARGV: replica, number of this beat, lease ms, ms until a silent replica counts as gone, most claims at once, leases
 # held, whether to claim, fresh name of the store, fresh epoch, capacity, retention ms, ms of respite, name of the store
 # as known or '', names of the keys that the replica has, of those that it was found to lack, ms until a key without
-# replicas counts as gone.
-# Returns the name of the store, the fair share, live replicas, the keys that it lacks now, then of each claim id,
-# token, 1 if it was taken or 2 if a poll may be held on, position, epoch, talking, record, ms since the last answered
-# poll or -1, standing, inspection.
+# replicas counts as gone, whether it seals.
+# Returns the name of the store, the fair share, live replicas, the keys that it lacks now, the key to seal with or '',
+# then of each claim id, token, 1 if it was taken or 2 if a poll may be held on, position, epoch, talking, record, ms
+# since the last answered poll or -1, standing, inspection.
 BEAT = script("""
 local MOST_PASSED = 2000
 local replica, number, lease, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -25,6 +25,7 @@ call('SET', BEAT, whole(now))
 for _, key in ipairs({REPLICAS, DEPARTING}) do call('ZREMRANGEBYSCORE', key, '-inf', whole(now)) end
 call('ZREM', claiming and DEPARTING or REPLICAS, replica)
 call('ZADD', claiming and REPLICAS or DEPARTING, whole(now + ttl), replica)
+call('SET', RING .. replica, ARGV[14], 'PX', 2 * ttl)
 local live = math.max(1, call('ZCARD', REPLICAS))
 local keys = {}
 for key in string.gmatch(ARGV[14], '%x+') do
@@ -39,10 +40,17 @@ local function others_have(key)
   return true
 end
 for key in string.gmatch(ARGV[15], '%x+') do others_have(key) end
+local rings, strange = rings_of_all(whole(now))
+local sealing = sealing_key(ARGV[14], ARGV[17], rings, strange)
+if sealing ~= '' then
+  call('SET', SEALING, '', 'PX', ttl)
+  -- One that cannot read sealed sessions came back: it must not keep them from those who can.
+  if strange then call('SET', SPLIT, '1', 'PX', ttl) end
+end
 local leases = call('ZCOUNT', LEASES, '-inf', '(inf')
 local share = call('EXISTS', SPLIT) == 1 and leases or math.ceil(leases / live)
 local lacked = {}
-local reply = {call('GET', STORE), share, live, lacked}
+local reply = {call('GET', STORE), share, live, lacked, sealing}
 
 local function hand_over(id, token, forced)
   local found = record(id) or {}
@@ -269,8 +277,8 @@ return call('HGETALL', SESSION .. id)
 
 # ARGV: how many to skip, how many to look at, name of the key that records are sealed with or '' where they are plain.
 # Puts parked inspectors on the books again whose record has changed, or whose key a replica has by now.
-# Returns how many it looked at and put back, before that the ids whose lease is free or over, and last those of parked
-# ones whose record has another form.
+# Returns how many it looked at and put back, then the ids whose lease is free or over, those of parked ones whose
+# record has another form, and those that somebody could not read although they are sealed: an older release.
 RECHECK = script("""
 local function in_form(id)
   local found = record(id) or {}
@@ -295,7 +303,7 @@ local function may_go_on(id)
   end
   return true
 end
-local others = {}
+local others, doubtful = {}, {}
 local unread = call('ZRANGEBYSCORE', LEASES, '-inf', '(' .. whole(now))
 local ids = call('ZRANGEBYSCORE', LEASES, 'inf', 'inf', 'LIMIT', ARGV[1], ARGV[2])
 local back = 0
@@ -305,17 +313,21 @@ for _, id in ipairs(ids) do
   if abandoned or may_go_on(id) then
     enlist(id, 0)
     back = back + 1
-  elseif not in_form(id) then
-    others[#others + 1] = id
+  else
+    if not in_form(id) then others[#others + 1] = id end
+    local told = call('HMGET', LOG .. id, 'state', 'ended')
+    if told[1] == 'lost' and not told[2] and #sealed_with(record(id) or {}) > 0 then doubtful[#doubtful + 1] = id end
   end
 end
-return {#ids, back, unread, others}
+return {#ids, back, unread, others, doubtful}
 """)
 
-# ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems.
+# ARGV: replica, ms. Returns 1 for the one replica that looks for sessions of other systems. One of an older release
+# could not see what that one did not see which parked them.
 SCANNER = script("""
 local scanner = call('GET', SCANNER)
-if scanner and scanner ~= ARGV[1] then return 0 end
+local older = scanner and call('ZSCORE', REPLICAS, scanner) and call('EXISTS', RING .. scanner) == 0
+if scanner and scanner ~= ARGV[1] and not older then return 0 end
 call('SET', SCANNER, ARGV[1], 'PX', ARGV[2])
 return 1
 """)

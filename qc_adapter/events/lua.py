@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qc_adapter.sessions.script import VALUES
+from qc_adapter.sessions.script import SEALING, VALUES
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -28,9 +28,10 @@ local BEAT, RESPITE, CLAIMS, SCANNER = '{keys.BEAT}', '{keys.RESPITE}', '{keys.C
 local DEPARTING, RELEARNING, BUSY = '{keys.DEPARTING}', '{keys.RELEARNING}', '{keys.BUSY}'
 local RECEIPTS = '{RECEIPTS}'
 local ORDERS, MONITORED, RECOVERING, SEAL = '{keys.ORDERS}', '{keys.MONITORED}', '{keys.RECOVERING}', '{keys.SEAL}'
-local SPLIT = '{keys.SPLIT}'
+local SPLIT, RING, SEALING = '{keys.SPLIT}', '{keys.RING}', '{keys.SEALING}'
 """
     + VALUES
+    + SEALING
     + """
 -- Ends of leases that are no times: a poll of the holder may be held on, or it belongs to an older sign-in.
 local REVOKED, REPLACED = 1, 2

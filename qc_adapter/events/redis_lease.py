@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -107,8 +108,8 @@ class RedisLease:
         self._record: Sequence[bytes] | None = record or None
         #: The record that was read last, and what it says: most steps find the same one.
         self._read: tuple[Sequence[bytes], Session | None] | None = None
-        #: Whether it is known to be sealed as ours are.
-        self._in_form = False
+        #: The key that it is known to be sealed with, as ours are by now; empty where they are plain.
+        self._form: str | None = None
         self._until = until
         #: Tells the steps of this lease from all others: a step that comes again, or late, is known by its number.
         self._name = fresh_epoch()
@@ -148,16 +149,22 @@ class RedisLease:
         if found is None:
             raise SessionUnreadable(self.agent_id, f"the key {keys.SESSION}{self.agent_id} holds no session")
         session = self._session(found)
-        if session is not None and not self._in_form:
-            if change := self._records.to_recast(self.agent_id, found):
-                self._record = await self._link.script("renew", lease_scripts.RECAST, *change)
-            self._in_form = True
+        if session is not None:
+            await self._recast()
         return session
+
+    async def _recast(self) -> None:
+        """Put the record into our form, where it is not known to be in it."""
+        form = self._records.key
+        if self._record and self._form != form:
+            if change := self._records.to_recast(self.agent_id, self._record):
+                self._record = await self._link.script("renew", lease_scripts.RECAST, *change)
+            self._form = form
 
     def _session(self, record: Sequence[bytes]) -> Session | None:
         if self._read is None or self._read[0] != record:
             self._read = record, self._records.read(self.agent_id, record)
-            self._in_form = False
+            self._form = None
         return self._read[1]
 
     async def keep(self, step: Step) -> Session | None:
@@ -255,7 +262,9 @@ class RedisLease:
         await self._park("", "", unreadable)
 
     async def release(self) -> None:
-        """Let others claim the lease now."""
+        """Let others claim the lease now, with a record that all can read."""
+        with contextlib.suppress(SessionUnreadable):
+            await self._recast()
         if await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0):
             return
         if await self._forgotten():

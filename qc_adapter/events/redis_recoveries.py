@@ -11,6 +11,7 @@ from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.sessions.orders import FORCED_OUT, SIGNED_OUT_BY_FORCE, Kept, Stage
 from qc_adapter.sessions.record import storable
 from qc_adapter.sessions.recovery_book import Case
+from qc_adapter.sessions.redis import find_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ class RedisRecoveries:
     async def signed_in(self, case: Case, session: Session, *, forced: bool) -> bool:
         """Store the session and enlist it."""
         new = storable(session)
+        await find_form(self._link, self._records)
         return bool(
             await self._link.script(
                 "recover", scripts.SIGNED_IN, case.agent_id, case.claim, repr(new.signed_in_at), int(forced),

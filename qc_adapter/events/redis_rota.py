@@ -18,6 +18,7 @@ from qc_adapter.events.stored import from_inspection, from_standing
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.sessions.record import agent_id_of
+from qc_adapter.sessions.redis import find_form
 from qc_adapter.store import keys
 
 if TYPE_CHECKING:
@@ -60,12 +61,15 @@ class RedisRota:
         """Beat; a beat whose reply was lost is repeated with its number, so that no claim is forgotten."""
         terms = self._terms
         until = time.monotonic() + terms.lease_seconds
-        store, share, _, lacked, *claims = await self._link.script(
+        records = self._book.records
+        store, share, _, lacked, key, *claims = await self._link.script(
             "beat", lease_scripts.BEAT, terms.replica, self._number, terms.lease_ms, int(terms.gone_seconds * 1000),
             _MOST_CLAIMS, len(held), int(claiming), fresh_epoch(), fresh_epoch(), terms.capacity, terms.retention_ms,
             int(terms.respite_seconds * 1000), self._book.generation.name,
-            " ".join(self._book.records.keys), " ".join(self._lacked), int(terms.abandoned_seconds * 1000),
+            " ".join(records.keys), " ".join(self._lacked), int(terms.abandoned_seconds * 1000),
+            records.seals,
         )  # fmt: skip
+        records.answered(key.decode())
         self._note_lacked({key.decode() for key in lacked})
         self._number += 1
         self._store = store.decode()
@@ -119,21 +123,24 @@ class RedisRota:
             await self._link.script("enlist", lease_scripts.FOUND, *batch)
         for batch in _batches(sorted(listed - found)):
             await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
+        await find_form(self._link, self._book.records)
         recheck = (lease_scripts.RECHECK, self._looked_at, _BATCH, self._book.records.key)
-        seen, back, unread, others = await self._link.script("scan", *recheck)
-        for agent_id in others:
-            await self._recast(agent_id.decode())
+        seen, back, unread, others, doubtful = await self._link.script("scan", *recheck)
+        for agent_id in {*others, *doubtful}:
+            await self._look_at(agent_id.decode(), again=agent_id in doubtful)
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
         self._unread = {agent_id.decode() for agent_id in unread}
         return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
 
-    async def _recast(self, agent_id: str) -> None:
-        """Put a record that nobody reads for into our form; one that cannot be read stays as it is."""
+    async def _look_at(self, agent_id: str, *, again: bool) -> None:
+        """Put a record that nobody reads for into our form, and have it read for again if somebody else could not."""
         record = await self._link.command("scan", "HGETALL", keys.SESSION + agent_id)
         flat = [part for pair in record.items() for part in pair] if isinstance(record, dict) else record
         with contextlib.suppress(SessionUnreadable):
             if change := self._book.records.to_recast(agent_id, flat):
                 await self._link.script("scan", lease_scripts.RECAST, *change)
+            if again and self._book.records.read(agent_id, flat) is not None:
+                await self._link.script("scan", lease_scripts.ENLIST, agent_id, Taken.NOT.value)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""

@@ -1,5 +1,5 @@
 """
-How session records are written and read: GUID and cookies sealed with the first key of this replica, or in plain text.
+How session records are written and read: GUID and cookies sealed, or in plain text.
 
 Other systems write `guid` and `cookies`. We write `sealed_guid`, `sealed_cookies` and, for the scripts to compare, the
 `mark` of the GUID. What stands there plain beside them was written later, by another system, and counts. What is sealed
@@ -12,9 +12,12 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import Secret, Session
 from qc_adapter.sessions.record import UnreadableRecord, key_of, mark_of, read_record, storable, to_fields
+from qc_adapter.sessions.script import ASKS, NO, YES
 from qc_adapter.store.seal import NAME_ENDS, Unsealable
 
 if TYPE_CHECKING:
@@ -34,12 +37,27 @@ _KEY = re.compile(f"([0-9A-Fa-f]{{8}}){NAME_ENDS}")
 _MOST_KNOWN: Final = 65_536
 
 
-class Records:
-    """Writes records in one form and reads all. With `plain` a seal only opens."""
+_WAITS: Final = (
+    "sessions are stored in plain text: a replica is there, or was in the last hour, whose release reads nothing else"
+)
 
-    def __init__(self, seal: Seal | None = None, *, plain: bool = False) -> None:
+
+class Records:
+    """
+    Writes records in one form and reads all. With `plain` a seal only opens.
+
+    They are sealed with the first key that all replicas have. Beside replicas of a release that reads plain records
+    only a seal waits, unless it is to be used `at_once`. Once it is in use it stays so, whoever comes.
+    """
+
+    def __init__(self, seal: Seal | None = None, *, plain: bool = False, at_once: bool = False) -> None:
         self._seal = seal
-        self._closes = None if plain else seal
+        self._key = "" if seal is None or plain else seal.names[0]
+        #: Whether records are sealed: as the scripts take it.
+        self.seals = NO if not self._key else YES if at_once else ASKS
+        #: Whether nothing is known of the other replicas yet.
+        self.unknown = bool(self._key)
+        self._log = structlog.get_logger()
         #: What each value looked like sealed when it was last opened or closed: most reads find it unchanged.
         self._known: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -51,7 +69,18 @@ class Records:
     @property
     def key(self) -> str:
         """The name of the key that records are sealed with; empty where they are written in plain text."""
-        return "" if self._closes is None else self._closes.names[0]
+        return self._key
+
+    def answered(self, key: str) -> None:
+        """Take the name of the key to seal with, empty while nothing may be sealed."""
+        if self.seals == NO:
+            return
+        if not key and self.unknown:
+            self._log.warning("sealing_waits", detail=_WAITS)
+        elif key and not self._key:
+            self._log.info("sealing_begins", detail="every replica can read sealed sessions")
+        self.seals = YES if key else ASKS
+        self._key, self.unknown = key, False
 
     def to_fields(self, session: Session) -> tuple[str, ...]:
         """Return the whole record as names and values in turn."""
@@ -108,9 +137,9 @@ class Records:
 
     def _written(self, agent_id: str, name: str, value: str) -> tuple[str, ...]:
         """Return a value as fields; an empty one hides nothing."""
-        if self._closes is None or not value:
+        if self._seal is None or not self._key or not value:
             return (name, value)
-        sealed = self._closes.close(f"{name} {agent_id}\n{value}".encode())
+        sealed = self._seal.close(f"{name} {agent_id}\n{value}".encode(), self._key)
         self._keep(agent_id, name, sealed, value)
         fields = (_SEALED + name, sealed)
         return (*fields, _MARK, mark_of(value)) if name == "guid" else fields

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.sessions.record import KEY_PREFIX, agent_id_of, key_of, mark_of, storable
 from qc_adapter.sessions.records import Records
-from qc_adapter.sessions.script import BEGIN, FINISH, PUT, REMOVE, RENEW
+from qc_adapter.sessions.script import BEGIN, FINISH, FORM, PUT, REMOVE, RENEW
 from qc_adapter.store import keys
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ class RedisSessionStore:
     async def put(self, session: Session, orders: SealedOrders | None = None) -> bool:
         """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
         new = storable(session)
+        await find_form(self._link, self._records)
         kept = (orders.sealed if orders else "", repr(new.signed_in_at), int(orders is not None and orders.forced))
         fields = self._records.to_fields(new)
         return bool(await self._link.script("put", PUT, new.agent_id, mark_of(new.guid.reveal()), *kept, *fields))
 
     async def renew(self, agent_id: str, used: Secret, renewal: Renewal) -> Session | None:
         """Store what a reply brought if `used` is still the stored GUID; return what is stored then."""
+        await find_form(self._link, self._records)
         changes = self._records.to_changes(agent_id, renewal)
         mark = mark_of(used.reveal())
         stored = await _readable(agent_id, self._link.script("renew", RENEW, agent_id, mark, *changes))
@@ -97,3 +99,10 @@ async def _readable(agent_id: str, reply: Awaitable[Any]) -> Any:
         raise SessionUnreadable(agent_id, f"the key {key_of(agent_id)} holds no hash") from None
     # The client makes a dictionary of some replies.
     return [part for pair in found.items() for part in pair] if isinstance(found, dict) else found
+
+
+async def find_form(link: RedisLink, records: Records) -> None:
+    """Learn with which key records are sealed; it comes with each beat, and some write before the first."""
+    if records.unknown:
+        key: bytes = await link.script("put", FORM, " ".join(records.keys), records.seals)
+        records.answered(key.decode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qc_adapter.store import keys
 from qc_adapter.store.script import Script
 
@@ -32,6 +34,57 @@ local function change(key, first, last)
   end
 end
 """
+
+#: So long after the last replica that reads plain records only nobody begins to seal: its release may come back.
+WAY_BACK_SECONDS: Final = 3600
+#: Whether a replica seals: beside an older release too, if it may, or not at all.
+YES, ASKS, NO = "yes", "asks", "no"
+
+# Whether and with which key records are sealed; asked by whoever has keys.
+SEALING = f"""
+-- The keys of each live replica that has any, and whether there is one of a release that reads plain records only.
+local function rings_of_all(at)
+  local rings, strange = {{}}, false
+  for _, key in ipairs({{'{keys.REPLICAS}', '{keys.DEPARTING}'}}) do
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, at, '+inf')) do
+      local ring = redis.call('GET', '{keys.RING}' .. name)
+      strange = strange or not ring
+      if ring and ring ~= '' then rings[#rings + 1] = ' ' .. ring .. ' ' end
+    end
+  end
+  return rings, strange
+end
+
+local function may_seal(strange)
+  if redis.call('EXISTS', '{keys.SEALING}') == 1 then return true end
+  if strange then redis.call('SET', '{keys.UNSEALED}', '', 'EX', {WAY_BACK_SECONDS}) end
+  -- A Redis that lost everything knows neither of them until all have come again.
+  return redis.call('EXISTS', '{keys.UNSEALED}', '{keys.RELEARNING}') == 0
+end
+
+-- The key to seal with: the first that all have, or the first where there is none; '' if nothing may be sealed yet.
+local function sealing_key(names, seals, rings, strange)
+  if seals == '{NO}' or seals == '{ASKS}' and not may_seal(strange) then return '' end
+  local first
+  for name in string.gmatch(names, '%x+') do
+    local missing = false
+    for _, ring in ipairs(rings) do missing = missing or not string.find(ring, ' ' .. name .. ' ', 1, true) end
+    if not missing then return name end
+    first = first or name
+  end
+  return first or ''
+end
+"""
+
+# For who has not heard it with a beat yet. ARGV: names of its keys, whether it seals. Returns the name of the key.
+FORM = Script.of(
+    SEALING
+    + """
+local t = redis.call('TIME')
+local rings, strange = rings_of_all(string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)))
+return sealing_key(ARGV[1], ARGV[2], rings, strange)
+"""
+)
 
 # ARGV of all three: the agent id first.
 _SESSION = f"""

@@ -10,6 +10,9 @@ Every key and channel in Redis, in one place.
 | `qc:monitored:<agent_id>` | set | the agents whom an inspector monitors |
 | `qc:recovering` | sorted set | who is to be signed in again or given its monitoring back, by when in ms |
 | `qc:seal:<name>` | string | a replica has this key of QC_SEAL_KEYS; goes minutes after the last one |
+| `qc:keys:<replica>` | string | the names of the keys that a replica has; an older release cannot read what is sealed |
+| `qc:sealing` | string | there while a live replica seals: then all do that have keys |
+| `qc:unsealed` | string | a replica that reads plain records only was there in the last hour: nobody begins to seal |
 | `qc:split` | string | there while live replicas have different keys: there are no fair shares then |
 | `qc:busy:<agent_id>` | string | a sign-in or sign-out is under way on some replica |
 | `qc:command:<agent_id>:<request_id>` | hash | a command that may be repeated, for 10 minutes |
@@ -41,6 +44,9 @@ ORDERS: Final = "qc:orders:"
 MONITORED: Final = "qc:monitored:"
 RECOVERING: Final = "qc:recovering"
 SEAL: Final = "qc:seal:"
+RING: Final = "qc:keys:"
+SEALING: Final = "qc:sealing"
+UNSEALED: Final = "qc:unsealed"
 SPLIT: Final = "qc:split"
 BUSY: Final = "qc:busy:"
 COMMAND: Final = "qc:command:"

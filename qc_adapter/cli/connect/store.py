@@ -13,6 +13,7 @@ from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 from qc_adapter.sessions.records import PLAIN, Records, forms_of
 from qc_adapter.sessions.redis import RedisSessionStore
+from qc_adapter.sessions.script import ASKS
 from qc_adapter.store import keys
 from qc_adapter.store.opening import open_link, parse_store_url
 from qc_adapter.store.script import Script
@@ -145,11 +146,29 @@ def _tell_forms(forms: Mapping[str, int], records: Records, findings: Findings) 
     findings.good("of these are " + ", ".join(f"{count} {names[form]}" for form, count in sorted(forms.items())))
 
 
+async def _tell_waiting(link: RedisLink, records: Records, findings: Findings) -> None:
+    """Say that sessions are not sealed for now although there are keys."""
+    if records.seals != ASKS:
+        return
+    names = [
+        name for key in (keys.REPLICAS, keys.DEPARTING) for name in await link.command("scan", "ZRANGE", key, 0, -1)
+    ]
+    strangers = [name for name in names if not await link.command("scan", "EXISTS", keys.RING + name.decode())]
+    sealing, waits = [await link.command("scan", "EXISTS", key) for key in (keys.SEALING, keys.UNSEALED)]
+    if strangers and sealing:
+        findings.problem(
+            f"sessions are sealed, and {len(strangers)} replicas of a release are there that cannot read them",
+            f"start this release again with {at.STORE_PLAIN.name}=1 before you go back: docs/secrets.md",
+        )
+    elif strangers or waits:
+        findings.good("sessions are not sealed beside a release that reads plain ones only, nor for an hour after it")
+
+
 async def _look_at_records(link: RedisLink, settings: Settings, findings: Findings) -> None:
     """Count the sessions, and those that no replica can read."""
     findings.begin("reading the sessions", "have Redis looked at: it answers slowly")
     seal = Seal(settings.seal_keys) if settings.seal_keys else None
-    records = Records(seal, plain=settings.store_plain)
+    records = Records(seal, plain=settings.store_plain, at_once=settings.seal_at_once)
     store = RedisSessionStore(link, records)
     agent_ids = sorted(await store.agent_ids())
     unreadable: list[str] = []
@@ -173,6 +192,7 @@ async def _look_at_records(link: RedisLink, settings: Settings, findings: Findin
     of = f", of which {len(looked_at)} were read" if len(looked_at) < len(agent_ids) else ""
     findings.good(f"{len(agent_ids)} sessions are stored{of}")
     _tell_forms(forms, records, findings)
+    await _tell_waiting(link, records, findings)
     if lacking:
         told = ", ".join(f"{count} with {key}" for key, count in sorted(lacking.items())[:_MOST_NAMED])
         findings.problem(

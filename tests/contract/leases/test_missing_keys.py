@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from qc_adapter.events.leases import PollState
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import Secret, Session
-from qc_adapter.sessions.records import Records
+from qc_adapter.sessions.records import Records, forms_of
 from qc_adapter.store.seal import Seal, new_key
 
 ONE, OTHER = new_key(), new_key()
@@ -120,3 +120,21 @@ async def test_thousands_of_sessions_of_another_key_hold_up_nobody(replica, shel
     shelf.sign_in("9999")
     await one.rota.enlist("9999")
     assert set(await one.beat()) == {"9999"}
+
+
+async def test_sessions_are_sealed_with_a_key_that_all_have(replica, shelf):
+    """A new key before the old one, in one replica only: it is used when all have it, and till then the way back is."""
+    old, new = replica("old", records=Records(Seal([OTHER]))), replica("new", records=Records(Seal([ONE, OTHER])))
+    await old.beat()
+    await new.store.put(Session("101", Secret("first")))  # before its first beat
+    lease = await new.win()
+    assert forms_of(await new.store.stored("101")) == set(Seal([OTHER]).names)
+    assert await lease.session(0.0)
+    shelf.silence("old")
+    await new.beat()
+    await lease.release()  # to one that has the new key only
+    assert forms_of(await new.store.stored("101")) == {NAME}
+    await old.beat()
+    await new.beat()
+    await new.store.put(Session("101", Secret("second")))
+    assert (await old.store.get("101")).guid == Secret("second")

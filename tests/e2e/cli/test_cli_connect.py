@@ -446,6 +446,23 @@ async def test_keys_that_sessions_are_sealed_with_are_counted(look, redis_url, r
     assert "canary" not in repr(both) + repr(found)
 
 
+async def test_replicas_that_cannot_read_sealed_sessions_are_told(look, redis_url, redis_server):
+    """Beside them nobody begins to seal; where somebody does already that is a problem, and what to do is said."""
+    key = new_key()
+    with redis_server.client() as client:
+        client.zadd("qc:replicas", {"older": 2e12})
+        waits = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=key.reveal())
+        wanted = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=key.reveal(), QC_STORE_PLAIN="0")
+        client.set("qc:sealing", "")
+        hidden = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=key.reveal())
+        client.set("qc:keys:older", "")
+        fine = await look("store", QC_STORE_URL=redis_url, QC_SEAL_KEYS=key.reveal())
+    assert "sessions are not sealed beside" in waits[-1].text
+    assert not [one for one in (*wanted, *fine) if "release" in one.text]
+    [problem] = [one for one in hidden if one.level is Level.PROBLEM]
+    assert ("1 replicas of a release" in problem.text, "QC_STORE_PLAIN=1" in problem.change) == (True, True)
+
+
 async def test_a_store_that_is_away_is_told(look):
     """A dead port and a wrong name have their remedies."""
     dead = worst(await look("store", QC_STORE_URL="redis://127.0.0.1:1"))

@@ -27,12 +27,34 @@ from qc_adapter.v1 import (
     sessions_pb2_grpc,
 )
 from tests.support.canary import Canaries
+from tests.support.certificates import Authority, as_caller
 from tests.support.collector import Collector
 from tests.support.opening import simulated
 from tests.support.scripted import ScriptedGateway, reply
+from tests.support.tokens import AUDIENCE, DESK, ISSUER, ec_key, jwk, key_set, token
 from tests.support.wire import Wire
 
-SCRIPT = Path(sys.executable).with_name("qc-adapter")
+#: The service with a defect: a handler fails, with all that it knows in its words and in its hands.
+_DEFECTIVE = """
+import sys
+from qc_adapter.cli import main
+from qc_adapter.sessions.service import SessionService
+adopt = SessionService.adopt
+async def defective(self, agent_id, guid, source):
+    if agent_id == "109":
+        raise RuntimeError(f"cannot use {guid!r}, guid={guid.reveal()}") from KeyError(guid.reveal())
+    return await adopt(self, agent_id, guid, source)
+SessionService.adopt = defective
+sys.argv[0] = "qc-adapter"
+sys.exit(main())
+"""
+POLICY = """
+version: 1
+callers:
+  desk:
+    identities: ["jwt:%s"]
+    allow: [{methods: [QualityControl, InspectorSessions, InspectorEvents], inspectors: all, targets: all}]
+"""
 
 
 #: What another system writes itself is in its own command, and lies in plain text until it is read for.
@@ -94,24 +116,36 @@ class Premises:
         self.out = directory / "out"
         for made in (self.home, self.out, directory / "redis"):
             made.mkdir()
-        self.password, self.token = f"pwcanary{secrets.token_hex(12)}", f"eyJcanary.{secrets.token_hex(24)}.sig"
+        self.password, self.forged = f"pwcanary{secrets.token_hex(12)}", f"eyJcanary.{secrets.token_hex(24)}.sig"
+        key, self.authority = ec_key(), Authority()
+        self.token = token(key)
+        ours, theirs = self.authority.issue("localhost"), self.authority.issue("dns-of-a-caller.example")
+        self.credentials = as_caller(self.authority, theirs)
         self.push_token, self.seal_key = f"pushcanary{secrets.token_hex(12)}", new_key().reveal()
         self.redis = RedisServer(directory / "redis", password=f"storecanary{secrets.token_hex(12)}")
         self.adopted = f"{secrets.token_hex(24)}.AgentGateway3"
         audit_key, header = f"auditcanary{secrets.token_hex(24)}", f"headercanary{secrets.token_hex(12)}"
         self.odd, self.collector, self.wire = EchoingGateway(), Collector(), Wire()
         self.canaries = Canaries(
-            password=self.password, token=self.token, push_token=self.push_token, seal_key=self.seal_key,
+            password=self.password, token=self.token.rpartition(".")[2], forged=self.forged,
+            push_token=self.push_token, seal_key=self.seal_key,
             store_password=self.redis.url.split(":")[2].split("@")[0], audit_key=audit_key, traces_header=header,
             guid=self.adopted, odd_guid=self.odd.guid, odd_cookie=self.odd.cookie,
+            **{f"line {number} of the key": line for number, line in enumerate(ours.key.decode().splitlines()[1:-1])},
         )  # fmt: skip
+        files = {"cert": ours.certificate, "key": ours.key, "ca": self.authority.pem, "keys": key_set(jwk(key))}
+        files["policy"] = (POLICY % DESK).encode()
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
         self.environment = {
             "QC_AUDIT_KEY": audit_key, "QC_PUSH_TOKEN": self.push_token, "QC_SEAL_KEYS": self.seal_key,
             "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={header}", "OTEL_BSP_SCHEDULE_DELAY": "10",
             "QC_LOG_LEVEL": "debug", "QC_LISTEN": "127.0.0.1:0", "QC_OPS_LISTEN": "127.0.0.1:0",
             "QC_GATEWAYS": "odd", "QC_POLL_HOLD_SECONDS": "1", "QC_POLL_PAUSE_SECONDS": "0.05",
             "QC_GATEWAY_TIMEOUT_SECONDS": "2", "QC_CONFIRM_WITHIN_SECONDS": "0.2", "QC_DRAIN_SECONDS": "0",
-            "QC_GRACE_SECONDS": "2",
+            "QC_GRACE_SECONDS": "2", "QC_TLS_CERT_FILE": f"{directory}/cert", "QC_TLS_KEY_FILE": f"{directory}/key",
+            "QC_TLS_CLIENT_CA_FILE": f"{directory}/ca", "QC_JWT_ISSUER": ISSUER, "QC_JWT_AUDIENCE": AUDIENCE,
+            "QC_JWT_JWKS_FILE": f"{directory}/keys", "QC_POLICY_FILE": f"{directory}/policy",
         }  # fmt: skip
         #: What callers were told, by rpc.
         self.told = []
@@ -171,7 +205,8 @@ class Premises:
         started = next(line for line in map(orjson.loads, log.read_bytes().splitlines()) if line["event"] == "started")
         self.ops = f"http://127.0.0.1:{started['ops_port']}"
         self._look_at_process()
-        self.channel = await stack.enter_async_context(grpc.aio.insecure_channel(started["listen"]))
+        address = f"localhost:{started['listen'].rpartition(':')[2]}"
+        self.channel = await stack.enter_async_context(grpc.aio.secure_channel(address, self.credentials))
         self.commands = quality_control_pb2_grpc.QualityControlStub(self.channel)
         self.sessions = sessions_pb2_grpc.InspectorSessionsStub(self.channel)
         self.events = events_pb2_grpc.InspectorEventsStub(self.channel)
@@ -192,8 +227,8 @@ class Premises:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("QC_", "OTEL_"))}
         with (self.out / f"{name}.out").open("ab") as out, (self.out / f"{name}.err").open("ab") as err:
             return await asyncio.create_subprocess_exec(
-                SCRIPT, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.home,
-                env=kept | self.environment | environment,
+                sys.executable, "-c", _DEFECTIVE, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
+                cwd=self.home, env=kept | self.environment | environment,
             )  # fmt: skip
 
     async def kill(self):
@@ -203,11 +238,13 @@ class Premises:
 
     def metadata(self):
         """What a caller with a token sends along."""
-        return (("authorization", f"Bearer {self.token}"), ("x-canary", self.token))
+        return (("authorization", f"Bearer {self.token}"), ("x-canary", self.forged))
 
-    async def call(self, method, request, *, timeout=10, messages=100):  # noqa: ASYNC109 - the caller's deadline
+    async def call(
+        self, method, request, *, timeout=10, messages=100, shown=None  # noqa: ASYNC109 - the caller's deadline
+    ):  # fmt: skip
         """Call, read so many messages, and keep all that was told; returns the status code."""
-        call = method(request, timeout=timeout, metadata=self.metadata())
+        call = method(request, timeout=timeout, metadata=self.metadata() if shown is None else shown)
         code = grpc.StatusCode.OK
         try:
             if isinstance(call, grpc.aio.UnaryStreamCall):

@@ -81,11 +81,23 @@ async def bad_requests(premises):
         premises.told.append(repr(error).encode())
 
 
+async def callers_without_rights(premises):
+    """Tokens that are none, one too many, a certificate alone, and a handler that fails with secrets in its hands."""
+    adopt = sessions_pb2.AdoptRequest(agent_id="109", guid=premises.adopted)
+    shown = (f"Bearer {premises.forged}", f"Bearer {premises.token}x", premises.token, f"Basic {premises.password}")
+    for one in shown:
+        code = await premises.call(premises.sessions.Adopt, adopt, shown=(("authorization", one),))
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert await premises.call(premises.sessions.Adopt, adopt, shown=()) is grpc.StatusCode.PERMISSION_DENIED
+    assert await premises.call(premises.sessions.Adopt, adopt) is grpc.StatusCode.INTERNAL
+
+
 async def an_odd_gateway(premises):
     """A gateway that repeats what it was told, as refusal, as garbage, as a page, and breaks off."""
     assert await premises.call(*sign_in_as(premises, "odd/101")) is OK
-    for number in range(35):
-        await premises.call(*intercept(premises, "odd/101", str(300 + number)), timeout=2)
+    for first in range(300, 335, 7):
+        batch = [intercept(premises, "odd/101", str(number)) for number in range(first, first + 7)]
+        await asyncio.gather(*(premises.call(*one, timeout=2) for one in batch))
     await premises.call(premises.sessions.UpdateGuid, sessions_pb2.UpdateGuidRequest(agent_id="odd/101"))
     await premises.call(premises.sessions.SignOut, sessions_pb2.SignOutRequest(agent_id="odd/101"))
 
@@ -140,6 +152,7 @@ async def test_no_secret_comes_out(premises):
     codes = await asyncio.gather(premises.run("check", "--connect", "--json"), premises.run("serve", **wrong))
     assert codes[1] != 0
     await bad_requests(premises)
+    await callers_without_rights(premises)
     await an_odd_gateway(premises)
     await records_of_strangers(premises)
     for accept in ("text/plain", "application/openmetrics-text; version=1.0.0"):
@@ -167,6 +180,8 @@ async def test_no_secret_comes_out(premises):
     assert b"sealed_guid" in emitted["redis on a good day"]
     assert b"sealed_guid" in emitted["redis monitor"]
     assert b"QualityControl/Intercept" in emitted["traces"]
+    assert b"call_failed" in emitted["output serve.out"]
+    assert b"jwt:" in emitted["output serve.err"]  # who called, in the records
     assert b"InspectorSessions" in emitted["reflection"]
     assert b"900-003" in emitted["replies and errors"]
     assert b"0badc0de" in emitted["replies and errors"]
