@@ -40,7 +40,7 @@ from tests.fuzz.replies import envelopes
 from tests.fuzz.target import CANARY, Target, chosen, head_and_rest, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 _LARGEST_STATUS = 4096
 _LONGEST_LINE = 2000
@@ -72,6 +72,15 @@ class Caller:
         self._metadata = metadata
         self.code = StatusCode.OK
         self.told = b""
+        self._over: list[Callable[[Caller], None]] = []
+
+    def add_done_callback(self, tell: Callable[[Caller], None]) -> None:
+        self._over.append(tell)
+
+    def end(self) -> None:
+        """The call is over: all that it held is given back."""
+        for tell in self._over:
+            tell(self)
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
@@ -206,6 +215,8 @@ class Door:
                 answers.append(handler.response_serializer(await handle(request, caller)))
         except _Aborted:
             pass
+        finally:
+            caller.end()
         return answers
 
 
