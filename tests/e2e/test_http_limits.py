@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import types
 
 import aiohttp
 import pytest
@@ -30,12 +32,17 @@ async def listening(**limits):
     async def large(_request):
         return web.Response(body=LARGE)
 
+    async def known(request):
+        listener.know(request)
+        return web.Response(text="known")
+
     async def post(request):
         return web.Response(text=str(len(await request.read())))
 
     app = web.Application()
     app.router.add_get("/page", page)
     app.router.add_get("/large", large)
+    app.router.add_get("/known", known)
     app.router.add_post("/post", post)
     times = {"head_seconds": 0.3, "stalled_seconds": 0.3}
     listener = HttpListener(Listen("127.0.0.1", 0), stop_seconds=1.0, **times | limits)
@@ -127,21 +134,60 @@ async def test_an_answer_that_is_read_arrives_whole():
             assert await reader.readexactly(len(LARGE)) == LARGE
 
 
-async def test_beyond_the_cap_connections_are_closed_and_places_come_back():
-    """One more than there may be is closed at once; the others are served, and one that ends makes room."""
-    async with listening(connections=2, head_seconds=5) as listener, contextlib.AsyncExitStack() as stack:
-        reader, writer = await stack.enter_async_context(connected(listener))
-        async with connected(listener):
+async def test_beyond_the_cap_the_oldest_stranger_makes_room():
+    """Whoever holds all places with connections keeps nobody out, and does not push out those who are known."""
+    async with listening(connections=2, head_seconds=5) as listener, connected(listener) as (reader, writer):
+        writer.write(b"GET /known HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await status(reader) == 200
+        await reader.readuntil(b"known")
+        async with connected(listener) as (first, _):
             await until(lambda: listener.connections == 2)
             for _ in range(5):
-                async with connected(listener) as (refused, _):
-                    assert await ended(refused) == b""
-            writer.write(GET + b"\r\n")
+                async with connected(listener) as (other, asking):
+                    assert await ended(first) == b""
+                    asking.write(GET + b"\r\n")
+                    assert await status(other) == 200
+                    assert listener.connections == 2
+        writer.write(GET + b"\r\n")
+        assert await status(reader) == 200
+    await until(lambda: listener.connections == 0)
+
+
+async def test_beyond_the_cap_a_stranger_is_closed_where_all_are_known():
+    """A place of somebody who has shown who he is goes to nobody."""
+    async with listening(connections=1, head_seconds=5) as listener, connected(listener) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET /known HTTP/1.1\r\nHost: here\r\n\r\n")
             assert await status(reader) == 200
-        await until(lambda: listener.connections == 1)
-        async with connected(listener) as (other, asking):
-            asking.write(GET + b"\r\n")
-            assert await status(other) == 200
+            await reader.readuntil(b"known")
+            async with connected(listener) as (refused, _):
+                assert await ended(refused) == b""
+
+
+async def test_heads_that_are_refused_leave_nothing_behind():
+    """A head that is too long is not read on, and what was read of it does not wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with listening() as listener:
+            for _ in range(3):
+                async with connected(listener) as (reader, writer):
+                    with contextlib.suppress(ConnectionError):
+                        for _ in range(64):
+                            writer.write(GET + b"X-Canary: " + b"z" * 65_000 + b"\r\n")
+                            await writer.drain()
+                    await ended(reader)
+            await until(lambda: listener.connections == 0)
+            kept = [one for one in gc.get_objects() if isinstance(one, types.FrameType) and holds(one)]
+    finally:
+        gc.enable()
+    assert sum(map(holds, kept)) <= 3 * 4 * 16_384
+
+
+def holds(frame):
+    """How many bytes of such heads a frame holds that is not running."""
+    found = [one for one in frame.f_locals.values() if isinstance(one, bytes) and b"zzzzzzzz" in one]
+    return 0 if frame.f_back is not None else sum(map(len, found))
 
 
 async def test_heads_are_limited_in_length_and_number():
@@ -182,13 +228,14 @@ async def test_tls_that_does_not_come_about_takes_a_place_and_gives_it_back(auth
     """A connection counts from its first packet; one that speaks no TLS, or is closed, leaves nothing held."""
     server, client = authority
     async with listening(connections=2, tls=lambda: server) as listener:
-        async with connected(listener), connected(listener) as (reader, writer):
+        async with connected(listener) as (silent, _), connected(listener) as (reader, writer):
             await until(lambda: listener.connections == 2)
-            async with connected(listener) as (refused, _):
-                assert await ended(refused) == b""
             writer.write(GET + b"\r\n")  # no TLS
             await ended(reader)
             await until(lambda: listener.connections == 1)
+            async with connected(listener), connected(listener):
+                assert await ended(silent) == b""
+            await until(lambda: listener.connections == 0)
             async with connected(listener, ssl=client, server_hostname="localhost") as (secured, asking):
                 asking.write(GET + b"\r\n")
                 assert await status(secured) == 200
