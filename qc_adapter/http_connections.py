@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 #: For TLS to come about.
 _HANDSHAKE_SECONDS: Final = 10.0
-#: Read at a time. What is read is kept for a while where the library refuses it: asyncio would read 256 KiB.
+#: Read at a time; asyncio would read 256 KiB, and all of it is kept for a while where the library refuses it.
 _READ_BYTES: Final = 16 * 1024
 
 
@@ -20,14 +20,22 @@ class Connections:
     Those of one server, at most so many: one more takes the place of the oldest that is not known.
 
     So whoever holds many connections cannot keep others out, and not cut those that have shown who they are. It is the
-    protocol factory for the event loop. `behind` makes the protocol that serves one. A peer that has not read
-    what it asked for, but for what a buffer holds, is cut after `stalled_seconds`.
+    protocol factory for the event loop. `behind` makes the protocol that serves one, and `has_enough` tells that it
+    will read no more. A peer that has not read what it asked for, but for what a buffer holds, is cut after
+    `stalled_seconds`.
     """
 
     def __init__(
-        self, behind: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None, *, most: int, stalled_seconds: float
+        self,
+        behind: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        *,
+        most: int,
+        stalled_seconds: float,
+        has_enough: Callable[[asyncio.Protocol], bool] = lambda _: False,
     ) -> None:
         self.behind = behind
+        self.has_enough = has_enough
         self.tls = tls
         self.stalled_seconds = stalled_seconds
         self._most = most
@@ -115,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._behind is None:
             self._early.append(data)
         else:
-            self._behind.data_received(data)
+            self._receive(self._behind, data)
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -170,8 +178,13 @@ class Connection(asyncio.BufferedProtocol):
         self._behind = self._connections.behind()
         self._behind.connection_made(transport)
         for data in self._early:
-            self._behind.data_received(data)
+            self._receive(self._behind, data)
         self._early.clear()
+
+    def _receive(self, behind: asyncio.Protocol, data: bytes) -> None:
+        behind.data_received(data)
+        if self.transport is not None and self._connections.has_enough(behind):
+            self.transport.pause_reading()  # for good: it is answered and closed
 
     def _calm(self) -> None:
         if self._stalled is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -97,7 +97,13 @@ class HttpListener:
         await self._runner.setup()
         try:
             behind = cast("web.Server", self._runner.server)
-            self._connections = Connections(behind, self._tls(), most=self._most, stalled_seconds=self._stalled_seconds)
+            self._connections = Connections(
+                behind,
+                self._tls(),
+                most=self._most,
+                stalled_seconds=self._stalled_seconds,
+                has_enough=_has_refused,
+            )
             self._server = await asyncio.get_running_loop().create_server(
                 self._connections, self._listen.host, self._listen.port
             )
@@ -117,6 +123,22 @@ class HttpListener:
             self._runner = None
 
 
+def _has_refused(serving: asyncio.Protocol) -> bool:
+    """
+    Say whether the library refuses what it was given last.
+
+    It answers that a turn of the event loop later, and would try to read, and keep, all that comes until then. Only its
+    queue tells; a test notices when that has another name.
+    """
+    waiting: Any = getattr(serving, "_messages", ())
+    error = getattr(waiting[-1][0], "exc", None) if waiting else None
+    if error is None:
+        return False
+    # Its frames hold what was read, and refer to the error: only the garbage collector would end that.
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return True
+
+
 class _DefectsOnly(logging.Filter):
     """Lets through what is no fault of whoever sent the request."""
 
@@ -128,8 +150,6 @@ class _DefectsOnly(logging.Filter):
         """Say whether to log the record."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            # Its frames hold what was read, and refer to the error: only the garbage collector would end that.
-            error.__traceback__ = error.__context__ = error.__cause__ = None
             self._malformed()
             return False
         # A body that breaks off or cannot be unpacked: whoever read it knows.
