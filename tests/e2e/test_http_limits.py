@@ -16,6 +16,8 @@ from aiohttp import web
 
 from qc_adapter.environment import Listen
 from qc_adapter.http_listener import HttpListener
+from qc_adapter.push_certificate import PushCertificate
+from qc_adapter.settings import ServerTls
 from tests.support.watching import leaving_nothing, until
 
 GET = b"GET /page HTTP/1.1\r\nHost: here\r\n"
@@ -220,6 +222,17 @@ def authority():
     client = ssl.create_default_context()
     ca.configure_trust(client)
     return server, client
+
+
+def test_the_push_port_offers_no_cipher_that_only_hides(tmp_path):
+    """Each one also proves that nothing was changed, with keys that nobody can find out later."""
+    pair = trustme.CA().issue_cert("localhost")
+    pair.private_key_pem.write_to_path(tmp_path / "key")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "certificate")
+    context = PushCertificate(ServerTls(tmp_path / "certificate", tmp_path / "key")).context
+    offered = context.get_ciphers()
+    assert all(one["aead"] and (one["kea"] == "kx-ecdhe" or one["protocol"] == "TLSv1.3") for one in offered), offered
+    assert {one["protocol"] for one in offered} == {"TLSv1.2", "TLSv1.3"}
 
 
 async def test_tls_that_does_not_come_about_takes_a_place_and_gives_it_back(authority):
