@@ -11,24 +11,38 @@ if TYPE_CHECKING:
 
 #: For TLS to come about.
 _HANDSHAKE_SECONDS: Final = 10.0
+#: Read at a time; asyncio would read 256 KiB, and all of it is kept for a while where the library refuses it.
+_READ_BYTES: Final = 16 * 1024
 
 
 class Connections:
     """
-    Those of one server, at most so many; one more is closed at once.
+    Those of one server, at most so many: one more takes the place of the oldest that is not known.
 
-    It is the protocol factory for the event loop. `behind` makes the protocol that serves one. A peer that has not read
-    what it asked for, but for what a buffer holds, is cut after `stalled_seconds`.
+    So whoever holds many connections cannot keep others out, and not cut those that have shown who they are. It is the
+    protocol factory for the event loop. `behind` makes the protocol that serves one, and `has_enough` tells that it
+    will read no more. A peer that has not read what it asked for, but for what a buffer holds, is cut after
+    `stalled_seconds`.
     """
 
     def __init__(
-        self, behind: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None, *, most: int, stalled_seconds: float
+        self,
+        behind: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        *,
+        most: int,
+        stalled_seconds: float,
+        has_enough: Callable[[asyncio.Protocol], bool] = lambda _: False,
     ) -> None:
         self.behind = behind
+        self.has_enough = has_enough
         self.tls = tls
         self.stalled_seconds = stalled_seconds
         self._most = most
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, bool] = {}
+        self._of: dict[asyncio.BaseTransport, Connection] = {}
+        #: One for all: it is emptied before anybody else can read.
+        self.buffer = bytearray(_READ_BYTES)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -38,15 +52,31 @@ class Connections:
         return Connection(self)
 
     def enter(self, connection: Connection) -> bool:
-        """Count the connection; False if there are too many."""
+        """Count the connection; False if there are too many, all of them known."""
         if len(self._open) >= self._most:
-            return False
-        self._open.add(connection)
+            oldest = next((one for one, known in self._open.items() if not known), None)
+            if oldest is None:
+                return False
+            oldest.cut()
+            self.leave(oldest)
+        self._open[connection] = False
         return True
+
+    def serves(self, transport: asyncio.BaseTransport, connection: Connection) -> None:
+        """Note by what transport requests of the connection come."""
+        self._of[transport] = connection
+
+    def know(self, transport: asyncio.BaseTransport | None) -> None:
+        """Note that whoever is behind it has shown who it is."""
+        connection = None if transport is None else self._of.get(transport)
+        if connection in self._open:
+            self._open[connection] = True
 
     def leave(self, connection: Connection) -> None:
         """Give its place back."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
+        if connection.transport is not None:
+            self._of.pop(connection.transport, None)
 
     async def end(self) -> None:
         """End those whose TLS has not come about; the others are ended by what serves them."""
@@ -56,7 +86,7 @@ class Connections:
         await asyncio.gather(*securing, return_exceptions=True)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """
     One connection, counted from when it was accepted: a handshake that does not end takes a place too.
 
@@ -69,7 +99,7 @@ class Connection(asyncio.Protocol):
         #: What came with the end of the handshake, before anybody was there to take it.
         self._early: list[bytes] = []
         self._stalled: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self.securing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,12 +113,24 @@ class Connection(asyncio.Protocol):
             accepted.pause_reading()  # the first bytes are for TLS
             self.securing = asyncio.create_task(self._secure(accepted, tls), name="http tls")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - as the event loop calls it
+        """Return where to read to."""
+        return self._connections.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Pass it on."""
+        data = bytes(self._connections.buffer[:nbytes])
         if self._behind is None:
             self._early.append(data)
         else:
-            self._behind.data_received(data)
+            self._receive(self._behind, data)
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        if self.securing is not None:
+            self.securing.cancel()
+        elif self.transport is not None:
+            self.transport.abort()
 
     def eof_received(self) -> bool | None:
         """Pass it on."""
@@ -96,10 +138,10 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pass it on, and give the peer some time to read."""
-        if self._behind is not None and self._transport is not None:
+        if self._behind is not None and self.transport is not None:
             self._behind.pause_writing()
             loop = asyncio.get_running_loop()
-            self._stalled = loop.call_later(self._connections.stalled_seconds, self._transport.abort)
+            self._stalled = loop.call_later(self._connections.stalled_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Pass it on."""
@@ -131,12 +173,18 @@ class Connection(asyncio.Protocol):
             self._serve(secured)
 
     def _serve(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.transport = transport
+        self._connections.serves(transport, self)
         self._behind = self._connections.behind()
         self._behind.connection_made(transport)
         for data in self._early:
-            self._behind.data_received(data)
+            self._receive(self._behind, data)
         self._early.clear()
+
+    def _receive(self, behind: asyncio.Protocol, data: bytes) -> None:
+        behind.data_received(data)
+        if self.transport is not None and self._connections.has_enough(behind):
+            self.transport.pause_reading()  # for good: it is answered and closed
 
     def _calm(self) -> None:
         if self._stalled is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -24,6 +24,7 @@ HEAD_SECONDS: Final = 30.0
 #: For a peer to read its answer.
 STALLED_SECONDS: Final = 20.0
 _LONGEST_LINE: Final = 4096
+_MOST_LINES: Final = 64
 #: For the rest of a request that was answered before it had come whole.
 _LINGERING_SECONDS: Final = 2.0
 
@@ -32,8 +33,8 @@ class HttpListener:
     """
     One address with the pages of an application.
 
-    There are at most `connections` at a time, one more is closed at once; and a time for everything: TLS, a request's
-    head, an idle connection, an answer that is not read. The library takes no more than 128 lines of head.
+    There are at most `connections` at a time, one more takes the place of the oldest that is not known; and a time for
+    everything: TLS, a request's head, an idle connection, an answer that is not read.
 
     `malformed` is called for each request that is no HTTP. The library would log those as errors and quote them, with
     whatever token stands in them.
@@ -73,6 +74,11 @@ class HttpListener:
         """How many connections are open."""
         return 0 if self._connections is None else len(self._connections)
 
+    def know(self, request: web.Request) -> None:
+        """Note that whoever sent the request has shown who it is: its connection makes room for nobody."""
+        if self._connections is not None:
+            self._connections.know(request.transport)
+
     async def start(self, app: web.Application) -> None:
         """Listen; raises `OSError` when the address cannot be had, or the certificate cannot be used."""
         # No line for each request: probes, scrapes and pushes come for ever.
@@ -86,11 +92,18 @@ class HttpListener:
             lingering_time=_LINGERING_SECONDS,
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
+            max_headers=_MOST_LINES,
         )
         await self._runner.setup()
         try:
             behind = cast("web.Server", self._runner.server)
-            self._connections = Connections(behind, self._tls(), most=self._most, stalled_seconds=self._stalled_seconds)
+            self._connections = Connections(
+                behind,
+                self._tls(),
+                most=self._most,
+                stalled_seconds=self._stalled_seconds,
+                has_enough=_has_refused,
+            )
             self._server = await asyncio.get_running_loop().create_server(
                 self._connections, self._listen.host, self._listen.port
             )
@@ -108,6 +121,22 @@ class HttpListener:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+
+def _has_refused(serving: asyncio.Protocol) -> bool:
+    """
+    Say whether the library refuses what it was given last.
+
+    It answers that a turn of the event loop later, and would try to read, and keep, all that comes until then. Only its
+    queue tells; a test notices when that has another name.
+    """
+    waiting: Any = getattr(serving, "_messages", ())
+    error = getattr(waiting[-1][0], "exc", None) if waiting else None
+    if error is None:
+        return False
+    # Its frames hold what was read, and refer to the error: only the garbage collector would end that.
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return True
 
 
 class _DefectsOnly(logging.Filter):

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -32,6 +32,9 @@ class Check:
     ok: bool
     detail: str = ""
 
+
+#: Of the time that the page of metrics takes, for all others before it is made again.
+_REST_TIMES: Final = 4
 
 CheckFunction: TypeAlias = "Callable[[], Check | Awaitable[Check]]"
 
@@ -71,6 +74,39 @@ class Heartbeat:
             self._lagged(max(0.0, self._last_tick - asked_for))
 
 
+class MetricsPage:
+    """
+    The metrics as text, made once for all who asked before it was begun.
+
+    To make it takes the event loop some milliseconds: it is left alone for a multiple of these between two of them, so
+    that many who ask cannot hold up calls.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._making = asyncio.Lock()
+        self._made: tuple[str, float, bytes] = ("", 0.0, b"")
+        self._rest_until = 0.0
+
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """Return the page as a client accepts it, and its type."""
+        asked_at = time.monotonic()
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none, in what a client accepts
+            encode, content_type = choose_encoder("")
+        async with self._making:
+            kind, begun_at, page = self._made
+            if kind != content_type or begun_at < asked_at:
+                await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
+                begun_at = time.monotonic()
+                page = encode(self._registry)
+                self._made = (content_type, begun_at, page)
+                ended_at = time.monotonic()
+                self._rest_until = ended_at + _REST_TIMES * (ended_at - begun_at)
+        return page, content_type
+
+
 class OpsServer:
     """
     Serves the registry and the state of the process over plain HTTP.
@@ -93,7 +129,7 @@ class OpsServer:
         lagged: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._listener = HttpListener(listen, stop_seconds=1.0)
-        self._registry = registry
+        self._metrics_page = MetricsPage(registry)
         self._checks = dict(checks)
         self._stuck_after_seconds = stuck_after_seconds
         self._check_seconds = check_seconds
@@ -124,11 +160,8 @@ class OpsServer:
         await self._listener.stop()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        try:
-            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        except (TypeError, ValueError):  # a version that is none, in what a client accepts
-            encode, content_type = choose_encoder("")
-        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        page, content_type = await self._metrics_page.text(request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={"Content-Type": content_type})
 
     async def _livez(self, _request: web.Request) -> web.Response:
         age_seconds = self._heartbeat.age_seconds

@@ -124,6 +124,7 @@ class PushServer:
         gateway = self._gateways.get(request.path.rstrip("/") or "/", "")
         try:
             self._check(gateway, request)
+            self._listener.know(request)
             outcome = await self._take(gateway, request)
         except _Refused as refused:
             self._counts.push_received(gateway or DEFAULT_GATEWAY, refused.outcome)

@@ -101,17 +101,18 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def sslyze() -> Path:
-    """Return the scanner; makes its environment at first use and after a change of the lock."""
-    mark, program = PLACE / "lock", PLACE / "bin" / "sslyze"
-    if not program.exists() or not mark.exists() or mark.read_bytes() != LOCK.read_bytes():
+def sslyze() -> list[str]:
+    """Return how the scanner is called; makes its environment at first use and after a change of the lock."""
+    mark, python = PLACE / "lock", PLACE / "bin" / "python"
+    if not python.exists() or not mark.exists() or mark.read_bytes() != LOCK.read_bytes():
         venv.create(PLACE, with_pip=True, clear=True)
-        pip = [str(PLACE / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
         made = subprocess.run([*pip, "--requirement", str(LOCK)], check=False, capture_output=True, text=True)  # noqa: S603
         if made.returncode:
             raise RuntimeError(f"the scanner cannot be installed:\n{made.stderr}")
         mark.write_bytes(LOCK.read_bytes())
-    return program
+    # Its programs name the folder that they were installed in: a clone that was moved has them too.
+    return [str(python), "-m", "sslyze"]
 
 
 @contextlib.contextmanager
@@ -168,7 +169,7 @@ def scan(
 ) -> dict[str, Any]:
     """Scan one port and return what sslyze says of it."""
     out = folder / f"{port}.json"
-    command = [str(sslyze()), *(f"--{one}" for one in scans), "--mozilla_config", "disable", "--quiet"]
+    command = [*sslyze(), *(f"--{one}" for one in scans), "--mozilla_config", "disable", "--quiet"]
     command += ["--certinfo_ca_file", str(ca), "--json_out", str(out), f"localhost:{port}"]
     if client is not None:
         command += ["--cert", str(client[0]), "--key", str(client[1])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ def serve() -> None:
     begin_logs(settings)
     leave_no_core_dump()
     leave_no_key_log()
+    take_all_descriptors()
     try:
         run(app.serve(settings))
     except OSError as error:
@@ -40,6 +42,13 @@ def leave_no_core_dump() -> None:
 def leave_no_key_log() -> None:
     """Have no library write the keys of TLS sessions to a file, as those of Redis and of traces would."""
     os.environ.pop("SSLKEYLOGFILE", None)
+
+
+def take_all_descriptors() -> None:
+    """Allow as many descriptors as there may be: the usual soft limit of 1024 is less than the ports' connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # systems that name no number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def begin_logs(settings: Settings) -> None:

@@ -27,6 +27,7 @@ from qc_adapter.model.inspector import gateway_of
 from qc_adapter.rpc.errors import outcome_of, to_status
 from qc_adapter.rpc.gate import Gate, Place
 from qc_adapter.rpc.open_services import OpenServices
+from qc_adapter.rpc.requests import request_of
 from qc_adapter.rpc.revocation import Revocation
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ _RESERVE_SECONDS: Final = 0.25
 _LONGEST_SHOWN: Final = 20
 #: For a request to come whole, once its call has begun.
 _REQUEST_SECONDS: Final = 10.0
-_MOMENT_SECONDS: Final = 0.05
 #: Clients round a timeout up by as much on the wire: 100 s arrive as 101 s.
 _ROUNDED_PART: Final = 0.01
 
@@ -326,16 +326,7 @@ def _hear(call: Call, listener: Callable[[Any], None], message: Any) -> None:
 
 async def _read(context: grpc.aio.ServicerContext[Any, Any], place: Place) -> bytes:
     """Return the request's bytes."""
-    try:
-        async with asyncio.timeout(_REQUEST_SECONDS):
-            request: Any = await context.read()
-    except TimeoutError:
-        raise InvalidRequest([("request", f"did not come within {_REQUEST_SECONDS:g} s")]) from None
-    if request is grpc.aio.EOF:
-        # The call may have ended under it, or grpc has refused to read so much: then this is cancelled in a moment.
-        await asyncio.sleep(_MOMENT_SECONDS)
-        raise InvalidRequest([("request", "is missing")])
-    found = bytes(request)
+    found = await request_of(context, _REQUEST_SECONDS)
     place.fit(len(found))
     return found
 

@@ -42,12 +42,19 @@ SERVICES: Final = tuple(
 
 #: For the last status to leave the process.
 _LAST_SECONDS: Final = 0.5
-#: A caller is a service with a connection or a few, so this is far more than there are.
-MOST_CONNECTIONS: Final = 1000
+#: Strangers cannot be told from callers before they call. An idle connection costs 17 KiB, so it takes many of them,
+#: and for good, to lock callers out.
+MOST_CONNECTIONS: Final = 10_000
+#: Calls that one connection may have at a time; calls that it takes back count until they are cleared away. Whoever
+#: needs more opens another connection, as a client's library waits in silence for a place on this one.
+STREAMS_OF_A_CONNECTION: Final = 1000
+#: Calls that wait to be taken up: up to here the core of gRPC queues them, beyond it they are CANCELLED, whosever they
+#: are. Between two different numbers it would do so by chance; by itself it begins at 1000.
+_MOST_WAITING: Final = 20_000
 #: A token and what proxies add; more is answered by the library.
 _METADATA_BYTES: Final = 16 * 1024
 #: Calls that neither of our limits counts: of health and reflection, and those that are not let in yet.
-_SPARE_CALLS: Final = MOST_OPEN + 1000
+_SPARE_CALLS: Final = 2 * MOST_OPEN + 1000
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # two processes on one port would share callers by chance
     # Dead callers are found within half a minute, and clients may ping as often as every 10 s without a call.
@@ -60,7 +67,10 @@ _OPTIONS: Final = (
     ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.http2.settings_timeout", 20_000),
-    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),
+    ("grpc.server.max_pending_requests", _MOST_WAITING),
+    ("grpc.server.max_pending_requests_hard_limit", _MOST_WAITING),
     # The same twice: between a lower and a higher one the library would refuse by chance.
     ("grpc.max_metadata_size", _METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
@@ -88,7 +98,6 @@ class GrpcServer:
             *_OPTIONS,
             # What is a little too long gets our own answer, what is more is not read.
             ("grpc.max_receive_message_length", 2 * limits.message_bytes),
-            ("grpc.max_concurrent_streams", calls_at_once),
         )
         self._server = grpc.aio.server(
             interceptors=[interceptor], options=options, maximum_concurrent_rpcs=calls_at_once + _SPARE_CALLS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import tracemalloc
 
 import aiohttp
 import pytest
@@ -14,6 +16,8 @@ from aiohttp import web
 
 from qc_adapter.environment import Listen
 from qc_adapter.http_listener import HttpListener
+from qc_adapter.push_certificate import PushCertificate
+from qc_adapter.settings import ServerTls
 from tests.support.watching import leaving_nothing, until
 
 GET = b"GET /page HTTP/1.1\r\nHost: here\r\n"
@@ -30,12 +34,17 @@ async def listening(**limits):
     async def large(_request):
         return web.Response(body=LARGE)
 
+    async def known(request):
+        listener.know(request)
+        return web.Response(text="known")
+
     async def post(request):
         return web.Response(text=str(len(await request.read())))
 
     app = web.Application()
     app.router.add_get("/page", page)
     app.router.add_get("/large", large)
+    app.router.add_get("/known", known)
     app.router.add_post("/post", post)
     times = {"head_seconds": 0.3, "stalled_seconds": 0.3}
     listener = HttpListener(Listen("127.0.0.1", 0), stop_seconds=1.0, **times | limits)
@@ -127,21 +136,58 @@ async def test_an_answer_that_is_read_arrives_whole():
             assert await reader.readexactly(len(LARGE)) == LARGE
 
 
-async def test_beyond_the_cap_connections_are_closed_and_places_come_back():
-    """One more than there may be is closed at once; the others are served, and one that ends makes room."""
-    async with listening(connections=2, head_seconds=5) as listener, contextlib.AsyncExitStack() as stack:
-        reader, writer = await stack.enter_async_context(connected(listener))
-        async with connected(listener):
+async def test_beyond_the_cap_the_oldest_stranger_makes_room():
+    """Whoever holds all places with connections keeps nobody out, and does not push out those who are known."""
+    async with listening(connections=2, head_seconds=5) as listener, connected(listener) as (reader, writer):
+        writer.write(b"GET /known HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await status(reader) == 200
+        await reader.readuntil(b"known")
+        async with connected(listener) as (first, _):
             await until(lambda: listener.connections == 2)
             for _ in range(5):
-                async with connected(listener) as (refused, _):
-                    assert await ended(refused) == b""
-            writer.write(GET + b"\r\n")
+                async with connected(listener) as (other, asking):
+                    assert await ended(first) == b""
+                    asking.write(GET + b"\r\n")
+                    assert await status(other) == 200
+                    assert listener.connections == 2
+        writer.write(GET + b"\r\n")
+        assert await status(reader) == 200
+    await until(lambda: listener.connections == 0)
+
+
+async def test_beyond_the_cap_a_stranger_is_closed_where_all_are_known():
+    """A place of somebody who has shown who he is goes to nobody."""
+    async with listening(connections=1, head_seconds=5) as listener, connected(listener) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET /known HTTP/1.1\r\nHost: here\r\n\r\n")
             assert await status(reader) == 200
-        await until(lambda: listener.connections == 1)
-        async with connected(listener) as (other, asking):
-            asking.write(GET + b"\r\n")
-            assert await status(other) == 200
+            await reader.readuntil(b"known")
+            async with connected(listener) as (refused, _):
+                assert await ended(refused) == b""
+
+
+async def test_heads_that_are_refused_leave_little_behind():
+    """A head that is too long is not read on, and little of it waits for the garbage collector."""
+    line = b"X-Long: " + b"z" * 65_000 + b"\r\n"
+    async with listening() as listener:
+
+        async def refused(_number):
+            async with connected(listener) as (reader, writer):
+                writer.write(GET + line * 30)
+                assert await ended(reader) is not None
+
+        await refused(0)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            await asyncio.gather(*map(refused, range(20)))
+            await until(lambda: listener.connections == 0)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert kept < 20 * 48 * 1024
 
 
 async def test_heads_are_limited_in_length_and_number():
@@ -178,17 +224,29 @@ def authority():
     return server, client
 
 
+def test_the_push_port_offers_no_cipher_that_only_hides(tmp_path):
+    """Each one also proves that nothing was changed, with keys that nobody can find out later."""
+    pair = trustme.CA().issue_cert("localhost")
+    pair.private_key_pem.write_to_path(tmp_path / "key")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "certificate")
+    context = PushCertificate(ServerTls(tmp_path / "certificate", tmp_path / "key")).context
+    offered = context.get_ciphers()
+    assert all(one["aead"] and (one["kea"] == "kx-ecdhe" or one["protocol"] == "TLSv1.3") for one in offered), offered
+    assert {one["protocol"] for one in offered} == {"TLSv1.2", "TLSv1.3"}
+
+
 async def test_tls_that_does_not_come_about_takes_a_place_and_gives_it_back(authority):
     """A connection counts from its first packet; one that speaks no TLS, or is closed, leaves nothing held."""
     server, client = authority
     async with listening(connections=2, tls=lambda: server) as listener:
-        async with connected(listener), connected(listener) as (reader, writer):
+        async with connected(listener) as (silent, _), connected(listener) as (reader, writer):
             await until(lambda: listener.connections == 2)
-            async with connected(listener) as (refused, _):
-                assert await ended(refused) == b""
             writer.write(GET + b"\r\n")  # no TLS
             await ended(reader)
             await until(lambda: listener.connections == 1)
+            async with connected(listener), connected(listener):
+                assert await ended(silent) == b""
+            await until(lambda: listener.connections == 0)
             async with connected(listener, ssl=client, server_hostname="localhost") as (secured, asking):
                 asking.write(GET + b"\r\n")
                 assert await status(secured) == 200

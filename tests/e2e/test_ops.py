@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -58,6 +59,26 @@ async def test_openmetrics_is_served_when_asked_for():
     assert status == 200
     assert content_type.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
+
+
+async def test_many_who_want_metrics_at_once_share_them():
+    """The page is made for all who wait, so that many scrapes cost what a few do; none is older than its question."""
+    registry, made = CollectorRegistry(), []
+
+    class Counting:
+        def collect(self):
+            made.append(time.monotonic())
+            time.sleep(0.01)  # what a page costs
+            return []
+
+    registry.register(Counting())
+    made.clear()
+    async with serving(registry=registry) as get:
+        await asyncio.gather(*(get("/metrics") for _ in range(50)))
+        assert 1 <= len(made) < 25
+        before = len(made)
+        await get("/metrics")
+        assert len(made) == before + 1
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text;version=abc", "text/plain;version=.."])
