@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
@@ -19,10 +20,9 @@ class Connections:
     """
     Those of one server, at most so many: one more takes the place of the oldest that is not known.
 
-    So whoever holds many connections cannot keep others out, and not cut those that have shown who they are. It is the
-    protocol factory for the event loop. `behind` makes the protocol that serves one, and `has_enough` tells that it
-    will read no more. A peer that has not read what it asked for, but for what a buffer holds, is cut after
-    `stalled_seconds`.
+    So whoever holds many connections cannot keep others out, and not cut those that have shown who they are. `behind`
+    makes the protocol that serves one, and `has_enough` tells that it will read no more. A peer that has not read what
+    it asked for, but for what a buffer holds, is cut after `stalled_seconds`.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Connections:
         self.stalled_seconds = stalled_seconds
         self._most = most
         self._open: dict[Connection, bool] = {}
+        self._opening: set[asyncio.Task[None]] = set()
         self._of: dict[asyncio.BaseTransport, Connection] = {}
         #: One for all: it is emptied before anybody else can read.
         self.buffer = bytearray(_READ_BYTES)
@@ -47,11 +48,18 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def __call__(self) -> Connection:
-        """Return the protocol of a connection that was just accepted."""
-        return Connection(self)
+    def accept(self, accepted: socket.socket) -> None:
+        """Serve a connection that was just accepted, or close it where there is no room."""
+        connection = Connection(self)
+        if not self._enter(connection):
+            accepted.close()
+            return
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.opening = asyncio.create_task(connection.open(accepted, self.tls), name="http connection")
+        self._opening.add(connection.opening)
+        connection.opening.add_done_callback(self._opening.discard)
 
-    def enter(self, connection: Connection) -> bool:
+    def _enter(self, connection: Connection) -> bool:
         """Count the connection; False if there are too many, all of them known."""
         if len(self._open) >= self._most:
             oldest = next((one for one, known in self._open.items() if not known), None)
@@ -80,10 +88,10 @@ class Connections:
 
     async def end(self) -> None:
         """End those whose TLS has not come about; the others are ended by what serves them."""
-        securing = [one.securing for one in self._open if one.securing is not None]
-        for task in securing:
+        opening = list(self._opening)
+        for task in opening:
             task.cancel()
-        await asyncio.gather(*securing, return_exceptions=True)
+        await asyncio.gather(*opening, return_exceptions=True)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -96,22 +104,31 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._behind: asyncio.Protocol | None = None
-        #: What came with the end of the handshake, before anybody was there to take it.
-        self._early: list[bytes] = []
         self._stalled: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport | None = None
-        self.securing: asyncio.Task[None] | None = None
+        self.opening: asyncio.Task[None] | None = None
+
+    async def open(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Begin TLS, if there is to be any, and serve."""
+        seconds = None if tls is None else _HANDSHAKE_SECONDS
+        try:
+            # Not start_tls on a connection that is served already: uvloop gives away the first bytes before that.
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self, accepted, ssl=tls, ssl_handshake_timeout=seconds
+            )
+        except OSError:
+            pass  # a peer that speaks no TLS, does not trust us, takes too long or is gone
+        finally:
+            self.opening = None
+            if self.transport is None:
+                self._connections.leave(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin TLS, or serve."""
-        accepted, tls = cast("asyncio.Transport", transport), self._connections.tls
-        if not self._connections.enter(self):
-            accepted.abort()
-        elif tls is None:
-            self._serve(accepted)
-        else:
-            accepted.pause_reading()  # the first bytes are for TLS
-            self.securing = asyncio.create_task(self._secure(accepted, tls), name="http tls")
+        """Serve: TLS, if any, has come about."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._connections.serves(transport, self)
+        self._behind = self._connections.behind()
+        self._behind.connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - as the event loop calls it
         """Return where to read to."""
@@ -119,18 +136,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass it on."""
-        data = bytes(self._connections.buffer[:nbytes])
-        if self._behind is None:
-            self._early.append(data)
-        else:
-            self._receive(self._behind, data)
+        behind, transport = self._behind, self.transport
+        if behind is not None and transport is not None:
+            behind.data_received(bytes(self._connections.buffer[:nbytes]))
+            if self._connections.has_enough(behind):
+                transport.pause_reading()  # for good: it is answered and closed
 
     def cut(self) -> None:
         """End the connection at once."""
-        if self.securing is not None:
-            self.securing.cancel()
-        elif self.transport is not None:
+        if self.transport is not None:
             self.transport.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
 
     def eof_received(self) -> bool | None:
         """Pass it on."""
@@ -155,36 +172,6 @@ class Connection(asyncio.BufferedProtocol):
         self._connections.leave(self)
         if self._behind is not None:
             self._behind.connection_lost(exc)
-
-    async def _secure(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
-        secured: asyncio.Transport | None = None
-        try:
-            secured = await asyncio.get_running_loop().start_tls(
-                transport, self, tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_SECONDS
-            )
-        except OSError:
-            pass  # a peer that speaks no TLS, does not trust us, takes too long or is gone
-        finally:
-            self.securing = None
-            if secured is None:
-                transport.abort()
-                self._connections.leave(self)
-        if secured is not None:
-            self._serve(secured)
-
-    def _serve(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
-        self._connections.serves(transport, self)
-        self._behind = self._connections.behind()
-        self._behind.connection_made(transport)
-        for data in self._early:
-            self._receive(self._behind, data)
-        self._early.clear()
-
-    def _receive(self, behind: asyncio.Protocol, data: bytes) -> None:
-        behind.data_received(data)
-        if self.transport is not None and self._connections.has_enough(behind):
-            self.transport.pause_reading()  # for good: it is answered and closed
 
     def _calm(self) -> None:
         if self._stalled is not None:

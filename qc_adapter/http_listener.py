@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
@@ -23,6 +24,9 @@ MOST_CONNECTIONS: Final = 200
 HEAD_SECONDS: Final = 30.0
 #: For a peer to read its answer.
 STALLED_SECONDS: Final = 20.0
+#: Connections that the kernel keeps until we take them.
+_BACKLOG: Final = 128
+_AGAIN_SECONDS: Final = 0.2
 _LONGEST_LINE: Final = 4096
 _MOST_LINES: Final = 64
 #: For the rest of a request that was answered before it had come whole.
@@ -60,14 +64,15 @@ class HttpListener:
         self._stalled_seconds = stalled_seconds
         self._runner: web.AppRunner | None = None
         self._connections: Connections | None = None
-        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
 
     @property
     def port(self) -> int:
         """The port that is listened on; known after `start`."""
-        if self._server is None:
+        if not self._sockets:
             raise RuntimeError("the server is not started")
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._sockets[0].getsockname()[1])
 
     @property
     def connections(self) -> int:
@@ -96,31 +101,66 @@ class HttpListener:
         )
         await self._runner.setup()
         try:
-            behind = cast("web.Server", self._runner.server)
-            self._connections = Connections(
-                behind,
+            self._connections = connections = Connections(
+                cast("web.Server", self._runner.server),
                 self._tls(),
                 most=self._most,
                 stalled_seconds=self._stalled_seconds,
                 has_enough=_has_refused,
             )
-            self._server = await asyncio.get_running_loop().create_server(
-                self._connections, self._listen.host, self._listen.port
-            )
+            await self._open_sockets()
+            self._accepting = [
+                asyncio.create_task(_accept(one, connections), name="http accept") for one in self._sockets
+            ]
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Stop listening; requests under way get `stop_seconds` to end."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._accepting = []
+        for one in self._sockets:
+            one.close()
+        self._sockets = []
         if self._connections is not None:
             await self._connections.end()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _open_sockets(self) -> None:
+        """Listen on each address that the host's name has."""
+        host, port = self._listen.host, self._listen.port
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            self._sockets.append(one)
+            one.setblocking(False)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                one.bind(address)
+            except OSError as error:
+                why = (error.strerror or "it cannot be had").lower()
+                raise OSError(error.errno, f"cannot listen on {self._listen}: {why}") from error
+            one.listen(_BACKLOG)
+
+
+async def _accept(listening: socket.socket, connections: Connections) -> None:
+    """Take connections for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            accepted, _ = await loop.sock_accept(listening)
+        except OSError:
+            # Gone again, or no descriptor is left: then others have to end first.
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            connections.accept(accepted)
 
 
 def _has_refused(serving: asyncio.Protocol) -> bool:

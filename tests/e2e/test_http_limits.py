@@ -12,6 +12,7 @@ import tracemalloc
 import aiohttp
 import pytest
 import trustme
+import uvloop
 from aiohttp import web
 
 from qc_adapter.environment import Listen
@@ -266,6 +267,22 @@ async def test_a_request_right_behind_the_handshake_is_served(authority):
                     return await reply.text()
 
             assert await asyncio.gather(*map(one, range(20))) == [str(number * 10_000) for number in range(20)]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_tls_comes_about_on_every_event_loop(authority, run):
+    """On uvloop the first bytes of a connection come before TLS can be begun on it: they must not get lost."""
+    server, client = authority
+
+    async def ask():
+        async with (
+            listening(tls=lambda: server) as listener,
+            connected(listener, ssl=client, server_hostname="localhost") as (reader, writer),
+        ):
+            writer.write(GET + b"Connection: close\r\n\r\n")
+            return await ended(reader)
+
+    assert run(ask()).endswith(b"here")
 
 
 async def test_stopping_ends_handshakes_that_are_under_way(authority):
