@@ -153,7 +153,8 @@ return 1
 
 # The gateway ended the session, or it is not to be polled. ARGV: id, holder, mark of the GUID used or '', how the log
 # ends or '', detail, ms that a sign-in has to live to count as a good one, longest ms between two attempts to sign in
-# again, ms to wait when the gateway has told of the sign-out. A detail without an end: the record cannot be read.
+# again, ms to wait when the gateway has told of the sign-out, digest of the record that was judged or ''. A detail
+# without an end: the record cannot be read.
 # Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
 # is to be signed in again.
 PARK = script("""
@@ -181,7 +182,8 @@ if ended ~= '' and leaving < now and stored and orders[1] and orders[1] == field
   call('PUBLISH', WAKE, id)
   return {'recovering', record(id)}
 end
-park(id)
+-- What was judged may have been mended since: then it is another record, and is looked at anew.
+park(id, ARGV[9] ~= '' and ARGV[9])
 if ended ~= '' and leaving < now then
   begin_anew(id)
   call('HSET', LOG .. id, 'ended', ended, 'state', 'lost', 'detail', ARGV[5])

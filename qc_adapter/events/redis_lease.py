@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -259,7 +260,7 @@ class RedisLease:
 
     async def park(self, unreadable: str = "") -> None:
         """Leave the inspector alone until the record changes; one that is unreadable is told as lost, and why."""
-        await self._park("", "", unreadable)
+        await self._park("", "", unreadable, _digest(self._record or ()))
 
     async def release(self) -> None:
         """Let others claim the lease now, with a record that all can read."""
@@ -275,11 +276,18 @@ class RedisLease:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
         await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 1)
 
-    async def _park(self, mark: str, ended: str, detail: str) -> Any:
+    async def _park(self, mark: str, ended: str, detail: str, judged: str = "") -> Any:
         return await self._link.script(
             "park", lease_scripts.PARK, self.agent_id, self._holder, mark, ended, detail,
             int(QUIET_SECONDS * 1000), int(LONGEST_PAUSE_SECONDS * 1000), int(TOLD_PAUSE_SECONDS * 1000),
+            judged,
         )  # fmt: skip
+
+
+def _digest(record: Sequence[bytes]) -> str:
+    """Return the name that scripts give to a record, empty for none."""
+    fields = sorted(b"\0".join(pair) for pair in zip(record[::2], record[1::2], strict=True))
+    return hashlib.sha1(b"\0".join(fields), usedforsecurity=False).hexdigest() if fields else ""
 
 
 def _sum(talking: bytes, standing: bytes, inspection: bytes) -> tuple[Standing, Inspection | None]:

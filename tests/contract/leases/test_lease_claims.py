@@ -294,6 +294,21 @@ async def test_a_lost_session_is_left_alone_until_its_record_changes(shelf, repl
     assert (await two.rota.statuses(["101"]))["101"].state is PollState.STARTING
 
 
+async def test_a_record_that_is_mended_before_it_is_given_up_is_read(shelf, replica):
+    """What is given up is the record that was judged, not the one that has come in its place by then."""
+    shelf.sign_in("101", version="2")
+    one = replica("one")
+    await one.rota.scan()
+    await one.beat()
+    bad = one.forget("101")
+    with pytest.raises(SessionUnreadable) as unreadable:
+        await bad.session(0.0)
+    shelf.client.hset("qc:session:101", "version", "1")
+    await bad.park(unreadable.value.message)
+    await one.rota.scan()
+    assert (await (await one.beat())["101"].lease.session(0.0)).guid.reveal() == "first"
+
+
 @pytest.mark.parametrize(
     ("write", "mend"),
     [
