@@ -4,13 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 DEPLOY := $(VENV)/.deploy-ready
+BENCH  := $(VENV)/.bench-ready
 # `make lock UPGRADE=` keeps every version that still fits.
 UPGRADE := --upgrade
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run proto docs fmt lint types test check clean lock soak storm busy test-chaos \
-        fuzz abuse flood tls-scan \
+        bench bench-quick leaks fuzz abuse flood tls-scan \
         deploy-setup deploy-check dashboards pictures image sbom audit release release-check
 
 help: ## Show this list
@@ -58,6 +59,19 @@ test: $(STAMP) ## Run the tests
 
 storm: $(STAMP) ## 1,000 intercepts at once, storms of 20,000 calls, half cancelled; about 4 minutes
 	$(BIN)/python -m bench.storm
+
+$(BENCH): $(STAMP) requirements-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.txt
+	@touch $@
+
+bench: $(BENCH) ## What it costs, side by side with others; writes docs/performance.md; 20 minutes
+	$(BIN)/python -m bench.speed
+
+bench-quick: $(BENCH) ## The same in short, prints only; 2 minutes
+	$(BIN)/python -m bench.speed --quick
+
+leaks: $(BENCH) deploy-setup ## An hour of mixed load with cancels, resets and rotations; draws memory, tasks, descriptors
+	$(BIN)/python -m bench.leaks
 
 soak: $(STAMP) ## Inspectors kept signed in over GUID rotations at real speed; 6 minutes
 	$(BIN)/python -m bench.soak
@@ -120,6 +134,7 @@ lock: ## Renew the lock files (needs uv on PATH)
 	$(COMPILE) --extra fast --extra tracing --output-file requirements.txt
 	$(COMPILE) --extra fast --extra tracing --group dev --output-file requirements-dev.txt
 	$(COMPILE) --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
+	$(COMPILE) --group bench --constraint requirements-dev.txt --output-file requirements-bench.txt
 	$(COMPILE) --group fuzz --constraint requirements-dev.txt --output-file requirements-fuzz.txt
 	uv pip compile requirements-scan.in --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    --python-version 3.11 $(UPGRADE) --output-file requirements-scan.txt
