@@ -71,7 +71,7 @@ bench-quick: $(BENCH) ## The same in short, prints only; 2 minutes
 	$(BIN)/python -m bench.speed --quick
 
 leaks: $(BENCH) deploy-setup ## An hour of mixed load with cancels, resets and rotations; draws memory, tasks, descriptors
-	$(BIN)/python -m bench.leaks
+	$(BIN)/python -m bench.leaks --keep
 
 soak: $(STAMP) ## Inspectors kept signed in over GUID rotations at real speed; 6 minutes
 	$(BIN)/python -m bench.soak

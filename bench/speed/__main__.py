@@ -7,11 +7,13 @@ import asyncio
 import importlib
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bench.children import ROOT
 from bench.speed import page
-from bench.speed.figures import Section
+
+if TYPE_CHECKING:
+    from bench.speed.figures import Section
 
 #: Parts that `make bench` runs: modules of this folder with `async def measure(*, quick: bool) -> Section`.
 PARTS: Final = ("calls", "http_leg", "hot_path", "polls", "store", "streams", "cores")
