@@ -76,6 +76,21 @@ def fingerprint_of(certificate: bytes) -> str:
     return hashlib.sha256(certificate).hexdigest()
 
 
+def refusal_of(error: Exception) -> str | None:
+    """Say which side does not trust the other, if that is what the error of a connection means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the gateway's certificate is not trusted: {error.verify_message.strip('. ')}"
+    if not isinstance(error, ssl.SSLError) or error.reason is None:
+        return None
+    if "ALERT" in error.reason and ("CERT" in error.reason or "UNKNOWN_CA" in error.reason):
+        return "the gateway does not accept this adapter's client certificate"
+    if "HANDSHAKE_FAILURE" in error.reason:
+        return "the gateway declines the TLS handshake: it may want a client certificate, or other ciphers"
+    if "VERSION" in error.reason or "PROTOCOL" in error.reason:
+        return "the gateway does not speak TLS 1.2 or newer on this port"
+    return None
+
+
 def _load_authorities(context: ssl.SSLContext, ca_file: str | None) -> None:
     if ca_file is None:
         context.load_default_certs()

@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from qc_adapter.gateway.requests import GatewayRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyHeaders:
-    """The header lines of a reply as they came; names ignore case. They hold GUIDs, so they do not print."""
+    """The header lines of a reply that somebody looks at; names ignore case. They hold GUIDs, so they do not print."""
 
     lines: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
 
@@ -79,22 +79,22 @@ class Transport(Protocol):
     out; never for `NotSent`.
     """
 
-    async def send(
+    def send(
         self,
         request: GatewayRequest,
         headers: Mapping[str, str],
         timeout_seconds: float,
         on_send: Callable[[], None],
-    ) -> RawReply:
+    ) -> Awaitable[RawReply]:
         """Carry a command; raises `NotSent` or `ReplyLost`."""
 
-    async def poll(
+    def poll(
         self,
         request: GatewayRequest,
         headers: Mapping[str, str],
         timeout_seconds: float,
         on_send: Callable[[], None],
-    ) -> RawReply:
+    ) -> Awaitable[RawReply]:
         """Carry a long poll or heartbeat, on connections of their own; raises `NotSent` or `ReplyLost`."""
 
     def reload(self) -> None:
