@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.access.keys_url import ServedKeys
     from qc_adapter.access.tokens import Tokens
-    from qc_adapter.rpc.calls import CallObserver
+    from qc_adapter.rpc.call import CallObserver
     from qc_adapter.rpc.parse import Parser
     from qc_adapter.settings import AuditSettings, Settings
     from qc_adapter.telemetry.metrics import Metrics

@@ -38,7 +38,7 @@ from qc_adapter.ops import OpsServer
 from qc_adapter.own_certificates import watch_own_certificates
 from qc_adapter.push import PushServer
 from qc_adapter.rpc.call_traces import CallTraces
-from qc_adapter.rpc.calls import CallInterceptor, CallObserver
+from qc_adapter.rpc.calls import CallInterceptor
 from qc_adapter.rpc.inspector_events import InspectorEvents
 from qc_adapter.rpc.inspector_sessions import InspectorSessions
 from qc_adapter.rpc.observers import CallLog, CallMetrics
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.gateway.circuit import CircuitChange
     from qc_adapter.gateway.observation import GatewayCall
+    from qc_adapter.rpc.call import CallObserver
     from qc_adapter.sessions.store import SessionStore
     from qc_adapter.settings import Settings
 

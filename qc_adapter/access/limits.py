@@ -48,7 +48,7 @@ class Usage:
 
 
 class Place:
-    """What one call holds, its caller's and everybody's; given back at the end of its `with`."""
+    """What one call holds, its caller's and everybody's, until it leaves or its `with` ends."""
 
     __slots__ = ("_answered", "_inspector", "_limits", "_of_all", "_overall", "_own", "_streaming")
 
@@ -87,12 +87,8 @@ class Place:
             self._own.calls -= 1
             self._of_all.calls -= 1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """Give everything back: the call has ended."""
         self.answered()
         for usage in (self._own, self._of_all):
             usage.streams -= self._streaming
@@ -100,6 +96,14 @@ class Place:
                 usage.by_inspector[self._inspector] -= 1
                 if not usage.by_inspector[self._inspector]:
                     del usage.by_inspector[self._inspector]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
 
 
 class Limiter:

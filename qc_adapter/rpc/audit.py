@@ -12,7 +12,7 @@ from grpc import StatusCode
 from qc_adapter.access.caller import ANONYMOUS
 from qc_adapter.audit.log import OURSELVES
 from qc_adapter.audit.record import utc
-from qc_adapter.rpc.calls import shown
+from qc_adapter.rpc.call import shown
 from qc_adapter.rpc.observers import OUTCOMES
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.audit.log import AuditLog
     from qc_adapter.commands.run import CommandRun
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
 
 COMMANDS: Final = "QualityControl"
 #: `Feed` is not among them: it brings what the gateway said, many times a second.

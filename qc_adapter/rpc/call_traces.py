@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import Status, StatusCode
 
 from qc_adapter.events.catalogue import EVENT_TYPES
-from qc_adapter.rpc.calls import OURS
+from qc_adapter.rpc.call import OURS
 from qc_adapter.rpc.observers import OUTCOMES, is_fault
 
 if TYPE_CHECKING:
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
     from qc_adapter.telemetry.tracing import CallTrace, Tracing
 
 #: An event's name may be any text, of any length, by whoever brings it. One that no table has is told as this.

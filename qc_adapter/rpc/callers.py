@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.access.caller import Caller
     from qc_adapter.access.tokens import Tokens
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
 
 _BY_JWT: Final = "jwt:"
 _COMMANDS: Final = "QualityControl"
@@ -83,7 +83,7 @@ class KnownCallers:
         if self._tokens is not None and (shown := call.metadata.get("authorization")) is not None:
             return await self._tokens.caller_of(shown)
         if self._certificates:
-            found = caller_of_certificate(call.proofs)
+            found = caller_of_certificate(call.proofs())
             if found is not None:
                 return found
             raise CallerUnknown("its certificate names nobody: it needs a URI (SPIFFE) or DNS name")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qc_adapter.commands.model import Accepted, Missed, Outcome, Told
@@ -21,6 +20,8 @@ from qc_adapter.v1 import quality_control_pb2 as qc
 from qc_adapter.v1 import sessions_pb2 as sessions
 
 if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Value
+
     from qc_adapter.commands.model import Update
     from qc_adapter.events.activity import Activity
     from qc_adapter.events.feed import Feed
@@ -34,18 +35,6 @@ _DEEPEST: Final = 24
 _EXACT: Final = 2**53
 #: The last millisecond that a `Timestamp` may hold.
 _LAST_MS: Final = 253_402_300_799_999
-
-_DETAILS: Final[dict[str, type[Any]]] = {
-    "talking": events.Call,
-    "call": events.Call,
-    "record": events.Recording,
-    "call_release": events.CallRelease,
-    "phone": events.Phone,
-    "qc": events.QualityControlNotice,
-    "state": events.StateChange,
-    "session": events.SessionChange,
-    "monitored": events.MonitoredAgent,
-}
 
 _SOURCES: Final = {
     EventSource.POLL: sessions.EVENT_SOURCE_POLL,
@@ -78,17 +67,19 @@ def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
 
-def _timestamp_ms(milliseconds: int) -> Timestamp:
-    """Return milliseconds since the epoch; in whole numbers, so that the caller reads back the very same."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
+def _set_ms(time: Timestamp, milliseconds: int) -> None:
+    """Set milliseconds since the epoch; in whole numbers, so that the caller reads back the very same."""
+    time.seconds, rest = divmod(milliseconds, 1000)
+    time.nanos = rest * 1_000_000
 
 
 def update_message(update: Update) -> qc.CommandUpdate:
     """Return one update of a command's stream."""
     match update:
         case Told():
-            return qc.CommandUpdate(cursor=update.cursor, event=event_message(update.cursor, update.event))
+            message = qc.CommandUpdate(cursor=update.cursor)
+            _tell(message.event, update.cursor, update.event)
+            return message
         case Accepted():
             accepted = qc.CommandAccepted(
                 method=update.method, gateway_message=update.message, time=timestamp(update.received_at)
@@ -122,7 +113,9 @@ def watch_message(entry: Entry) -> events.WatchResponse:
     """Return one entry of a log as a message of a Watch stream."""
     if isinstance(entry.item, Gap):
         return gap_message(entry.cursor, entry.item)
-    return events.WatchResponse(cursor=entry.cursor, event=event_message(entry.cursor, entry.item))
+    message = events.WatchResponse(cursor=entry.cursor)
+    _tell(message.event, entry.cursor, entry.item)
+    return message
 
 
 def gap_message(cursor: str, gap: Gap) -> events.WatchResponse:
@@ -144,50 +137,63 @@ def _gap(gap: Gap) -> events.Gap:
 
 def event_message(cursor: str, event: AgentEvent) -> events.AgentEvent:
     """Return an event with its details and its whole content."""
-    message = events.AgentEvent(
-        cursor=cursor,
-        event_type=event.event_type,
-        work_no=event.work_no,
-        received_time=timestamp(event.received_at),
-        content=json_value(event.content),
-    )
-    # A time before 1970 or after the year 9999 is none: it would make the message unreadable as JSON.
-    if event.gateway_time_ms is not None and 0 <= event.gateway_time_ms <= _LAST_MS:
-        message.gateway_time.CopyFrom(_timestamp_ms(event.gateway_time_ms))
-    if event.details is not None:
-        getattr(message, event.details.kind).CopyFrom(_details(event.details))
+    message = events.AgentEvent()
+    _tell(message, cursor, event)
     return message
 
 
-def _details(details: Details) -> Any:
-    fields: dict[str, Any] = {
-        name: _timestamp_ms(int(value)) if name in TIMES else value for name, value in details.fields.items()
-    }
-    return _DETAILS[details.kind](**fields)
+def _tell(message: events.AgentEvent, cursor: str, event: AgentEvent) -> None:
+    """Set the fields where they are to stand: a message that is made apart and then copied takes four times as long."""
+    message.cursor = cursor
+    message.event_type = event.event_type
+    message.work_no = event.work_no
+    message.received_time.CopyFrom(timestamp(event.received_at))
+    set_json(message.content, event.content)
+    # A time before 1970 or after the year 9999 is none: it would make the message unreadable as JSON.
+    if event.gateway_time_ms is not None and 0 <= event.gateway_time_ms <= _LAST_MS:
+        _set_ms(message.gateway_time, event.gateway_time_ms)
+    if event.details is not None:
+        _set_details(getattr(message, event.details.kind), event.details)
 
 
-def json_value(content: Any, depth: int = 0) -> Value:
+def _set_details(message: Any, details: Details) -> None:
+    message.SetInParent()  # also if there is no field of it
+    for name, value in details.fields.items():
+        if name in TIMES:
+            _set_ms(getattr(message, name), int(value))
+        else:
+            setattr(message, name, value)
+
+
+def set_json(value: Value, content: Any, depth: int = 0) -> None:
     """
-    Return JSON as a `Value`.
+    Set a `Value` to JSON.
 
     A whole number that a double cannot hold, and what lies deeper than readers accept, becomes text.
     """
-    if content is None:
-        return Value(null_value=0)  # type: ignore[arg-type]
     if isinstance(content, str):
-        return Value(string_value=content)
-    if isinstance(content, bool):
-        return Value(bool_value=content)
-    if isinstance(content, (int, float)):
+        value.string_value = content
+    elif content is None:
+        value.null_value = 0  # type: ignore[assignment]
+    elif isinstance(content, bool):
+        value.bool_value = content
+    elif isinstance(content, (int, float)):
         if isinstance(content, int) and abs(content) > _EXACT:
-            return Value(string_value=str(content))
-        return Value(number_value=content)
-    if depth >= _DEEPEST:
-        return Value(string_value=orjson.dumps(content).decode())
-    if isinstance(content, dict):
-        fields = {key: json_value(value, depth + 1) for key, value in content.items()}
-        return Value(struct_value=Struct(fields=fields))
-    return Value(list_value=ListValue(values=[json_value(value, depth + 1) for value in content]))
+            value.string_value = str(content)
+        else:
+            value.number_value = content
+    elif depth >= _DEEPEST:
+        value.string_value = orjson.dumps(content).decode()
+    elif isinstance(content, dict):
+        value.struct_value.SetInParent()  # also if it is empty
+        fields = value.struct_value.fields
+        for key, one in content.items():
+            set_json(fields[key], one, depth + 1)
+    else:
+        value.list_value.SetInParent()
+        values = value.list_value.values
+        for one in content:
+            set_json(values.add(), one, depth + 1)
 
 
 def session_message(session: Session, status: PollStatus | None, kept: Kept = NOTHING_KEPT) -> sessions.Session:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from qc_adapter.access.caller import Caller
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
 
 
 class Callers(Protocol):
@@ -23,7 +23,7 @@ class Callers(Protocol):
 
 
 class Place(Protocol):
-    """What a call holds of the limits, as long as its `with` lasts."""
+    """What a call holds of the limits, until it leaves or its `with` ends."""
 
     def fit(self, size: int) -> None:
         """Raise `LimitReached` if a request of so many bytes is too long."""
@@ -35,6 +35,10 @@ class Place(Protocol):
 
     def answered(self) -> None:
         """Note that the first message went out: from now on the call is no more than an open stream."""
+        ...
+
+    def leave(self) -> None:
+        """Give everything back: the call has ended."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -90,6 +94,9 @@ class Nothing:
         """Hold nothing."""
 
     def answered(self) -> None:
+        """Hold nothing."""
+
+    def leave(self) -> None:
         """Hold nothing."""
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from qc_adapter.gateway.wire import ReplyHeaders
 from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequest
 from qc_adapter.model.inspector import gateway_of, number_of
 from qc_adapter.model.session import EventSource
-from qc_adapter.rpc.calls import current_call, deadline_of
+from qc_adapter.rpc.call import current_call, deadline_of
 from qc_adapter.rpc.convert import bookmark_message, gap_message, watch_message
 from qc_adapter.v1 import events_pb2 as pb
 from qc_adapter.v1 import events_pb2_grpc as pb_grpc
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.inlet import Inlet
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
     from qc_adapter.rpc.parse import Parser
 
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -10,7 +10,7 @@ from qc_adapter.gateway.requests import SignInForm, SkillReset
 from qc_adapter.model.errors import InvalidRequest, SessionUnreadable, StoreUnavailable
 from qc_adapter.model.inspector import gateway_of, is_inspector_id, number_of
 from qc_adapter.model.session import EventSource, Secret, bare_guid
-from qc_adapter.rpc.calls import current_call, deadline_of
+from qc_adapter.rpc.call import current_call, deadline_of
 from qc_adapter.rpc.convert import session_message
 from qc_adapter.rpc.values import skill_problems
 from qc_adapter.sessions.orders import NOTHING_KEPT, Orders

@@ -12,7 +12,7 @@ from qc_adapter.access.caller import ANONYMOUS
 from qc_adapter.v1 import quality_control_pb2 as pb
 
 if TYPE_CHECKING:
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
     from qc_adapter.telemetry.metrics import Metrics
 
 #: Codes that mean a defect or a fault of ours or of what is behind us, not of the caller.

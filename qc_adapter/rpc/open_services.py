@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from qc_adapter.model.errors import InvalidRequest
-from qc_adapter.rpc.requests import request_of
+from qc_adapter.rpc.requests import Requests
 
 #: A client watches the health of each of our services; behind a proxy several share a connection. An answer that is
 #: not read counts too.
@@ -29,6 +29,7 @@ class OpenServices:
     def __init__(self) -> None:
         self._streams = self._single = 0
         self._by_connection: dict[str, int] = {}
+        self._requests = Requests(_REQUEST_SECONDS)
 
     def wrap(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler with its calls counted."""
@@ -49,14 +50,14 @@ class OpenServices:
     def _unary(self, handle: Any, decode: Any) -> Any:
         async def unary(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             await self._admit(context, 0)
-            return await handle(await _asked(decode, context), context)
+            return await handle(await self._asked(decode, context), context)
 
         return unary
 
     def _stream(self, handle: Any, decode: Any) -> Any:
         async def stream(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             await self._admit(context, 1)
-            answers = handle(requests if decode is None else await _asked(decode, context), context)
+            answers = handle(requests if decode is None else await self._asked(decode, context), context)
             if inspect.isawaitable(answers):
                 await answers
                 return
@@ -87,12 +88,11 @@ class OpenServices:
         hear: Any = give_back  # to the type stubs it is a class of theirs
         context.add_done_callback(hear)
 
-
-async def _asked(decode: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-    try:
-        request = await request_of(context, _REQUEST_SECONDS)
-        return request if decode is None else decode(request)
-    except InvalidRequest as invalid:
-        return await context.abort(StatusCode.INVALID_ARGUMENT, invalid.message)
-    except DecodeError:
-        return await context.abort(StatusCode.INVALID_ARGUMENT, "the request is no message of this method's type")
+    async def _asked(self, decode: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            request = await self._requests.read(context)
+            return request if decode is None else decode(request)
+        except InvalidRequest as invalid:
+            return await context.abort(StatusCode.INVALID_ARGUMENT, invalid.message)
+        except DecodeError:
+            return await context.abort(StatusCode.INVALID_ARGUMENT, "the request is no message of this method's type")

@@ -60,6 +60,8 @@ class Parser:
     def __init__(self, agent_id_max: Mapping[str, int], confirm_within_seconds: float) -> None:
         """Take the highest agent id by the gateway's name."""
         self._agent_id_max = agent_id_max
+        #: Where nobody knows which gateway is meant.
+        self._highest = max(agent_id_max.values())
         self._confirm_within_seconds = confirm_within_seconds
 
     def agent_id(self, text: str) -> str:
@@ -165,7 +167,7 @@ class Parser:
     def _number_problem(self, text: str, gateway: str) -> str:
         if not text:
             return "is required"
-        highest = self._agent_id_max.get(gateway, max(self._agent_id_max.values()))
+        highest = self._agent_id_max.get(gateway, self._highest)
         if not _ID.fullmatch(text) or not AGENT_ID_MIN <= int(text) <= highest:
             return f"must be a decimal number from {AGENT_ID_MIN} to {highest} without leading zero, got {_shown(text)}"
         return ""

@@ -10,7 +10,7 @@ from qc_adapter.commands.model import Accepted, Outcome, Told
 from qc_adapter.commands.monitoring import in_batches, in_turn
 from qc_adapter.gateway import requests
 from qc_adapter.rpc import values
-from qc_adapter.rpc.calls import current_call, deadline_of
+from qc_adapter.rpc.call import current_call, deadline_of
 from qc_adapter.rpc.convert import update_message
 from qc_adapter.v1 import quality_control_pb2 as pb
 from qc_adapter.v1 import quality_control_pb2_grpc as pb_grpc

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from qc_adapter.model.errors import AdapterError
 
@@ -31,7 +31,8 @@ class Revocation:
 
     def __init__(self) -> None:
         self._error: AdapterError | None = None
-        self._waiting: asyncio.Task[object] | None = None
+        #: Only then may it be cancelled: a write that is would be taken for a caller that went away.
+        self._waiting = False
         self._task: asyncio.Task[object] | None = None
         self._last_write: asyncio.TimerHandle | None = None
         self.cut: AdapterError | None = None
@@ -51,32 +52,30 @@ class Revocation:
         """End the stream with this error; the first one counts."""
         if self._error is None:
             self._error = error
-            if self._waiting is not None:
-                self._waiting.cancel()
             if self._task is not None:
+                if self._waiting:
+                    self._task.cancel()
                 self._last_write = self._task.get_loop().call_later(_LAST_WRITE_SECONDS, self._cut_off)
 
-    async def over(self, messages: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Pass the messages on until the stream is revoked."""
+    async def pass_on(self, messages: AsyncGenerator[T, None], write: Callable[[T], Awaitable[None]]) -> None:
+        """Write the messages until there are no more, or the stream is revoked; then raises that error."""
         self._task = asyncio.current_task()
         self._look()
         try:
             while self._error is None:
-                # Only while we wait: a cancelled write would be taken for a caller that went away.
-                self._waiting = asyncio.current_task()
+                self._waiting = True
                 try:
                     message = await anext(messages)
                 except StopAsyncIteration:
                     return
                 except asyncio.CancelledError:
-                    task, self._waiting = self._waiting, None
                     # Ours, and nobody else's at the same time.
-                    if self._error is None or task is None or task.uncancel() > 0:
+                    if self._error is None or self._task is None or self._task.uncancel() > 0:
                         raise
                     break
                 finally:
-                    self._waiting = None
-                yield message
+                    self._waiting = False
+                await write(message)
             if self._error is not None:
                 raise self._error.afresh()
         finally:

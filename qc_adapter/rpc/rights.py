@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from qc_adapter.access.asked import Asked, read_asked
 from qc_adapter.access.policy_methods import METHODS, QUALITY_CONTROL, Names
 from qc_adapter.model.errors import CallerNotAllowed, InvalidRequest
-from qc_adapter.rpc.calls import shown
+from qc_adapter.rpc.call import shown
 from qc_adapter.rpc.parse import MOST_MONITORED
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qc_adapter.access.caller import Caller
     from qc_adapter.access.limit_values import Limits
     from qc_adapter.access.policy import Policy
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
     from qc_adapter.rpc.parse import Parser
 
 _WHY: Final = "not_allowed"

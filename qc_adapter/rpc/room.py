@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.access.caller import Caller
     from qc_adapter.access.limits import Place
-    from qc_adapter.rpc.calls import Call
+    from qc_adapter.rpc.call import Call
     from qc_adapter.settings import LimitSettings
 
 

@@ -255,7 +255,7 @@ async def test_a_stream_that_nobody_reads_ends_too(open_office, monkeypatch, tmp
         request = events_pb2.FeedRequest(agent_id="101", body=body)
         assert (await boss.ending(boss.events.Feed(request, timeout=20))).code is StatusCode.OK
     [(call, _)] = office.site.adapter._rights._open.values()
-    await until(lambda: call.revocation._waiting is None, "a message that is being written")
+    await until(lambda: not call.revocation._waiting, "a message that is being written")
     office.change(NO_DESK)
     await until(lambda: not office.site.adapter._rights._open, "no stream that is kept")
     line = next(line for line in office.site.calls if line["rpc"] == "Watch")

@@ -11,7 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from qc_adapter.model.errors import GatewayRefused, NotSignedIn
-from qc_adapter.rpc.calls import CallInterceptor, current_call, deadline_of
+from qc_adapter.rpc.call import current_call, deadline_of
+from qc_adapter.rpc.calls import CallInterceptor
 from qc_adapter.rpc.gate import Gate
 from qc_adapter.rpc.room import LimitedRoom
 from qc_adapter.settings import LimitSettings

@@ -32,10 +32,13 @@ class Source:
 
 async def read(revocation, source, heard, then=lambda: None):
     """Read the stream as a call does; `then` happens while a message is written."""
+
+    async def write(message):
+        heard.append(message)
+        then()
+
     async with aclosing(source.stream()) as messages:
-        async for message in revocation.over(messages):
-            heard.append(message)
-            then()
+        await revocation.pass_on(messages, write)
 
 
 async def test_a_stream_that_nobody_revokes_passes_everything_on():
@@ -75,7 +78,7 @@ async def test_a_caller_that_goes_away_is_no_revocation(revoked):
     """A cancellation from elsewhere stays one, also when both come at once."""
     source, revocation = Source(), Revocation()
     reading = asyncio.create_task(read(revocation, source, []))
-    await until(lambda: revocation._waiting is reading)
+    await until(lambda: revocation._waiting)
     reading.cancel()
     if revoked:
         revocation.revoke(ERROR)
@@ -99,13 +102,11 @@ async def test_a_stream_whose_message_nobody_takes_is_cut_off(monkeypatch):
     monkeypatch.setattr(revocation_module, "_LAST_WRITE_SECONDS", 0.01)
     source, heard, revocation = Source(), [], Revocation()
 
-    async def write():
-        async with aclosing(revocation.over(source.stream())) as passed:
-            async for message in passed:
-                heard.append(message)
-                await asyncio.Event().wait()
+    async def write(message):
+        heard.append(message)
+        await asyncio.Event().wait()
 
-    writing = asyncio.create_task(write())
+    writing = asyncio.create_task(revocation.pass_on(source.stream(), write))
     source.messages.put_nowait("a")
     await until(lambda: heard == ["a"])
     assert revocation.cut is None

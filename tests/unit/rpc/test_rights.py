@@ -5,7 +5,7 @@ import pytest
 from qc_adapter.access.caller import Caller
 from qc_adapter.access.policy_file import parse_policy
 from qc_adapter.model.errors import CallerNotAllowed
-from qc_adapter.rpc.calls import Call
+from qc_adapter.rpc.call import Call
 from qc_adapter.rpc.parse import Parser
 from qc_adapter.rpc.rights import PolicyRights
 from qc_adapter.v1 import events_pb2, sessions_pb2
