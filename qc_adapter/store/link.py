@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -11,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.failure import is_read_only, is_wrong_type, why_of
+from qc_adapter.store.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,9 +32,10 @@ class RedisLink:
     """
     One client for all parts of this replica.
 
-    Each command runs in a task of its own that a cancelled caller leaves behind: it reads its reply to the end, so no
-    reply can stay on a connection for the next command (redis/redis-py#2624; a wrong reply is another inspector's
-    GUID). Failures are `StoreUnavailable`; `on_error` hears the operation of each.
+    Scripts, which are nearly all that is asked, share one line. Each other command has a connection and runs in a task
+    of its own that a cancelled caller leaves behind: it reads its reply to the end. So no reply can stay on a
+    connection for the next command (redis/redis-py#2624; a wrong reply is another inspector's GUID). Failures are
+    `StoreUnavailable`; `on_error` hears the operation of each.
 
     While Redis does not answer, one command at a time tries; the others fail at once, so that no caller waits for what
     is known already.
@@ -48,6 +51,7 @@ class RedisLink:
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._client = client
+        self._line = Line(client.connection_pool)
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(connections)
         self._on_error = on_error
@@ -71,7 +75,9 @@ class RedisLink:
 
     async def script(self, operation: str, script: Script, *arguments: bytes | str | float) -> Any:
         """Run a script; raises `StoreUnavailable`."""
-        return await self._run(operation, lambda: self._evaluate(script, arguments))
+        if self._closed:
+            raise StoreUnavailable(operation, "it is closed")
+        return await self._bounded(operation, lambda: self._line.ask(script, arguments, self._timeout_seconds))
 
     async def script_copied(self, operation: str, script: Script, *arguments: bytes | str | float) -> tuple[Any, bool]:
         """
@@ -104,6 +110,10 @@ class RedisLink:
         self._closed = True
         if self._running:
             await asyncio.wait(self._running)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._line.settled()
+        await self._line.close()
         await self._client.aclose()
         if self._on_close is not None:
             await self._on_close()
@@ -129,7 +139,7 @@ class RedisLink:
         tries, began = self._away is not None, time.monotonic()
         self._trying = self._trying or tries
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._slots:
+            async with asyncio.timeout(self._timeout_seconds):
                 reply = await command()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             if is_wrong_type(error):
@@ -139,8 +149,11 @@ class RedisLink:
             refused = isinstance(error, ResponseError) and not is_read_only(error)
             if self._answered_at < began and not refused:
                 self._away = why
+            if isinstance(error, TimeoutError):
+                self._line.drop_if_silent(self._timeout_seconds)
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.
+                self._line.drop()
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailable(operation, why) from None
         else:
@@ -149,12 +162,6 @@ class RedisLink:
         finally:
             if tries:
                 self._trying = False
-
-    async def _evaluate(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> Any:
-        try:
-            return await self._send("EVALSHA", script.sha1, 0, *arguments)
-        except NoScriptError:  # a Redis that was restarted or promoted
-            return await self._send("EVAL", script.text, 0, *arguments)
 
     async def _evaluate_copied(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> tuple[Any, bool]:
         """Both on one connection: WAIT is about what its own connection has written."""
@@ -175,7 +182,8 @@ class RedisLink:
             self._copied = kind == b"master" and bool(more[1])
 
     async def _send(self, *command: bytes | str | float) -> Any:
-        return await _again_if_closed(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        async with self._slots:
+            return await _again_if_closed(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
 
     async def _send_both(self, *commands: tuple[bytes | str | float, ...]) -> list[Any]:
         """Send commands together, and return the reply or the error of each."""
@@ -186,7 +194,8 @@ class RedisLink:
                     both.execute_command(*command)
                 return await both.execute(raise_on_error=False)
 
-        return await _again_if_closed(send)
+        async with self._slots:
+            return await _again_if_closed(send)
 
 
 async def _again_if_closed(send: Callable[[], Awaitable[T]]) -> T:

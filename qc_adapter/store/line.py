@@ -1,0 +1,195 @@
+"""
+One connection to Redis for the scripts of all callers: what they ask in one turn of the loop goes out in one write.
+
+The client library connects, signs in, finds the master and reads replies; its way from a command to a reply, with a
+pool, retries and a lock for each, costs several times what Redis does for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+    from qc_adapter.store.script import Script
+
+Arguments = tuple[bytes | str | float, ...]
+_STRAY: Final = "a reply came that nobody asked for"
+
+
+class _Asked:
+    """A script that is to be run, and who waits for its reply, if somebody still does."""
+
+    __slots__ = ("_arguments", "_script", "again", "command", "reply", "until", "whole")
+
+    def __init__(self, script: Script, arguments: Arguments, until: float) -> None:
+        self._script = script
+        self._arguments = arguments
+        self.until = until
+        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        #: Whether it was lost with a connection before.
+        self.again = False
+        #: Whether Redis is told the text, because it does not know the name.
+        self.whole = False
+        self.command = _packed("EVALSHA", script.sha1, 0, *arguments)
+
+    def make_whole(self) -> None:
+        """Tell the text."""
+        self.whole = True
+        self.command = _packed("EVAL", self._script.text, 0, *self._arguments)
+
+    def answer(self, reply: Any) -> None:
+        """Give the reply to who asked; one that went away has cancelled it."""
+        if self.reply.done():
+            return
+        if isinstance(reply, Exception):
+            self.reply.set_exception(reply)
+        else:
+            self.reply.set_result(reply)
+
+
+class Line:
+    """
+    Replies come in the order of the commands, so each is given to the one who asked first among those that wait.
+
+    A caller that goes away does not stop its script, and keeps its place: the reply is read and dropped, and never
+    another one's. A connection that breaks is replaced, and what waited on it is run once more, within its time.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._asked: deque[_Asked] = deque()
+        self._waiting: deque[_Asked] = deque()
+        self._more = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        #: When a reply came last, or the first one began to wait for one.
+        self._heard_at = 0.0
+
+    def ask(self, script: Script, arguments: Arguments, seconds: float) -> asyncio.Future[Any]:
+        """Run a script; it does not go out any more when the time is over. Opens the line if it is not."""
+        now = time.monotonic()
+        if not self._waiting and not self._asked:
+            self._heard_at = now
+        asked = _Asked(script, arguments, now + seconds)
+        self._send(asked)
+        return asked.reply
+
+    def drop(self) -> None:
+        """Give the connection up: it leads to the wrong server, or nothing comes from it."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def drop_if_silent(self, seconds: float) -> None:
+        """Drop it if nothing came for so long although somebody waits; one slow answer says nothing about the rest."""
+        if (self._waiting or self._asked) and time.monotonic() - self._heard_at >= seconds:
+            self.drop()
+
+    async def settled(self) -> None:
+        """Return when all that was asked is done, whoever still waits for it."""
+        while self._waiting or self._asked:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Close, whoever waits."""
+        for asked in (*self._waiting, *self._asked):
+            asked.until = 0.0
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _send(self, asked: _Asked) -> None:
+        self._asked.append(asked)
+        self._more.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="store line")
+
+    async def _run(self) -> None:
+        """Work until the connection breaks; what waits is run once more on another one, or hears why it was not."""
+        failure: Exception = RedisConnectionError("dropped")
+        try:
+            await self._work()
+        except (RedisError, OSError) as error:
+            failure = error
+        except RuntimeError as error:  # what uvloop says to a write on a closed connection
+            failure = RedisConnectionError("closed")
+            failure.__cause__ = error
+        finally:
+            self._task = None
+            lost = [*self._waiting, *self._asked]
+            self._waiting.clear()
+            self._asked.clear()
+            for asked in lost:
+                if isinstance(failure, RedisConnectionError) and not asked.again and asked.until > time.monotonic():
+                    asked.again = True
+                    self._send(asked)
+                else:
+                    asked.answer(failure)
+            self._idle.set()
+
+    async def _work(self) -> None:
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        reading = asyncio.create_task(self._read(connection), name="store replies")
+        writing = asyncio.create_task(self._write(connection), name="store commands")
+        try:
+            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (reading, writing):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            # Never back into the pool with a reply on its way.
+            with contextlib.suppress(RedisError, OSError, RuntimeError):
+                await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            commands, now = [], time.monotonic()
+            while self._asked:
+                asked = self._asked.popleft()
+                if asked.until > now:
+                    commands.append(asked.command)
+                    self._waiting.append(asked)
+                else:
+                    asked.answer(TimeoutError())
+            if commands:
+                await connection.send_packed_command([b"".join(commands)], check_health=False)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            reply: Any
+            try:
+                reply = await connection.read_response(timeout=math.inf)
+            except ResponseError as error:
+                reply = error
+            if not self._waiting:
+                raise RedisConnectionError(_STRAY)
+            asked = self._waiting.popleft()
+            self._heard_at = time.monotonic()
+            if isinstance(reply, NoScriptError) and not asked.whole:  # a Redis that was restarted or promoted
+                asked.make_whole()
+                self._send(asked)
+                continue
+            asked.answer(reply)
+            if not self._waiting:
+                self._idle.set()
+
+
+def _packed(*command: bytes | str | float) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed
