@@ -31,9 +31,9 @@ def write(path: Path, folder: Path = RESULTS) -> None:
     path.write_text(rendered(kept))
 
 
-def rendered(sections: Sequence[Section]) -> str:
+def rendered(sections: Sequence[Section], head: str = _HEAD) -> str:
     """Return the page as Markdown."""
-    parts = [_HEAD, _goals(sections)]
+    parts = [head, _goals(sections)]
     parts.extend(_section(section) for section in sections)
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
