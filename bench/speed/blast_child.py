@@ -1,4 +1,4 @@
-"""Asks the stub of a gateway as fast as it answers, to learn its ceiling: connections that send one PUT after another."""
+"""Asks the stub of a gateway as fast as it answers, to learn its ceiling: one PUT after another on each connection."""
 
 from __future__ import annotations
 

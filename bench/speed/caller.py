@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,8 @@ from bench.speed.frames import Calls, Messages, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bench.speed.kinds import Kind
 
 _START_SECONDS: Final = 10.0
 
@@ -25,7 +28,7 @@ class Work:
     """Calls that are left to make, and what came of those that were made."""
 
     left: Iterator[int]
-    expected_messages: int
+    kind: Kind
     slots: int
     done: asyncio.Future[None]
     seconds: list[float] = field(default_factory=list)
@@ -36,9 +39,9 @@ class Work:
 
 @dataclass(slots=True)
 class Slot:
-    """Calls of one inspector, one after the other."""
+    """Calls that follow each other, for one inspector or for some that take turns."""
 
-    message: bytes
+    requests: Iterator[bytes]
     work: Work
     began: float = 0.0
     answer: Messages = field(default_factory=Messages)
@@ -143,11 +146,11 @@ class Connection(asyncio.Protocol):
         work, answer = slot.work, slot.answer
         if trailers != self._last_good:
             if not self._status.good(trailers):
-                self._fail(f"a call ended with {self._status.headers(trailers)}")
+                self._fail(f"a call ended with {self._status.headers(trailers)}", slot)
                 return
             self._last_good = trailers
-        if answer.count != work.expected_messages or answer.rest:
-            self._fail(f"an answer had {answer.count} messages, not {work.expected_messages}")
+        if answer.count != work.kind.messages or answer.rest or work.kind.proof not in answer.last:
+            self._fail(f"an answer had {answer.count} messages, the last one {answer.last!r}", slot)
             return
         work.seconds.append(time.perf_counter() - slot.began)
         work.answer_bytes += answer.bytes
@@ -160,37 +163,45 @@ class Connection(asyncio.Protocol):
             if not work.slots and not work.done.done():
                 work.done.set_result(None)
             return
-        self._window -= len(slot.message) - frames.HEAD_BYTES
+        request = next(slot.requests)
+        self._window -= len(request) - frames.HEAD_BYTES
         if self._window < 0:
-            self._fail("the server takes no more")
+            self._fail("the server takes no more", slot)
             return
         slot.answer = Messages()
         slot.began = time.perf_counter()
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         self._slots[stream] = slot
-        self._out.append(self._calls.call(stream, slot.message))
+        self._out.append(self._calls.call(stream, request))
 
     def _flush(self) -> None:
         if self._out:
             self._transport.write(b"".join(self._out))
             self._out.clear()
 
-    def _fail(self, why: str) -> None:
-        slots, self._slots = self._slots, {}
+    def _fail(self, why: str, *slots: Slot) -> None:
+        """End all calls that are under way, and those of the slots that have none now."""
+        failed = [*slots, *self._slots.values()]
+        self._slots = {}
         if not self._agreed.done():
             self._agreed.set_exception(CallFailedError(why))
-        for slot in slots.values():
+        for slot in failed:
             if not slot.work.done.done():
                 slot.work.done.set_exception(CallFailedError(why))
 
 
 async def make_calls(
-    connections: list[Connection], messages: list[bytes], calls: int, expected: int, *, keep: bool = False
+    connections: list[Connection], kind: Kind, agents: list[str], at_once: int, calls: int, *, keep: bool = False
 ) -> Work:
-    """Make that many calls, as many at once as there are messages; raises CallFailedError if one does not succeed."""
-    work = Work(iter(range(calls)), expected, len(messages), asyncio.get_running_loop().create_future())
+    """
+    Make that many calls, so many at once; with more inspectors than that they take turns.
+
+    Raises CallFailedError if one does not succeed.
+    """
+    work = Work(iter(range(calls)), kind, at_once, asyncio.get_running_loop().create_future())
     work.kept = [] if keep else None
-    for number, message in enumerate(messages):
-        connections[number % len(connections)].start(Slot(frames.payload(message), work))
+    for number in range(at_once):
+        requests = itertools.cycle([frames.payload(kind.request(agent)) for agent in agents[number::at_once]])
+        connections[number % len(connections)].start(Slot(requests, work))
     await work.done
     return work

@@ -113,12 +113,15 @@ def _text(value: bytes | str) -> str:
 class Messages:
     """Counts the messages of one answer, whatever frames they are cut into."""
 
-    __slots__ = ("bytes", "count", "rest")
+    __slots__ = ("bytes", "count", "last", "rest")
 
     def __init__(self) -> None:
         self.count = 0
         self.bytes = 0
+        #: Of a message that is not whole yet.
         self.rest = b""
+        #: The last payload, to see in it how the call ended.
+        self.last = b""
 
     def take(self, data: bytes) -> None:
         """Take the payload of a DATA frame."""
@@ -133,3 +136,4 @@ class Messages:
             self.count += 1
             at = beyond
         self.rest = data[at:]
+        self.last = data

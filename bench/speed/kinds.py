@@ -17,11 +17,12 @@ AGENT: Final = "292"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A method, the request of an inspector, and the number of messages in the answer."""
+    """A method, the request of an inspector, the number of messages in the answer, and what stands in the last."""
 
     path: str
     request: Callable[[str], bytes]
     messages: int
+    proof: bytes = b""
 
 
 def _intercept(agent_id: str, follow: pb.Follow = pb.FOLLOW_UNTIL_CONFIRMED) -> bytes:
@@ -38,10 +39,12 @@ def _get(agent_id: str) -> bytes:
 
 
 _INTERCEPT: Final = "/qc_adapter.v1.QualityControl/Intercept"
+#: How the fields of an outcome begin that says CONFIRMED and names a call.
+_CONFIRMED: Final = b"\x08\x01\x1a"
 KINDS: Final = MappingProxyType(
     {
         # accepted, two events, outcome
-        "confirm": Kind(_INTERCEPT, _intercept, 4),
+        "confirm": Kind(_INTERCEPT, _intercept, 4, _CONFIRMED),
         "accept": Kind(_INTERCEPT, _accepted_only, 1),
         "get": Kind("/qc_adapter.v1.InspectorSessions/Get", _get, 1),
     }

@@ -44,14 +44,14 @@ class Load:
 
     async def batch(self, side: Side, kind: str, at_once: int, calls: int, *, quiet: bool = False) -> Batch:
         """
-        Call for as many inspectors at once, for those without events if it is to be `quiet`.
+        Make calls, so many at once, for inspectors without events if it is to be `quiet`.
 
         The server's CPU is counted until all events are taken that its calls brought about. Raises RuntimeError if
         any call fails.
         """
         first_agent = side.first_quiet if quiet else side.first_agent
         await self._child.ask("open", str(side.port), kind, str(min(CONNECTIONS, at_once)))
-        arguments = ("run", str(first_agent), str(at_once))
+        arguments = ("run", str(first_agent), str(at_once * side.turns), str(at_once))
         await self._ask(*arguments, str(at_once))
         await self._settled()
         before = cpu_seconds(side.pid)
@@ -70,7 +70,7 @@ class Load:
 
     async def _settled(self) -> None:
         async with asyncio.timeout(_SETTLE_SECONDS):
-            while await self._gateway.ask("waiting"):
+            while await self._gateway.ask("waiting"):  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _ask(self, *question: str) -> dict[str, float]:

@@ -40,13 +40,13 @@ class Loader:
         self._connections = []
         return 0
 
-    async def run(self, first_agent: str, at_once: str, calls: str) -> dict[str, Any]:
-        """Make calls for that many inspectors at once; the answer holds seconds."""
-        messages = [self._kind.request(str(int(first_agent) + number)) for number in range(int(at_once))]
+    async def run(self, first_agent: str, inspectors: str, at_once: str, calls: str) -> dict[str, Any]:
+        """Make calls for that many inspectors, so many at once; the answer holds seconds."""
+        agents = [str(int(first_agent) + number) for number in range(int(inspectors))]
         gc.disable()  # nothing in a cycle is made by a call
         own, began = time.process_time(), time.perf_counter()
         try:
-            work = await make_calls(self._connections, messages, int(calls), self._kind.messages)
+            work = await make_calls(self._connections, self._kind, agents, int(at_once), int(calls))
         except CallFailedError as failure:
             return {"failure": str(failure)}
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import secrets
@@ -13,6 +14,7 @@ import grpc
 from bench.children import Child
 from bench.lean_gateway_child import QUIET_FROM
 from bench.redis_server import RedisServer
+from bench.speed.cpu import cpu_seconds
 from qc_adapter.v1 import sessions_pb2, sessions_pb2_grpc
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 FIRST_AGENT: Final = 1000
 AGENTS_OF_A_SIDE: Final = 1000
 _ADOPT_SECONDS: Final = 30.0
+_EVENTS_PER_SECOND: Final = 800
+_SETTLE_SECONDS: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Side:
     pid: int
     port: int
     first_agent: int
+    #: Inspectors that take turns in each place of a call: more than one where an inspector has to rest.
+    turns: int = 1
     adopted: int = 0
 
     @property
@@ -39,8 +45,9 @@ class Side:
         """The first of its inspectors that get no events and are not polled for."""
         return QUIET_FROM + self.first_agent
 
-    async def adopt(self, inspectors: int) -> None:
-        """Give it sessions for that many inspectors of either sort, as far as it has none."""
+    async def adopt(self, at_once: int) -> None:
+        """Give it sessions for so many calls at once, of either sort of inspectors, as far as it has none."""
+        inspectors = at_once * self.turns
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             stub = sessions_pb2_grpc.InspectorSessionsStub(channel)
             for number in range(self.adopted, inspectors):
@@ -95,6 +102,18 @@ class Site:
         server.start()
         self._stack.callback(server.stop)
         return server.url
+
+    async def event_us(self, side: Side, inspectors: int, seconds: float) -> float:
+        """Return what a server pays for an event that a poll brings, when nobody calls it."""
+        await side.adopt(inspectors)
+        first, polls = str(side.first_agent), (await self.gateway.ask("counts"))[1]
+        before = cpu_seconds(side.pid)
+        await self.gateway.ask("events", str(_EVENTS_PER_SECOND), first, str(inspectors))
+        await asyncio.sleep(seconds)
+        await self.gateway.ask("events", "0", "0", "1")
+        await asyncio.sleep(_SETTLE_SECONDS)
+        spent = cpu_seconds(side.pid) - before
+        return spent / ((await self.gateway.ask("counts"))[1] - polls) * 1e6
 
     async def _start(self, name: str, module: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Side:
         child = await Child.start(module, *arguments, errors=self.folder / f"{name}.err", environment=environment)
