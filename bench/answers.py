@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ async def answer(questions: Mapping[str, Question]) -> None:
     try:
         while line := await reader.readline():
             name, *arguments = line.decode().split()
-            print(json.dumps(questions[name](*arguments)), flush=True)
+            found = questions[name](*arguments)
+            print(json.dumps(await found if inspect.isawaitable(found) else found), flush=True)
     finally:
         transport.close()

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Final
 
 from bench.children import ROOT
@@ -21,16 +22,28 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Run the parts."""
-    for key in options.only or PARTS:
-        began = time.monotonic()
-        section: Section = await importlib.import_module(f"bench.speed.{key}").measure(quick=options.quick)
-        print(page.rendered([section]).partition("\n## ")[2])
-        print(f"({key}: {time.monotonic() - began:.0f} s)\n", flush=True)
-        if not options.quick:
-            section.keep()
-            page.write(PAGE)
-    return 0
+    """Run the parts; one that fails says so, and the others go on. Returns the exit code."""
+    failed = [key for key in options.only or PARTS if not await _part(key, quick=options.quick)]
+    if failed:
+        print(f"not measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+async def _part(key: str, *, quick: bool) -> bool:
+    print(f"== {key}", flush=True)
+    began = time.monotonic()
+    try:
+        section: Section = await importlib.import_module(f"bench.speed.{key}").measure(quick=quick)
+    except Exception:  # noqa: BLE001 - it is printed here, and the other parts are worth having without this one
+        traceback.print_exc()
+        print(f"({key} FAILED after {time.monotonic() - began:.0f} s)\n", flush=True)
+        return False
+    print(page.rendered([section], head=""))
+    print(f"({key}: {time.monotonic() - began:.0f} s)\n", flush=True)
+    if not quick:
+        section.keep()
+        page.write(PAGE)
+    return True
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: Where each part keeps what it measured last; the page is made of these.
 RESULTS: Final = Path(__file__).parent.parent / "results"
 ROUNDS: Final = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,10 @@ class Section:
 
 
 async def in_turns(
-    measures: Mapping[str, Callable[[], Awaitable[float]]], rounds: int = ROUNDS
-) -> dict[str, tuple[float, ...]]:
+    measures: Mapping[str, Callable[[], Awaitable[T]]], rounds: int = ROUNDS
+) -> dict[str, tuple[T, ...]]:
     """Measure each once a round, every second round in the opposite order; return the values by name."""
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    found: dict[str, list[T]] = {name: [] for name in measures}
     names: Sequence[str] = list(measures)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):

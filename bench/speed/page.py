@@ -31,32 +31,39 @@ def write(path: Path, folder: Path = RESULTS) -> None:
     path.write_text(rendered(kept))
 
 
-def rendered(sections: Sequence[Section]) -> str:
+def rendered(sections: Sequence[Section], head: str = _HEAD) -> str:
     """Return the page as Markdown."""
-    parts = [_HEAD, _goals(sections)]
+    parts = [head, _goals(sections)]
     parts.extend(_section(section) for section in sections)
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
 
 def _goals(sections: Sequence[Section]) -> str:
     rows = [
-        (figure.name, _bound(figure.goal), _measured(figure), _verdict(figure), f"`{section.command}`")
+        (
+            figure.name,
+            *_parties(figure),
+            _bound(figure.goal),
+            measured(figure),
+            _verdict(figure),
+            f"`{section.command}`",
+        )
         for section in sections
         for figure in (*section.ratios, *section.readings)
         if figure.goal is not None
     ]
     if not rows:
         return ""
-    return "## Goals\n\n" + table(("what", "goal", "measured", "met", "again by"), rows)
+    return "## Goals\n\n" + table(("what", "of", "against", "goal", "measured", "met", "again by"), rows)
 
 
 def _section(section: Section) -> str:
     parts = [f"## {section.title}", f"Measured by `{section.command}`.", section.before.strip()]
     if section.ratios:
-        rows = [(one.name, one.subject, one.base, _measured(one), *_medians(one), one.unit) for one in section.ratios]
+        rows = [(one.name, one.subject, one.base, measured(one), *_medians(one), one.unit) for one in section.ratios]
         parts.append(table(("what", "of", "against", "ratio", "of: median", "against: median", "unit"), rows))
     if section.readings:
-        rows = [(one.name, _measured(one), one.unit) for one in section.readings]
+        rows = [(one.name, measured(one), one.unit) for one in section.readings]
         parts.append(table(("what", "measured", "unit"), rows))
     parts.extend(_table(one) for one in section.tables)
     parts.append(section.after.strip())
@@ -78,11 +85,16 @@ def _medians(ratio: Ratio) -> tuple[str, str]:
     return number(middle[0].median), number(middle[1].median)
 
 
-def _measured(figure: Ratio | Reading) -> str:
+def measured(figure: Ratio | Reading) -> str:
+    """Return the median, and the smallest and the largest value of all rounds."""
     values = figure.ratios if isinstance(figure, Ratio) else figure.values
     if len(values) == 1:
         return number(values[0])
     return f"{number(figure.median)} ({number(min(values))} to {number(max(values))})"
+
+
+def _parties(figure: Ratio | Reading) -> tuple[str, str]:
+    return (figure.subject, figure.base) if isinstance(figure, Ratio) else ("this adapter", figure.unit)
 
 
 def _bound(goal: Goal | None) -> str:

@@ -1,0 +1,34 @@
+"""What no figure of the calls says by itself: what was compared with what, and what the goals were set for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CALLS_BEFORE: Final = """
+Callers: a load generator that sends frames of HTTP/2 which were made before, 64 calls at once if nothing else is said,
+each for an inspector of its own. It reads the length of every message and the status of every call; if one fails or
+has too few messages, nothing is measured. All servers run one process on uvloop, before the same stub of a gateway.
+
+* **this adapter**: store in its memory, no record of commands (`QC_AUDIT_LOG=off`), `QC_POLL_PAUSE_SECONDS=0`.
+* **commands on record in a file**: the same with `QC_AUDIT_LOG` a file.
+* **with Redis and the record**: the same with a Redis of its own, GUIDs sealed, records with a key.
+* **as a pod runs it**: Redis, seal, key, record to standard error, and each setting as it is by default, with 0.2 s
+  between two polls: the second event of a call comes with the next poll, so that a call takes as long as that pause.
+* **naive adapter**: `bench/naive.py`, what a team writes in a day: one shared `httpx.AsyncClient`, a read from Redis
+  for each request, metrics by `labels()`, structlog as it comes, a queue for each inspector. It recovers nothing, has
+  no replicas, cursors, deadlines, limits, record or access control.
+* **empty server**: a grpc.aio handler that yields the same messages, made before, and does nothing else.
+
+The CPU of a call is all that its server spends until the last event of the last call is taken. So `Intercept` until
+confirmed has a request to the gateway, **two polls** that bring its two events, each a request of its own, and four
+messages to the caller. The empty server has only the four messages.
+"""
+
+CALLS_AFTER: Final = """
+The goals were set by figures of a call that has one request to the gateway and three messages, without polls. They are
+kept here for the whole call, as that is what a caller causes; the line *less what its two polls cost* takes off twice
+what a poll with an event costs while nobody calls, and is the nearest to the call that the goals were set for.
+
+The naive adapter's share grows with the polls that it has open: the pool of its HTTP client looks through all
+connections at each request. The line without events and polls shows it at its best.
+"""
