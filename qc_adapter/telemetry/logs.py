@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import orjson
@@ -14,7 +16,7 @@ from qc_adapter.telemetry.correlation import current_trace
 from qc_adapter.telemetry.redaction import redact, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from structlog.typing import Processor
 
@@ -41,9 +43,8 @@ def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bo
     out = sys.stdout.buffer if stream is None else stream
     render = _to_json if json or not out.isatty() else _to_console()
     processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        Stamper(),
         structlog.processors.format_exc_info,
         name_gateway,
         name_trace,
@@ -57,6 +58,24 @@ def configure(level: Level = "info", stream: BinaryIO | None = None, *, json: bo
         cache_logger_on_first_use=True,
     )
     _route_libraries(processors, out, _LEVELS[level])
+
+
+class Stamper:
+    """Says when, in UTC; the second is put together once for all of its lines."""
+
+    __slots__ = ("_clock_ns", "_second", "_text")
+
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._clock_ns = clock_ns
+        self._second, self._text = -1, ""
+
+    def __call__(self, _logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Stamp a line."""
+        second, nanos = divmod(self._clock_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._text = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        line["timestamp"] = f"{self._text}.{nanos // 1000:06d}Z"
+        return line
 
 
 def reset() -> None:
