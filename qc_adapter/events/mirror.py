@@ -118,6 +118,14 @@ class Mirror:
             opening.add_done_callback(lambda done: self._opened(agent_id, done))
         return await asyncio.shield(opening)
 
+    def at_hand(self, agent_id: str) -> Feed | None:
+        """Return the feed if it is mirrored, and not one that has ended: that would be compared first."""
+        feed = self._hub.find(agent_id)
+        if feed is None or feed.ended is not None:
+            return None
+        feed.touch()
+        return feed
+
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:
         """Take over what our own poller has just stored."""
         feed = self._hub.find(agent_id)
