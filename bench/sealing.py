@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 class Nobody:
     """Is told what was added to logs, and does nothing."""
 
+    def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None:
+        """Do nothing."""
+
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:
         """Do nothing."""
 

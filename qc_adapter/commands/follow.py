@@ -11,8 +11,6 @@ from qc_adapter.events.model import AgentEvent, Gap, GapReason
 from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, Draining, SlowConsumer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from qc_adapter.commands.run import CommandRun
     from qc_adapter.events.feed import Feed
     from qc_adapter.events.hub import Hub
@@ -43,35 +41,47 @@ def told_between(feed: Feed, after: str, until: str) -> list[Update]:
         return [Missed(until, Gap(GapReason.CURSOR_EXPIRED, after, until))]
 
 
-async def follow(
-    run: CommandRun, mode: Follow, subscription: Subscription, deadline: Deadline
-) -> AsyncGenerator[Update]:
+class Following:
     """
-    Yield the events since the command was sent, the outcome when it is known, and end as `mode` says.
+    The events since the command was sent, the outcome when it is known, and the end as the mode says.
 
-    Raises the run's failure, `DeadlineExceeded`, `Draining`, `SlowConsumer`, or what the inspector's log ended with.
+    A value that is asked again and again, and no generator: those who are between it and the caller are enough of them.
     """
-    told = False
-    released = nothing_to_release(run.command.effects)
-    while True:
-        entries = subscription.take(_room(run, subscription, told=told))
-        for entry in entries:
-            yield _update(entry)
-            released = released or _releases(run, entry)
-        if entries:
-            continue  # more may have come while the caller read these
-        if run.failure is not None:
-            raise run.failure.afresh()
-        verdict = run.verdict
-        if verdict is not None and not told:
-            told = True
-            yield Outcome(subscription.cursor, verdict)
-            if mode is not Follow.UNTIL_RELEASED or not verdict.confirmed:
-                return
-        elif told and released:
-            return
-        else:
-            await _wait(run, subscription, deadline, told=told)
+
+    __slots__ = ("_mode", "_over", "_released", "_run", "_subscription", "told")
+
+    def __init__(self, run: CommandRun, mode: Follow, subscription: Subscription) -> None:
+        self._run = run
+        self._mode = mode
+        self._subscription = subscription
+        self._released = nothing_to_release(run.command.effects)
+        self._over = False
+        #: Whether the outcome was given.
+        self.told = False
+
+    async def more(self, deadline: Deadline) -> list[Update]:
+        """
+        Wait for what is new and return it, at the end nothing.
+
+        Raises the run's failure, `DeadlineExceeded`, `Draining`, `SlowConsumer`, or what the inspector's log ended
+        with.
+        """
+        run, subscription = self._run, self._subscription
+        while not self._over:
+            if entries := subscription.take(_room(run, subscription, told=self.told)):
+                self._released = self._released or any(_releases(run, entry) for entry in entries)
+                return [_update(entry) for entry in entries]
+            if run.failure is not None:
+                raise run.failure.afresh()
+            verdict = run.verdict
+            if verdict is not None and not self.told:
+                self.told = True
+                self._over = self._mode is not Follow.UNTIL_RELEASED or not verdict.confirmed
+                return [Outcome(subscription.cursor, verdict)]
+            if self.told and self._released:
+                break
+            await _wait(run, subscription, deadline, told=self.told)
+        return []
 
 
 def too_late(run: CommandRun, cursor: str, *, told: bool = False) -> DeadlineExceeded:

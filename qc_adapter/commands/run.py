@@ -39,8 +39,8 @@ class CommandRun:
         self.feed = feed
         #: The log whose events can prove the command: the inspector's or the inspected agent's, None without one.
         self.witness: Feed | None = None if command.effects.at_target else feed
-        #: Tells this attempt from others with the same request id.
-        self.nonce = secrets.token_hex(8)
+        #: Tells this attempt from others with the same request id; without one there are none.
+        self.nonce = secrets.token_hex(8) if command.request_id else ""
         self.answered = False
         self.accepted: Accepted | None = None
         self.start = feed.tail

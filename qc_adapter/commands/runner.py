@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from qc_adapter.commands.explanation import explained
-from qc_adapter.commands.follow import follow, missed_before, open_at, told_between, too_late
+from qc_adapter.commands.follow import Following, missed_before, open_at, told_between, too_late
 from qc_adapter.commands.joining import Joining
 from qc_adapter.commands.keeping import Keeping
 from qc_adapter.commands.ledger import MemoryLedger, State
-from qc_adapter.commands.model import Accepted, Follow, Outcome, Update
+from qc_adapter.commands.model import Accepted, Follow, Update
 from qc_adapter.commands.receipts import Receipts, acceptance_of, doubt_of
 from qc_adapter.commands.run import CommandRun
 from qc_adapter.commands.sending import Keeps, Sender, Sends, Sessions
@@ -116,9 +116,11 @@ class CommandRunner:
             with open_at(run, self._hub) as subscription:
                 if (missed := missed_before(run, subscription)) is not None:
                     yield missed
-                async for update in follow(run, command.follow, subscription, deadline):
-                    heard = heard or isinstance(update, Outcome)
-                    yield update
+                following = Following(run, command.follow, subscription)
+                while updates := await following.more(deadline):
+                    heard = heard or following.told
+                    for update in updates:
+                        yield update
         except AdapterError:
             heard = heard or run.failure is not None
             raise
@@ -156,10 +158,12 @@ class CommandRunner:
     async def _begin(self, command: Command, deadline: Deadline) -> CommandRun:
         if self._hub.draining:
             raise Draining
-        feed = await self._witnesses.follow(command, command.agent_id, deadline)
-        # The same request may have come a second time while the log was looked at.
-        if (run := self._join(command)) is not None:
-            return run
+        feed = self._follows.at_hand(command.agent_id)
+        if feed is None:
+            feed = await self._witnesses.follow(command, command.agent_id, deadline)
+            # The same request may have come a second time while the log was looked at.
+            if (run := self._join(command)) is not None:
+                return run
         run = CommandRun(command, feed, self._settled)
         run.trace_id = trace.trace_id if (trace := current_trace()) is not None else ""
         if command.request_id:

@@ -126,7 +126,7 @@ class Feed:
     @property
     def position(self) -> int:
         """Position of the newest entry in the log."""
-        return self.tail - self._eras[-1].offset
+        return self._next - 1 - self._eras[-1].offset
 
     @property
     def talking(self) -> frozenset[str]:
@@ -140,15 +140,19 @@ class Feed:
 
     def cursor(self, sequence: int) -> str:
         """Return the cursor right after the entry with that sequence."""
-        epoch, position = self.place(sequence)
-        return f"{epoch}-{position}"
+        era = self._era_of(sequence)
+        return f"{era.epoch}-{sequence - era.offset}"
 
     def place(self, sequence: int) -> tuple[str, int]:
         """Return the log and the position in it that the sequence stands for."""
+        era = self._era_of(sequence)
+        return era.epoch, sequence - era.offset
+
+    def _era_of(self, sequence: int) -> _Era:
         for era in reversed(self._eras):
             if era.since <= sequence:
                 break
-        return era.epoch, sequence - era.offset
+        return era
 
     def locate(self, cursor: str) -> int:
         """
@@ -291,12 +295,13 @@ class Feed:
         return Entry(cursor, sequence, item, read_at)
 
     def _put(self, entry: Entry) -> None:
-        self.touched_at = time.monotonic()
+        self.touched_at = now = time.monotonic()
         self._next += 1
         self._entries.append(entry)
-        self.trim(self.touched_at)
-        for listener in tuple(self.listeners):
-            listener(entry)
+        self.trim(now)
+        if self.listeners:
+            for listener in tuple(self.listeners):
+                listener(entry)
         item = entry.item
         self.standing = self.standing.after(item if isinstance(item, AgentEvent) else item.reason)
         self.wake()

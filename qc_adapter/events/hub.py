@@ -23,6 +23,10 @@ class Follows(Protocol):
         """Return the feed; a `fresh` one has all that was in the log when it was asked for."""
         ...
 
+    def at_hand(self, agent_id: str) -> Feed | None:
+        """Return the feed that `follow` would return without asking anybody, None if it would have to ask."""
+        ...
+
 
 class Hub:
     """The feeds by inspector, and the end of them at drain. By itself it is the log of a store in memory."""
@@ -40,6 +44,10 @@ class Hub:
 
     async def follow(self, agent_id: str, *, fresh: bool = False) -> Feed:  # noqa: ARG002 - it is the log itself
         """Return the inspector's feed."""
+        return self.feed(agent_id)
+
+    def at_hand(self, agent_id: str) -> Feed | None:
+        """Return the same: there is nobody to ask."""
         return self.feed(agent_id)
 
     def feed(self, agent_id: str) -> Feed:

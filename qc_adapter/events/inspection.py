@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -84,10 +84,9 @@ def accepted(known: Inspection | None, acceptance: Acceptance) -> Inspection:
         # Another system began it.
         first = turn if acceptance.before.taken else turn + 1
         known = Inspection(acceptance.work_no, first, first, acceptance.sent_at)
-    known = replace(known, sent_at=acceptance.sent_at)
+    mode, mode_since = known.mode, known.mode_since
     if acceptance.act is Act.SWITCH:
-        return replace(known, mode=acceptance.mode, mode_since=acceptance.accepted_at)
-    if acceptance.act is Act.TOGGLE:
-        mode = None if known.mode is None else _TOGGLED.get(known.mode)
-        return replace(known, mode=mode, mode_since=acceptance.accepted_at)
-    return known
+        mode, mode_since = acceptance.mode, acceptance.accepted_at
+    elif acceptance.act is Act.TOGGLE:
+        mode, mode_since = None if mode is None else _TOGGLED.get(mode), acceptance.accepted_at
+    return Inspection(known.work_no, known.first, known.last, acceptance.sent_at, mode, mode_since)

@@ -39,6 +39,7 @@ _END: Final = {"lost": SessionLost, "conflict": SessionConflict}
 #: A feed stays for the next call that long after the last one.
 _LINGER_SECONDS: Final = 60.0
 _NOTHING_TOLD: Final = ("", "", "")
+_NOTHING_ADDED: Final[tuple[tuple[bytes, ...], Sequence[Item]]] = ((), ())
 
 
 class Counts(Protocol):
@@ -71,6 +72,8 @@ class Mirror:
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         #: How each mirrored log ended, and state and detail of its session, as Redis had them when it was read last.
         self._told: dict[str, tuple[str, str, str]] = {}
+        #: What our own pollers stored last, as lines and as items.
+        self._added: dict[str, tuple[tuple[bytes, ...], Sequence[Item]]] = {}
         self._stale: set[str] = set()
         self._news = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -118,6 +121,19 @@ class Mirror:
             opening.add_done_callback(lambda done: self._opened(agent_id, done))
         return await asyncio.shield(opening)
 
+    def at_hand(self, agent_id: str) -> Feed | None:
+        """Return the feed if it is mirrored, and not one that has ended: that would be compared first."""
+        feed = self._hub.find(agent_id)
+        if feed is None or feed.ended is not None:
+            return None
+        feed.touch()
+        return feed
+
+    def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None:
+        """Note what our own poller is about to store: we shall hear of it too, before the reply or after it."""
+        if self._hub.find(agent_id) is not None:
+            self._added[agent_id] = tuple(lines), items
+
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:
         """Take over what our own poller has just stored."""
         feed = self._hub.find(agent_id)
@@ -159,8 +175,10 @@ class Mirror:
         if notice.accepted:
             feed.inspection = from_inspection(b"".join(notice.lines).decode(errors="replace"))
             return True
+        lines, items = self._added.get(notice.agent_id, _NOTHING_ADDED)
         try:
-            items = [from_line(line) for line in notice.lines]
+            if notice.lines != lines:  # mostly it is our own poller's, and need not be read
+                items = [from_line(line) for line in notice.lines]
         except (ValueError, KeyError, TypeError):
             return False  # no line of ours: the log itself says what is true
         return (not items or feed.mirror(notice.epoch, notice.before, items)) and not notice.state_changed
@@ -235,6 +253,7 @@ class Mirror:
     async def _check(self) -> None:
         for agent_id in self._hub.prune(_LINGER_SECONDS):
             self._told.pop(agent_id, None)
+            self._added.pop(agent_id, None)
             self._session_changed(agent_id)
             if self._hub.find(agent_id) is None and agent_id not in self._opening:
                 await self._notices.leave(keys.NOTICE + agent_id)

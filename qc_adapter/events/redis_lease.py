@@ -43,6 +43,8 @@ _RESTORATIONS: Final = 3
 class Mirrors(Protocol):
     """Is told what this replica itself added to a log, so that it need not read it back."""
 
+    def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None: ...
+
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None: ...
 
 
@@ -177,6 +179,8 @@ class RedisLease:
         for item in step.items:
             stands = stands.after(item)
         lines = [to_line(item) for item in step.items]
+        if lines:
+            self._mirrors.adding(self.agent_id, lines, step.items)
         changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
         for _ in range(_RESTORATIONS):
             until = time.monotonic() + self._terms.lease_seconds

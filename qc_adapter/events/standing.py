@@ -151,7 +151,9 @@ class Standing:
         )
 
     def _with(self, calls: frozenset[str]) -> Standing:
-        return self if calls == self.talking else replace(self, talking=calls)
+        if calls == self.talking:
+            return self
+        return Standing(self.phase, self.since, self.turn, calls, self.doubtful, self.off_hook, self.busy)
 
     def _calls_after(self, event: AgentEvent) -> frozenset[str]:
         """Return the ids of the calls that the inspector talks on after the event."""

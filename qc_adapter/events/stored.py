@@ -58,7 +58,7 @@ def call_ids(text: str) -> frozenset[str]:
 
 def to_call_ids(talking: frozenset[str]) -> str:
     """Return the calls an inspector talks on as text, empty for none."""
-    return json.dumps(sorted(talking)) if talking else ""
+    return orjson.dumps(sorted(talking)).decode() if talking else ""
 
 
 def to_standing(standing: Standing) -> str:

@@ -54,8 +54,13 @@ def _details(event_type: str, content: Any) -> Details | None:
             fields["call_id"] = content
     elif isinstance(content, dict):
         for name, keys in shape.keys.items():
-            if text := _first(content, keys):
-                _take(fields, name, text)
+            found = content.get(keys[0])
+            # Nearly always a text stands under the first key; some hundred fields a second come by here.
+            text = found if type(found) is str and found else _first(content, keys)
+            if text and name in TIMES:
+                _take_time(fields, name, text)
+            elif text:
+                fields[name] = text
         for name, (key, numbers) in shape.codes.items():
             fields[name] = numbers.get(_text(content.get(key)), 0)
     if shape.kind == "state" and fields.get("reason") == "3":
@@ -78,10 +83,8 @@ def _within(content: Mapping[str, Any], path: str) -> Any:
     return value.get(inner) if isinstance(value, dict) else None
 
 
-def _take(fields: dict[str, str | bool | int], name: str, text: str) -> None:
-    if name not in TIMES:
-        fields[name] = text
-    elif text.isascii() and text.isdigit() and len(text) <= 14:  # milliseconds until the year 5138
+def _take_time(fields: dict[str, str | bool | int], name: str, text: str) -> None:
+    if text.isascii() and text.isdigit() and len(text) <= 14:  # milliseconds until the year 5138
         fields[name] = int(text)
 
 

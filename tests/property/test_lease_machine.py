@@ -85,6 +85,9 @@ class Replica:
         self.held = {}
         self.frozen = False
 
+    def adding(self, agent_id, lines, items):
+        """Nothing is mirrored here."""
+
     def added(self, agent_id, epoch, before, items):
         """Nothing is mirrored here."""
 
