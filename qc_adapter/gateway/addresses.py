@@ -6,10 +6,7 @@ import asyncio
 import ipaddress
 import math
 import socket
-from typing import TYPE_CHECKING, Final, cast
-
-if TYPE_CHECKING:
-    from aiohappyeyeballs import AddrInfoType
+from typing import Final
 
 #: So long the addresses of a name are used; a change in the name service is followed within this time.
 FRESH_SECONDS: Final = 10.0
@@ -21,11 +18,11 @@ class Addresses:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._looking: asyncio.Task[None] | None = None
-        self._found = _of_literal(host, port)
+        self._found = _literal(host)
         self._fresh_until = math.inf if self._found else 0.0
         self._turn = 0
 
-    async def get(self) -> list[AddrInfoType]:
+    async def get(self) -> list[str]:
         """Return them in the order in which to try them; raises `OSError` when the name does not resolve."""
         if asyncio.get_running_loop().time() >= self._fresh_until:
             if self._looking is None:
@@ -50,7 +47,8 @@ class Addresses:
     async def _look_up(self) -> None:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        self._found = cast("list[AddrInfoType]", found)
+        # With its interface, where an address has one; each once, in the order of the name service.
+        self._found = list(dict.fromkeys(str(address[0]) for *_, address in found))
         self._fresh_until = loop.time() + FRESH_SECONDS
 
     def _looked(self, looking: asyncio.Task[None]) -> None:
@@ -59,14 +57,10 @@ class Addresses:
             looking.exception()  # those who wait have it; there may be none
 
 
-def _of_literal(host: str, port: int) -> list[AddrInfoType]:
-    """Return where a host leads that is an address itself; nothing for a name."""
+def _literal(host: str) -> list[str]:
+    """Return a host that is an address itself; nothing for a name."""
     try:
-        address = ipaddress.ip_address(host)
+        ipaddress.ip_address(host)
     except ValueError:
         return []
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:
-            return []  # the number of its interface is what the look-up finds
-        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
-    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    return [host]

@@ -121,8 +121,10 @@ class Connections:
         return None
 
     async def _new(self, inspector: str, seconds: float) -> Connection:
-        connection = Connection(self, inspector, self._trust.context, self._most_body)
-        await self._connector.connect(connection, connection.trust, seconds)
+        trust = self._trust.context
+        connection = await self._connector.connect(
+            lambda: Connection(self, inspector, trust, self._most_body), trust, seconds
+        )
         if self._closed:
             connection.abort()
             raise _shutting_down()

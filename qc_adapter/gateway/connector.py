@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final
-
-import aiohappyeyeballs
+from typing import TYPE_CHECKING, Final, cast
 
 from qc_adapter.gateway.addresses import Addresses
 from qc_adapter.gateway.trust import refusal_of
@@ -14,6 +12,9 @@ from qc_adapter.gateway.wire import NotSent, NotSentWhy
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
+
+    from qc_adapter.gateway.connection import Connection
 
 #: An address that is silent so long has the next one tried beside it (RFC 8305).
 _NEXT_ADDRESS_SECONDS: Final = 0.25
@@ -24,14 +25,18 @@ class Connector:
 
     def __init__(self, host: str, port: int, connect_timeout_seconds: float) -> None:
         self._addresses = Addresses(host, port)
+        self._port = port
         self._name = host.rstrip(".")
         self._most_seconds = connect_timeout_seconds
 
-    async def connect(self, protocol: asyncio.Protocol, trust: ssl.SSLContext | None, seconds: float) -> None:
-        """Let the protocol have a connection; raises `NotSent`."""
+    async def connect(self, make: Callable[[], Connection], trust: ssl.SSLContext | None, seconds: float) -> Connection:
+        """Return a connection that stands, of those that are made in the attempt; raises `NotSent`."""
         try:
             async with asyncio.timeout(min(seconds, self._most_seconds)):
-                await self._connect(protocol, trust)
+                addresses = await self._addresses.get()
+                if len(addresses) == 1:
+                    return await self._attempt(addresses[0], make, trust)
+                return await self._race(addresses, make, trust)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             self._addresses.doubt()
             raise _unsent(error) from None
@@ -40,16 +45,37 @@ class Connector:
         """End what is under way for all."""
         await self._addresses.close()
 
-    async def _connect(self, protocol: asyncio.Protocol, trust: ssl.SSLContext | None) -> None:
-        addresses = await self._addresses.get()
-        plain = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+    async def _attempt(self, address: str, make: Callable[[], Connection], trust: ssl.SSLContext | None) -> Connection:
+        # Not with a socket of our own: on uvloop one that ends at once would be closed twice.
+        _, connection = await asyncio.get_running_loop().create_connection(
+            make, address, self._port, ssl=trust, server_hostname=None if trust is None else self._name
+        )
+        return connection
+
+    async def _race(
+        self, addresses: list[str], make: Callable[[], Connection], trust: ssl.SSLContext | None
+    ) -> Connection:
+        """Try one address after the other, the next one also beside one that is silent (RFC 8305); the first wins."""
+        begun: list[asyncio.Task[Connection]] = []
+        pending: set[asyncio.Task[Connection]] = set()
         try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: protocol, sock=plain, ssl=trust, server_hostname=None if trust is None else self._name
-            )
-        except BaseException:
-            plain.close()
-            raise
+            while len(begun) < len(addresses) or pending:
+                if len(begun) < len(addresses):
+                    begun.append(asyncio.create_task(self._attempt(addresses[len(begun)], make, trust)))
+                    pending.add(begun[-1])
+                patience = _NEXT_ADDRESS_SECONDS if len(begun) < len(addresses) else None
+                done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in done:
+                    if attempt.exception() is None:
+                        begun.remove(attempt)
+                        return attempt.result()
+            raise cast("OSError", begun[-1].exception())
+        finally:
+            for attempt in begun:
+                attempt.cancel()
+            for end in await asyncio.gather(*begun, return_exceptions=True):
+                if not isinstance(end, BaseException):
+                    end.abort()  # it stood as well, and a moment too late
 
 
 def _unsent(error: OSError | UnicodeError) -> NotSent:

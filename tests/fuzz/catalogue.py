@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 #: Modules of targets, and what they read where that is not always there.
 _MODULES = {
     "replies": "",
+    "exchanges": "",
     "pushes": "",
     "requests": "",
     "stored": "",
