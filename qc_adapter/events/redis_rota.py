@@ -13,6 +13,7 @@ from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.activity import activity
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken, poll_state
+from qc_adapter.events.quiet_polls import QuietPolls
 from qc_adapter.events.redis_lease import RedisLease
 from qc_adapter.events.stored import from_inspection, from_standing
 from qc_adapter.model.errors import SessionUnreadable, StoreUnavailable
@@ -48,6 +49,7 @@ class RedisRota:
         self._book = book
         self._link = book.link
         self._terms = book.terms
+        self._quiet = QuietPolls(book.link, book.terms.lease_ms)
         self._number = 1
         self._store = ""
         self._looked_at = 0
@@ -74,10 +76,11 @@ class RedisRota:
         self._number += 1
         self._store = store.decode()
         self._book.generation.learn(self._store)
-        mine = {lease.holder: lease for lease in held if isinstance(lease, RedisLease)}
+        leases = [lease for lease in held if isinstance(lease, RedisLease)]
+        mine = {lease.holder: lease for lease in leases} if claims else {}
         won = []
         for claim in claims:
-            lease = RedisLease(self._book, self._store, claim, until)
+            lease = RedisLease(self._book, self._quiet, self._store, claim, until)
             if (known := mine.get(lease.holder)) is not None:
                 known.extended(until)
             else:
@@ -86,7 +89,7 @@ class RedisRota:
                 won.append(Claim(lease, claim[2] > 0, cut_off, ago if ago >= 0 else None))
         lost: set[str] = set()
         with contextlib.suppress(StoreUnavailable):  # what was won must not be forgotten over it
-            lost = await self._renew(list(mine.values()))
+            lost = await self._renew(leases)
         return Beat(won, int(share), frozenset(lost))
 
     def _note_lacked(self, keys: set[str]) -> None:
@@ -97,12 +100,13 @@ class RedisRota:
     async def _renew(self, held: Sequence[RedisLease]) -> set[str]:
         """Renew what has used up half of its time: that poll is held for long. Returns whose lease is gone."""
         lost: set[str] = set()
-        for lease in held:
+        for lease in [one for one in held if one.store != self._store]:
             try:
                 await lease.restore_known(self._store)
             except LeaseLost:
                 lost.add(lease.agent_id)
-        for batch in _batches([one for one in held if one.remaining_seconds < self._terms.lease_seconds / 2]):
+        soon = time.monotonic() + self._terms.lease_seconds / 2
+        for batch in _batches([one for one in held if one.until < soon]):
             until = time.monotonic() + self._terms.lease_seconds
             pairs = [part for lease in batch for part in (lease.agent_id, lease.holder)]
             fenced = await self._link.script("extend", lease_scripts.EXTEND, self._terms.lease_ms, *pairs)
