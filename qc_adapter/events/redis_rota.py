@@ -35,6 +35,11 @@ _MOST_CLAIMS: Final = 100
 _BATCH: Final = 500
 #: A scanner that is gone is replaced within this time.
 _SCANNER_MS: Final = 1200
+_KEY_BEGINS: Final = keys.SESSION.encode()
+#: Records are compared with the book for a tenth of the time at most; up to 20,000 sessions that is twice a second.
+_REST: Final = 9.0
+_USUAL_REST_SECONDS: Final = 0.5
+_LONGEST_REST_SECONDS: Final = 2.0
 _LEAVING_MS: Final = 30_000
 #: How the script `BEAT` says that a poll of the holder before may be held on.
 _REVOKED: Final = 2
@@ -53,6 +58,7 @@ class RedisRota:
         self._number = 1
         self._store = ""
         self._looked_at = 0
+        self._compared_until = 0.0
         #: Names of keys that sessions are sealed with, and that are not ours.
         self._lacked: set[str] = set()
         self._log = structlog.get_logger()
@@ -121,12 +127,8 @@ class RedisRota:
         before, self._unread = self._unread, set()
         if not await self._link.script("scan", lease_scripts.SCANNER, self._terms.replica, _SCANNER_MS):
             return Counter()
-        found = {agent_id for key in await self._link.keys("scan", keys.SESSION) if (agent_id := agent_id_of(key))}
-        listed = {one.decode() for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
-        for batch in _batches(sorted(found - listed)):
-            await self._link.script("enlist", lease_scripts.FOUND, *batch)
-        for batch in _batches(sorted(listed - found)):
-            await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
+        if time.monotonic() >= self._compared_until:
+            await self._compare()
         await find_form(self._link, self._book.records)
         recheck = (lease_scripts.RECHECK, self._looked_at, _BATCH, self._book.records.key)
         seen, back, unread, others, doubtful = await self._link.script("scan", *recheck)
@@ -135,6 +137,25 @@ class RedisRota:
         self._looked_at = self._looked_at + seen - back if seen == _BATCH else 0
         self._unread = {agent_id.decode() for agent_id in unread}
         return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
+
+    async def _compare(self) -> None:
+        """
+        Compare all records with the book.
+
+        That costs by the number of keys, so it rests the longer the longer it took.
+        """
+        began = time.monotonic()
+        found = await self._link.keys("scan", keys.SESSION)
+        listed = {_KEY_BEGINS + one for one in await self._link.command("scan", "ZRANGE", keys.LEASES, 0, -1)}
+        came = [agent_id for key in found - listed if (agent_id := agent_id_of(key)) is not None]
+        for batch in _batches(sorted(came)):
+            await self._link.script("enlist", lease_scripts.FOUND, *batch)
+        went = [key.removeprefix(_KEY_BEGINS).decode() for key in listed - found]
+        for batch in _batches(sorted(went)):
+            await self._link.script("retire", lease_scripts.RETIRE, self._terms.retention_ms, *batch)
+        ended = time.monotonic()
+        rest_seconds = min(_LONGEST_REST_SECONDS, _REST * (ended - began))
+        self._compared_until = ended + rest_seconds if rest_seconds > _USUAL_REST_SECONDS else 0.0
 
     async def _look_at(self, agent_id: str, *, again: bool) -> None:
         """Put a record that nobody reads for into our form, and have it read for again if somebody else could not."""
