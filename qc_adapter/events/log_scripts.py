@@ -9,7 +9,7 @@ from qc_adapter.events.lua import script
 # capacity, retention ms, talking, state, detail, standing or '' for a heartbeat, number of fields to change, names and
 # values, items.
 # Returns what became of it, then epoch, position before the items, the record, 1 if a gap was added before them, and
-# talking, standing and the last inspection.
+# talking, standing and the last inspection, and how all of it is named or ''.
 STEP = script("""
 local id, holder, step, lease, used = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[16])
@@ -30,10 +30,13 @@ if not holds(id, holder) then
   return {'fenced'}
 end
 local log = LOG .. id
-local epoch, n = head(id, ARGV[9])
+local last = call('HMGET', log, 'step', 'base', 'lost', 'state', 'detail', 'standing', 'talking', 'receipt',
+  'epoch', 'n')
+local epoch, n = last[9], tonumber(last[10])
+if not epoch then epoch, n = head(id, ARGV[9]) end
 local items = arguments(17 + changes)
-local lost = 0
-local last = call('HMGET', log, 'step', 'base', 'lost', 'state', 'detail', 'standing')
+local lost, news = 0, {'state', ARGV[13], 'detail', ARGV[14]}
+local function note(name, value) news[#news + 1], news[#news + 2] = name, value end
 local name, number = string.match(step, '^(.*)/(%d+)$')
 local last_name, last_number = string.match(last[1] or '', '^(.*)/(%d+)$')
 if last_name == name and tonumber(number) < tonumber(last_number) then
@@ -49,28 +52,53 @@ else
     lost = 1
   end
   append(id, n, items, capacity, retention)
-  call('HSET', log, 'step', step, 'base', whole(n), 'lost', lost)
+  note('step', step)
+  note('base', whole(n))
+  note('lost', lost)
   if #items > 0 then flags = flags .. 'e' end
 end
 trim(id, retention)
+local sums = {last[7], last[6], last[8]}
 -- What comes in through others, they add up.
 if ARGV[15] ~= '' and (not last[6] or not found or read_by(found) == 'poll') then
-  call('HSET', log, 'talking', ARGV[12], 'standing', ARGV[15])
+  sums[1], sums[2] = ARGV[12], ARGV[15]
+  note('talking', sums[1])
+  note('standing', sums[2])
 end
-call('HSET', log, 'state', ARGV[13], 'detail', ARGV[14])
 if last[4] ~= ARGV[13] or (last[5] or '') ~= ARGV[14] then flags = flags .. 's' end
-if ARGV[13] == 'active' then call('HSET', log, 'polled_at', whole(now)) end
+if ARGV[13] == 'active' then note('polled_at', whole(now)) end
+call('HSET', log, unpack(news))
 call('PERSIST', log)
 if found and #found == 0 then
   if #items > 0 then tell(id, flags, epoch, whole(n), items) end
   call('HDEL', HOLDERS, id)
   retire(id, retention)
-  return {'gone', epoch, n, {}, lost, {'', '', ''}}
+  return {'gone', epoch, n, {}, lost, {'', '', ''}, ''}
 end
 call('ZADD', LEASES, whole(now + lease), id)
 if flags ~= '' then tell(id, flags, epoch, whole(n), items) end
-return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost,
-  call('HMGET', log, 'talking', 'standing', 'receipt')}
+-- Named behind a poll that brought nothing: the next one may bring nothing either.
+local named = found and #items == 0 and likeness(id, {unpack(found)}) or ''
+return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost, sums, named}
+""")
+
+# Polls that brought nothing to inspectors of whom all is as it was. ARGV: store, lease ms, then of each id, holder and
+# how all was named. Returns 1 for each whose lease was renewed, 0 where a whole step has to find out what is different.
+QUIET = script("""
+local reply, leases, until_ms = {}, {}, whole(now + tonumber(ARGV[2]))
+local known = call('GET', STORE) == ARGV[1]
+for i = 3, #ARGV, 3 do
+  local id = ARGV[i]
+  local found = known and holds(id, ARGV[i + 1]) and record(id)
+  local same = found and likeness(id, found) == ARGV[i + 2]
+  if same then
+    call('HSET', LOG .. id, 'polled_at', whole(now))
+    leases[#leases + 1], leases[#leases + 2] = until_ms, id
+  end
+  reply[#reply + 1] = same and 1 or 0
+end
+if #leases > 0 then call('ZADD', LEASES, unpack(leases)) end
+return reply
 """)
 
 # Events that no poll of ours brought. ARGV: id, their source, fresh epoch, capacity, retention ms, ms after which and

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.inspection import Inspection
     from qc_adapter.events.leases import Step
     from qc_adapter.events.model import Item
+    from qc_adapter.events.quiet_polls import QuietPolls
     from qc_adapter.events.standing import Standing
     from qc_adapter.model.session import Session
     from qc_adapter.sessions.changes import Changes
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: An empty Redis may be followed by another one; more often than that something else is wrong.
 _RESTORATIONS: Final = 3
+#: A whole step also drops what is too old in the log.
+_LONGEST_QUIET_SECONDS: Final = 60.0
 
 
 class Mirrors(Protocol):
@@ -89,14 +92,24 @@ class Book:
     changes: Changes = field(default_factory=Teller)
 
 
+class _Said(NamedTuple):
+    """What a step left behind, and until when a whole one is to look at it again."""
+
+    likeness: str
+    state: PollState
+    detail: str
+    until: float
+
+
 class RedisLease:
     """One lease, as long as its token is the last one that was given."""
 
-    def __init__(self, book: Book, store: str, claim: Sequence[Any], until: float) -> None:
+    def __init__(self, book: Book, quiet: QuietPolls, store: str, claim: Sequence[Any], until: float) -> None:
         """Take a claim as the script `BEAT` returns it; `until` is on the monotonic clock."""
         agent_id, token, forced, position, epoch, talking, record, _, standing, inspection = claim
         self.agent_id: str = agent_id.decode()
         self._link = book.link
+        self._quiet = quiet
         self._terms = book.terms
         self._mirrors = book.mirrors
         self._records = book.records
@@ -119,6 +132,8 @@ class RedisLease:
         self._log = structlog.get_logger()
         self._steps = 0
         self._pending: Step | None = None
+        #: What the last whole step said, as long as a poll that brings nothing may leave it at that.
+        self._said: _Said | None = None
 
     @property
     def holder(self) -> str:
@@ -129,6 +144,16 @@ class RedisLease:
     def activity(self) -> Activity:
         """What the inspector does."""
         return activity(self._standing, self._inspection)
+
+    @property
+    def store(self) -> str:
+        """The name of the data in Redis that it is of."""
+        return self._store
+
+    @property
+    def until(self) -> float:
+        """When it ends, on the monotonic clock."""
+        return self._until
 
     @property
     def remaining_seconds(self) -> float:
@@ -172,6 +197,8 @@ class RedisLease:
 
     async def keep(self, step: Step) -> Session | None:
         """Run the poll step; again with the same step it does nothing twice."""
+        if step is not self._pending and await self._still(step):
+            return step.used
         if step is not self._pending:
             self._pending = step
             self._steps += 1
@@ -190,7 +217,7 @@ class RedisLease:
             await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
         if reply[0] in {b"fenced", b"forgotten", b"late"}:
             raise LeaseLost
-        status, epoch, before, record, lost, (talking, standing, inspection) = reply
+        status, epoch, before, record, lost, (talking, standing, inspection), likeness = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
         # Others may have added to them: what is pushed comes in anywhere.
         self._standing, self._inspection = _sum(talking or b"", standing or b"", inspection or b"")
@@ -198,9 +225,25 @@ class RedisLease:
         if step.items and not lost:
             self._mirrors.added(self.agent_id, self._epoch, int(before), step.items)
         self._record = None if status == b"unreadable" else record
+        if likeness and step.state is PollState.ACTIVE:
+            self._said = _Said(likeness.decode(), step.state, step.detail, until + _LONGEST_QUIET_SECONDS)
         if status == b"gone":
             return None
         return self._session(record) if status == b"kept" else step.used
+
+    async def _still(self, step: Step) -> bool:
+        """Whether the step changes nothing of what the last one said, so that renewing the lease was all of it."""
+        said, self._said = self._said, None
+        if said is None or step.items or step.renewal is not None:
+            return False
+        until = time.monotonic() + self._terms.lease_seconds
+        if (step.state, step.detail) != (said.state, said.detail) or until > said.until:
+            return False
+        if await self._quiet.renew(self._store, self.agent_id, self._holder, said.likeness):
+            self.extended(until)
+            self._said = said
+            return True
+        return False
 
     async def _step(self, step: Step, standing: Standing, changes: tuple[str, ...], lines: list[bytes]) -> Any:
         terms = self._terms

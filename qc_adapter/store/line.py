@@ -18,12 +18,15 @@ import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from qc_adapter.store.failure import is_read_only
+
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
     from qc_adapter.store.script import Script
 
 Arguments = tuple[bytes | str | float, ...]
+_READ_ONLY: Final = "it leads to a server that takes no writes"
 _STRAY: Final = "a reply came that nobody asked for"
 
 
@@ -52,7 +55,7 @@ class _Asked:
         """Give the reply to who asked; one that went away has cancelled it."""
         if self.reply.done():
             return
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             self.reply.set_exception(reply)
         else:
             self.reply.set_result(reply)
@@ -71,6 +74,9 @@ class Line:
         self._asked: deque[_Asked] = deque()
         self._waiting: deque[_Asked] = deque()
         self._more = asyncio.Event()
+        #: Whether there is a connection to write to. A cancelled write may go on: what bounds it in the client library
+        #: swallows a cancellation that comes just when it is done (python/cpython#86296, mended in Python 3.12).
+        self._open = False
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: When a reply came last, or the first one began to wait for one.
@@ -85,15 +91,15 @@ class Line:
         self._send(asked)
         return asked.reply
 
-    def drop(self) -> None:
-        """Give the connection up: it leads to the wrong server, or nothing comes from it."""
-        if self._task is not None:
-            self._task.cancel()
-
     def drop_if_silent(self, seconds: float) -> None:
-        """Drop it if nothing came for so long although somebody waits; one slow answer says nothing about the rest."""
-        if (self._waiting or self._asked) and time.monotonic() - self._heard_at >= seconds:
-            self.drop()
+        """
+        Give the connection up if nothing came for so long although somebody waits.
+
+        One slow answer says nothing about the rest.
+        """
+        waits = bool(self._waiting or self._asked)
+        if waits and self._task is not None and time.monotonic() - self._heard_at >= seconds:
+            self._task.cancel()
 
     async def settled(self) -> None:
         """Return when all that was asked is done, whoever still waits for it."""
@@ -113,40 +119,41 @@ class Line:
         self._asked.append(asked)
         self._more.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="store line")
+            self._task = asyncio.create_task(self._work(), name="store line")
+            self._task.add_done_callback(self._ended)
 
-    async def _run(self) -> None:
-        """Work until the connection breaks; what waits is run once more on another one, or hears why it was not."""
-        failure: Exception = RedisConnectionError("dropped")
-        try:
-            await self._work()
-        except (RedisError, OSError) as error:
-            failure = error
-        except RuntimeError as error:  # what uvloop says to a write on a closed connection
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Run what waited on a connection that broke on another one, or tell why it was not run."""
+        self._task = None
+        failure: BaseException = RedisConnectionError("dropped")
+        if not task.cancelled():
+            failure = task.exception() or failure
+        if isinstance(failure, RuntimeError):  # what uvloop says to a write on a closed connection
             failure = RedisConnectionError("closed")
-            failure.__cause__ = error
-        finally:
-            self._task = None
-            lost = [*self._waiting, *self._asked]
-            self._waiting.clear()
-            self._asked.clear()
-            for asked in lost:
-                if isinstance(failure, RedisConnectionError) and not asked.again and asked.until > time.monotonic():
-                    asked.again = True
-                    self._send(asked)
-                else:
-                    asked.answer(failure)
-            self._idle.set()
+        lost = [*self._waiting, *self._asked]
+        self._waiting.clear()
+        self._asked.clear()
+        for asked in lost:
+            if isinstance(failure, RedisConnectionError) and not asked.again and asked.until > time.monotonic():
+                asked.again = True
+                self._send(asked)
+            else:
+                asked.answer(failure)
+        self._idle.set()
 
     async def _work(self) -> None:
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        self._open = True
+        self._more.set()
         reading = asyncio.create_task(self._read(connection), name="store replies")
         writing = asyncio.create_task(self._write(connection), name="store commands")
         try:
-            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
+            self._open = False
+            self._more.set()
             for task in (reading, writing):
                 task.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
@@ -158,6 +165,8 @@ class Line:
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
             await self._more.wait()
+            if not self._open:
+                return
             self._more.clear()
             commands, now = [], time.monotonic()
             while self._asked:
@@ -184,10 +193,16 @@ class Line:
             if isinstance(reply, NoScriptError) and not asked.whole:  # a Redis that was restarted or promoted
                 asked.make_whole()
                 self._send(asked)
+            else:
+                asked.answer(reply)
+            if isinstance(reply, ResponseError) and is_read_only(reply):
+                # A demoted master keeps its connections open: what is asked from now on must look for the new one.
+                self._open = False
+            if self._waiting:
                 continue
-            asked.answer(reply)
-            if not self._waiting:
-                self._idle.set()
+            if not self._open:
+                raise RedisConnectionError(_READ_ONLY)
+            self._idle.set()
 
 
 def _packed(*command: bytes | str | float) -> bytes:

@@ -153,7 +153,6 @@ class RedisLink:
                 self._line.drop_if_silent(self._timeout_seconds)
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.
-                self._line.drop()
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailable(operation, why) from None
         else:

@@ -168,3 +168,20 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection():
         async with asyncio.timeout(10):
             await made[0].lost.wait()
         assert await echo(link, 2) == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "told"])
+async def test_a_line_to_a_server_that_takes_no_writes_is_left(own_redis_server, known):
+    """Whoever is refused is told so, the others are run on another connection, and promoted it takes writes again."""
+    async with opened(own_redis_server.port) as (link, _):
+        assert await link.script("add", ADD, "one") == 1
+        with own_redis_server.client() as client:
+            for number in range(2, 12):
+                client.execute_command("REPLICAOF", "127.0.0.1", "1")
+                if not known:
+                    client.script_flush()
+                asked = [link.script("add", ADD, "two") if one % 2 else echo(link, one) for one in range(6)]
+                for one, reply in enumerate(await asyncio.gather(*asked, return_exceptions=True)):
+                    assert isinstance(reply, StoreUnavailable) if one % 2 else reply == str(one).encode()
+                client.execute_command("REPLICAOF", "NO", "ONE")
+                assert await link.script("add", ADD, "three") == number

@@ -1,0 +1,127 @@
+"""Polls that brought nothing: what is renewed together, and what is found out all the same."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qc_adapter.events.leases import LeaseLost, PollState
+from qc_adapter.events.log_scripts import QUIET
+
+
+@pytest.fixture
+async def quiet(shelf, replica, take):
+    """A lease after a poll that brought nothing, whose next one may say the same."""
+    shelf.sign_in()
+    one = replica("one")
+    lease = await one.win()
+    for _ in range(2):  # the first one puts the record into the form of the replica
+        await lease.keep(take.step())
+    one.lease = lease
+    return one
+
+
+def head_without_time(shelf):
+    """The head of the log, but for when the gateway answered last."""
+    return {name: value for name, value in shelf.head().items() if name != "polled_at"}
+
+
+async def test_a_poll_that_brought_nothing_renews_the_lease_and_changes_nothing_else(shelf, quiet, take):
+    """The lease's end and the time of the last answer move; the rest of the log's head stays as it is."""
+    before, polled_at = head_without_time(shelf), shelf.head()["polled_at"]
+    shelf.client.zadd("qc:leases", {"101": shelf.now_ms() + 50})
+    session = await quiet.lease.keep(take.step())
+    assert session.guid.reveal() == "first"
+    assert head_without_time(shelf) == before
+    assert shelf.head()["polled_at"] > polled_at
+    assert shelf.score() > shelf.now_ms() + 20_000
+
+
+async def test_many_of_them_are_one_script(shelf, replica, take):
+    """Polls that end within a moment are stored together, however many they are."""
+    one = replica("one")
+    agent_ids = [str(number) for number in range(201, 241)]
+    for agent_id in agent_ids:
+        shelf.sign_in(agent_id)
+        await one.rota.enlist(agent_id)
+    leases = {agent_id: claim.lease for agent_id, claim in (await one.beat()).items()}
+
+    async def keep_all():
+        return await asyncio.gather(*(leases[one].keep(take.step(agent_id=one)) for one in agent_ids))
+
+    await keep_all()
+    await keep_all()
+    before = shelf.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    kept = await keep_all()
+    assert [session.agent_id for session in kept] == agent_ids
+    assert shelf.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 1
+
+
+async def test_a_new_guid_of_another_system_is_found_by_the_next_poll(shelf, quiet, take):
+    """What somebody else wrote into the record is used from the next poll on."""
+    shelf.sign_in(guid="second")
+    assert (await quiet.lease.keep(take.step())).guid.reveal() == "second"
+
+
+@pytest.mark.parametrize("field", ["cookies", "server_name", "event_source"])
+async def test_each_field_of_the_record_counts(shelf, quiet, take, field):
+    """A change of any field is noticed, not only that of the GUID."""
+    before = await quiet.lease.keep(take.step())
+    shelf.sign_in(**{field: "none" if field == "event_source" else "changed"})
+    assert await quiet.lease.keep(take.step()) != before
+
+
+async def test_a_session_that_is_gone_is_found_gone(shelf, quiet, take):
+    """A sign-out by another system ends the polling with the next poll."""
+    shelf.sign_out()
+    assert await quiet.lease.keep(take.step()) is None
+    assert shelf.holder() is None
+
+
+async def test_who_lost_the_lease_renews_nothing(shelf, quiet, replica, take):
+    """Another replica has it by now: the poll of the older one is refused, and the newer lease stays as it is."""
+    quiet.forget()
+    shelf.expire("101")
+    other = replica("two")
+    await other.beat()
+    before = shelf.holder(), shelf.score()
+    with pytest.raises(LeaseLost):
+        await quiet.lease.keep(take.step())
+    assert (shelf.holder(), shelf.score()) == before
+
+
+async def test_a_redis_that_lost_everything_is_given_the_session_back(shelf, quiet, take):
+    """Also a poll that brought nothing finds out, and restores what only its reader knows."""
+    shelf.client.flushall()
+    assert (await quiet.lease.keep(take.step())).guid.reveal() == "first"
+    assert shelf.guid() == "first"
+    assert shelf.holder() == quiet.lease.holder
+
+
+async def test_another_state_is_written_at_once(shelf, quiet, take):
+    """What the reader tells of the session is in Redis with the poll that it was found with."""
+    await quiet.lease.keep(take.step(state=PollState.DEGRADED, detail="slow"))
+    assert (shelf.head()["state"], shelf.head()["detail"]) == ("degraded", "slow")
+    await quiet.lease.keep(take.step())
+    assert shelf.head()["state"] == "active"
+
+
+async def test_the_end_of_a_log_that_a_failover_lost_is_found(shelf, quiet, take):
+    """Positions that callers know are missing: the next poll says so with a gap, also one that brought nothing."""
+    await quiet.lease.keep(take.step("AgentState_Ready"))
+    for _ in range(2):
+        await quiet.lease.keep(take.step())
+    shelf.client.hset("qc:log:101", "n", 0)
+    shelf.client.delete("qc:events:101")
+    await quiet.lease.keep(take.step())
+    assert shelf.told() == ["LOG_LOST"]
+
+
+async def test_one_that_came_late_renews_only_for_its_holder(shelf, quiet, take):
+    """A script that a stalled Redis runs late changes nothing once the lease was handed back."""
+    lease = quiet.lease
+    await lease.release()
+    reply = await quiet.link.script("step", QUIET, shelf.client.get("qc:store"), 30_000, "101", lease.holder, "any")
+    assert reply == [0]
+    assert shelf.score() == shelf.FREE
