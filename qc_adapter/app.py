@@ -153,14 +153,20 @@ class Adapter:
         self.gate, self._rights, self._keys = self._admission.gate, self._admission.rights, self._admission.keys
         self._server = GrpcServer(self._services(), self._interceptor(), settings.limits, settings.tls)
         self._health = Health(self.store, self.gateways, self.hub, self._server)
-        self._ops = OpsServer(settings.ops_listen, registry, self._health.checks, lagged=self.metrics.loop_lagged)
+        self._ops = OpsServer(
+            settings.ops_listen,
+            registry,
+            self._health.checks,
+            lagged=self.metrics.loop_lagged,
+            counted=self.readers.take_census,
+        )
         self._push = (
             None
             if settings.push is None
             else PushServer(settings.push, self.gateways.names, self.shared.inlet, self.metrics)
         )
         self.metrics.poll_age(self.readers.oldest_poll_seconds)
-        self.metrics.sessions(self.readers.counts)
+        self.metrics.sessions(self.readers.counted)
         self.metrics.store_up(self._health.store_up)
         self.metrics.gateway_up(self._health.reachable)
         watch_own_certificates(settings, self.watched, self.metrics, self._server.certificates, self._push)

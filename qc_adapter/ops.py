@@ -74,6 +74,10 @@ class Heartbeat:
             self._lagged(max(0.0, self._last_tick - asked_for))
 
 
+async def _nothing_to_count() -> None:
+    """Stand in where all that the metrics tell is counted as it happens."""
+
+
 class MetricsPage:
     """
     The metrics as text, made once for all who asked before it was begun.
@@ -82,8 +86,9 @@ class MetricsPage:
     that many who ask cannot hold up calls.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, counted: Callable[[], Awaitable[None]]) -> None:
         self._registry = registry
+        self._counted = counted
         self._making = asyncio.Lock()
         self._made: tuple[str, float, bytes] = ("", 0.0, b"")
         self._rest_until = 0.0
@@ -100,6 +105,7 @@ class MetricsPage:
             if kind != content_type or begun_at < asked_at:
                 await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
                 begun_at = time.monotonic()
+                await self._counted()
                 page = encode(self._registry)
                 self._made = (content_type, begun_at, page)
                 ended_at = time.monotonic()
@@ -113,7 +119,7 @@ class OpsServer:
 
     Alive means that the event loop made a turn within `stuck_after_seconds`; only a restart helps otherwise. Ready
     means that every check passes within `check_seconds`; it says whether to send calls here. `lagged` hears of each
-    tick how late it came.
+    tick how late it came. `counted` is awaited before each page of metrics: there is counted what takes long to count.
     """
 
     def __init__(
@@ -127,9 +133,10 @@ class OpsServer:
         check_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         lagged: Callable[[float], None] = lambda _seconds: None,
+        counted: Callable[[], Awaitable[None]] = _nothing_to_count,
     ) -> None:
         self._listener = HttpListener(listen, stop_seconds=1.0)
-        self._metrics_page = MetricsPage(registry)
+        self._metrics_page = MetricsPage(registry, counted)
         self._checks = dict(checks)
         self._stuck_after_seconds = stuck_after_seconds
         self._check_seconds = check_seconds

@@ -11,6 +11,7 @@ import structlog
 
 from qc_adapter import app
 from qc_adapter import variables as at
+from qc_adapter.cli.collector import rarely_collected
 from qc_adapter.cli.environment_settings import settings_of
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.running import run
@@ -28,9 +29,14 @@ def serve() -> None:
     leave_no_key_log()
     take_all_descriptors()
     try:
-        run(app.serve(settings))
+        run(_serve(settings))
     except OSError as error:
         raise start_failed(error) from error
+
+
+async def _serve(settings: Settings) -> None:
+    async with rarely_collected():
+        await app.serve(settings)
 
 
 def leave_no_core_dump() -> None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from qc_adapter.sessions.memory import MemorySessionStore, OrdersEntry
 
 
+#: What was written is looked at with each scan; the whole book is compared with the store, and old events are dropped,
+#: this often.
+_COMPARE_SECONDS: Final = 10.0
+
+
 class MemoryLease:
     """Lasts until the session is gone, lost or replaced."""
+
+    __slots__ = ("_rota", "_store", "agent_id")
 
     holder = ""
     remaining_seconds = math.inf
@@ -98,6 +105,9 @@ class MemoryRota:
         self._free: dict[str, Taken] = {}
         self._held: dict[str, Lease] = {}
         self._parked: dict[str, Session | None] = {}
+        #: Whose lease has ended since the last beat: a reader may be left.
+        self._ended: set[str] = set()
+        self._compare_at = 0.0
         #: Who had no reader at the last look.
         self._unread: set[str] = set()
         self._leaving: set[str] = set()
@@ -118,7 +128,7 @@ class MemoryRota:
             known = self._statuses.get(agent_id)
             ago = time.time() - known.answered_time if known is not None and known.answered_time else None
             claims.append(Claim(lease, forced, taken is Taken.REVOKED, ago))
-        lost = frozenset(lease.agent_id for lease in held if self._held.get(lease.agent_id) is not lease)
+        lost, self._ended = frozenset(self._ended), set()
         return Beat(claims, len(held) + len(claims), lost)
 
     async def _pushed(self, agent_id: str) -> bool:
@@ -131,18 +141,33 @@ class MemoryRota:
 
     async def scan(self) -> Counter[str]:
         """Notice what was put into the store without us. Returns whom nobody reads for."""
-        found = set(await self._store.agent_ids())
-        listed = self._free.keys() | self._held.keys() | self._parked.keys()
-        for agent_id in found - listed:
-            self.free(agent_id)
-        for agent_id in listed - found:
-            await self.retire(agent_id)
-        for agent_id, session in list(self._parked.items()):
-            if await self._store.get(agent_id) != session:
-                self.free(agent_id)
-        self._hub.prune(self._hub.retention_seconds, keep=found.__contains__)
+        touched = self._store.touched
+        for agent_id in tuple(touched):
+            await self._look_at(agent_id)
+            touched.discard(agent_id)
+        if (now := time.monotonic()) >= self._compare_at:
+            await self._compare()
+            self._compare_at = now + _COMPARE_SECONDS
         before, self._unread = self._unread, set(self._free)
         return Counter(gateway_of(agent_id) for agent_id in self._unread & before)
+
+    async def _look_at(self, agent_id: str) -> None:
+        """Bring the book in step with what is stored for the inspector."""
+        session = await self._store.get(agent_id)
+        listed = any(agent_id in book for book in (self._held, self._free, self._parked))
+        if session is None:
+            if listed:
+                await self.retire(agent_id)
+        elif not listed or (agent_id in self._parked and self._parked[agent_id] != session):
+            self.free(agent_id)
+
+    async def _compare(self) -> None:
+        """Bring the whole book in step, whatever was missed, and let go of what nobody needs any more."""
+        found = set(await self._store.agent_ids())
+        listed = self._free.keys() | self._held.keys() | self._parked.keys()
+        for agent_id in found ^ listed:
+            await self._look_at(agent_id)
+        self._hub.prune(self._hub.retention_seconds, keep=found.__contains__)
 
     async def enlist(self, agent_id: str, taken: Taken = Taken.NOT) -> None:
         """Make the lease free, or take it away from its holder."""
@@ -283,8 +308,10 @@ class MemoryRota:
         return replace(known, state=PollState.RECOVERING, detail=orders.detail)
 
     def _forget(self, agent_id: str) -> None:
-        for book in (self._free, self._held, self._parked):
-            book.pop(agent_id, None)
+        if self._held.pop(agent_id, None) is not None:
+            self._ended.add(agent_id)
+        self._free.pop(agent_id, None)
+        self._parked.pop(agent_id, None)
 
 
 def _begin_recovery(orders: OrdersEntry, retcode: str, detail: str, not_before_seconds: float) -> None:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import structlog
 
 from qc_adapter.events.backlog import Backlog
+from qc_adapter.events.crowd import CrowdLog
 from qc_adapter.events.leases import LeaseLost, PollState, Step
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.polling import POLL_SPARE_SECONDS, Brought, CountsEvents, Polling, Polls
+from qc_adapter.events.turns import Turns
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
     GatewayRefused,
@@ -36,6 +38,7 @@ from qc_adapter.model.session import EventSource
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from qc_adapter.events.crowd import Level
     from qc_adapter.events.leases import Lease
     from qc_adapter.model.session import Renewal, Session
 
@@ -79,6 +82,17 @@ class Pace:
     misconfigured_seconds: float = 15.0
     #: The store is asked more often: a reply in hand waits for it, and with it the sign-in.
     store_backoff_seconds: float = 1.0
+    #: First polls, and polls after failures, of all inspectors of a gateway: 20,000 take turns for ten seconds, as
+    #: their polls do from then on.
+    turns_a_second: float = 2000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What the readers of one gateway share."""
+
+    turns: Turns
+    log: CrowdLog
 
 
 class Reader:
@@ -87,7 +101,7 @@ class Reader:
 
     A reply that comes at once may bring an event that waited in the gateway's queue since nobody polled: it says since
     when the queue may have filled, so that an old event proves nothing about a new command. `cut_off` says that a poll
-    of the reader before may be held on.
+    of the reader before may be held on. The first poll is sent after `begin_after_seconds`.
     """
 
     def __init__(
@@ -97,8 +111,10 @@ class Reader:
         gateway: Reads,
         counts: Counts,
         pace: Pace,
+        company: Company | None = None,
         cut_off: bool = False,
         polled_ago_seconds: float | None = None,
+        begin_after_seconds: float = 0.0,
     ) -> None:
         self._lease = lease
         self._agent_id = lease.agent_id
@@ -115,7 +131,11 @@ class Reader:
             backlog=Backlog(pace.pause_seconds, polled_ago_seconds),
             cut_off=cut_off,
         )
-        self._leave = asyncio.Event()
+        self._company = company or Company(Turns(pace.turns_a_second), CrowdLog())
+        self._begin_after_seconds = begin_after_seconds
+        self._leaving = False
+        #: The pause between two polls, while there is one.
+        self._pausing: asyncio.Future[None] | None = None
         self._used: Session | None = None
         self._log = structlog.get_logger()
         self.state = PollState.STARTING
@@ -140,11 +160,13 @@ class Reader:
     @property
     def leaving(self) -> bool:
         """Whether the lease is handed back after this poll."""
-        return self._leave.is_set()
+        return self._leaving
 
     def leave(self) -> None:
         """Hand the lease back once the poll that is under way has ended: to cancel it would lose its event."""
-        self._leave.set()
+        self._leaving = True
+        if self._pausing is not None:
+            _end(self._pausing)
 
     async def run(self) -> str:
         """Read; return why it is over: released, fenced, session_gone, session_lost or parked."""
@@ -154,6 +176,8 @@ class Reader:
             return "fenced"
 
     async def _run(self) -> str:
+        if self._begin_after_seconds:
+            await self._pause(self._begin_after_seconds)
         while not self.leaving or self._polling.doubtful:
             try:
                 session = await self._patiently(self._session)
@@ -188,9 +212,9 @@ class Reader:
         try:
             reply = await self._polling.poll(session)
         except PollFailed as failure:
-            pause = self._degraded(failure.message)
+            self._degraded(failure.message)
             await self._keep(session, failure.renewal, self._polling.failed(failure))
-            return pause
+            return self._backoff()
         except (GatewayRefused, GatewayUnavailable, GatewayMisconfigured) as failure:
             return await self._unanswered(session, failure)
         self._answered()
@@ -202,9 +226,9 @@ class Reader:
         try:
             renewal = await self._gateway.heartbeat(session)
         except OutcomeUnknown as failure:
-            pause = self._degraded(failure.message)
+            self._degraded(failure.message)
             await self._keep(session, failure.renewal)
-            return pause
+            return self._backoff()
         except (GatewayRefused, GatewayUnavailable, GatewayMisconfigured) as failure:
             return await self._unanswered(session, failure)
         self._answered()
@@ -221,9 +245,9 @@ class Reader:
         if isinstance(failure, GatewayRefused):
             return await self._refused(session, failure)
         misconfigured = isinstance(failure, GatewayMisconfigured)
-        pause = self._degraded(failure.message, loud=misconfigured)
+        self._degraded(failure.message, loud=misconfigured)
         await self._keep(session, None)
-        return self._pace.misconfigured_seconds if misconfigured else pause
+        return self._backoff(self._pace.misconfigured_seconds if misconfigured else None)
 
     async def _settle_doubt(self) -> None:
         brought = self._polling.settled()
@@ -244,16 +268,16 @@ class Reader:
         for item in brought.items:
             if isinstance(item, GapReason):
                 self._counts.gap(gateway_of(self._agent_id), item.lower())
-                self._log.warning("event_gap", agent_id=self._agent_id, detail=brought.gap)
+                self._say("warning", "event_gap", brought.gap)
         return kept
 
     async def _refused(self, session: Session, refusal: GatewayRefused) -> float | None:
         ends = refusal.retcode in SIGNED_OUT
         lost = _BESIDE_REFUSAL if refusal.event_may_be_lost else _NOTHING
         if not ends and refusal.retcode != GUID_REFUSED:
-            pause = self._degraded(refusal.message, loud=refusal.retcode not in PASSING)
+            self._degraded(refusal.message, loud=refusal.retcode not in PASSING)
             await self._keep(session, refusal.renewal, lost)
-            return pause
+            return self._backoff()
         self._refusals += 1
         stored = await self._keep(session, refusal.renewal, lost)
         if stored is not None and stored.guid != session.guid:
@@ -283,35 +307,54 @@ class Reader:
             await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _pause(self, seconds: float) -> None:
-        if self.leaving:
-            await asyncio.sleep(seconds)  # it has to stay a little longer
-            return
+        """Wait so long, or until the lease is to be handed back; with that in mind already, wait all the same."""
+        loop = asyncio.get_running_loop()
+        pausing: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _end, pausing)
+        self._pausing = None if self._leaving else pausing
         try:
-            async with asyncio.timeout(seconds):
-                await self._leave.wait()
-        except TimeoutError:
-            return
+            await pausing
+        finally:
+            timer.cancel()
+            self._pausing = None
 
     def _answered(self) -> None:
         self._failures = self._refusals = 0
         if self.state is PollState.DEGRADED:
-            self._log.info("polling_recovered", agent_id=self._agent_id, event_source=self._source)
+            self._say("info", "polling_recovered", event_source=self._source)
         elif self.state is PollState.STARTING:
-            self._log.info("polling_started", agent_id=self._agent_id, event_source=self._source)
+            self._say("info", "polling_started", event_source=self._source)
         self.state = PollState.ACTIVE
         self.detail = ""
         self.answered_at = time.monotonic()
 
-    def _degraded(self, why: str, *, loud: bool = False) -> float:
-        """Note a failure. Returns the seconds to wait: doubling, with jitter, far below the gateway's 120 s."""
+    def _degraded(self, why: str, *, loud: bool = False) -> None:
+        """Note a failure."""
         # Said when it begins and when it becomes something worse, not at every poll.
         if self.state is not PollState.DEGRADED or (loud and self.detail != why):
-            write = self._log.error if loud else self._log.warning
-            write("polling_degraded", agent_id=self._agent_id, event_source=self._source, detail=why)
+            self._say("error" if loud else "warning", "polling_degraded", why, event_source=self._source)
         self.state = PollState.DEGRADED
         self.detail = why
+
+    def _backoff(self, seconds: float | None = None) -> float:
+        """
+        Return the seconds to wait after a failure, by default doubling with jitter: far below the gateway's 120 s.
+
+        When very many failed at once, it is longer for most: each waits for a turn of its own.
+        """
         self._failures += 1
-        longest = min(
-            self._pace.last_backoff_seconds, self._pace.first_backoff_seconds * 2 ** min(self._failures - 1, 10)
-        )
-        return float(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        if seconds is None:
+            pace = self._pace
+            longest = pace.first_backoff_seconds * 2.0 ** min(self._failures - 1, 10)
+            seconds = min(pace.last_backoff_seconds, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        return max(seconds, self._company.turns.take())
+
+    def _say(self, level: Level, event: str, detail: str = "", **fields: str) -> None:
+        if detail:
+            fields["detail"] = detail
+        self._company.log.write(level, event, self._agent_id, **fields)
+
+
+def _end(pausing: asyncio.Future[None]) -> None:
+    if not pausing.done():
+        pausing.set_result(None)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from qc_adapter.events import reader as reading
-from qc_adapter.events.leases import LeaseLost, PollState, Taken, label_of
+from qc_adapter.events.census import Census, parts
+from qc_adapter.events.crowd import CrowdLog
+from qc_adapter.events.leases import LeaseLost, PollState, Taken
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.reader import Pace, Reader, Reads
+from qc_adapter.events.reader import Company, Pace, Reader, Reads
+from qc_adapter.events.turns import Turns
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.model.inspector import gateway_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from qc_adapter.events.crowd import Level
     from qc_adapter.events.leases import Claim, Lease, PollStatus, Rota
     from qc_adapter.model.session import Session
 
@@ -50,10 +53,11 @@ class Readers:
         self._counts = counts
         self._pace = pace
         self._reading: dict[str, Reader] = {}
+        self._leases: dict[str, Lease] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
         self._superseded: set[asyncio.Task[str]] = set()
         #: Leases whose reader ended in the middle of a poll, to be given up when the store can be reached.
-        self._cut_off: list[Lease] = []
+        self._cut_off: deque[Lease] = deque()
         #: Inspectors whose session this replica saw end, lost or recovering.
         self._lost: dict[str, PollState] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -62,6 +66,11 @@ class Readers:
         self._held: Counter[str] = Counter()
         self._claiming = True
         self._blind = False
+        self._crowd = CrowdLog()
+        self._companies: dict[str, Company] = {}
+        #: Who has just signed in here: they do not take turns with those who were found in the store.
+        self._fresh: set[str] = set()
+        self._census = Census()
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -92,6 +101,7 @@ class Readers:
                     await self._abandon()
                     await self._rota.beat([], claiming=False)  # we have no share any more
         self._loops = []
+        self._crowd.sum_up(all_of_them=True)
 
     def wake(self) -> None:
         """Look for free leases now."""
@@ -141,21 +151,36 @@ class Readers:
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Return how many sessions of each gateway are in each state: what is wrong, else what the inspector does."""
-        found = Counter(
-            (gateway_of(agent_id), label_of(reader.state, reader.lease.activity))
-            for agent_id, reader in self._reading.items()
-        )
-        found.update((gateway_of(agent_id), state.value) for agent_id, state in self._lost.items())
-        return found
+        census = Census()
+        census.add(self._reading.items())
+        census.lost(self._lost)
+        return census.states
+
+    def counted(self) -> Mapping[tuple[str, str], int]:
+        """Return the same, at the last census."""
+        return self._census.states
 
     def oldest_poll_seconds(self, gateway: str) -> float:
-        """Return the age of the oldest answered poll at a gateway; 120 is a sign-out."""
-        answered = [one.answered_at for agent_id, one in self._reading.items() if gateway_of(agent_id) == gateway]
-        return time.monotonic() - min(answered) if answered else 0.0
+        """Return the age of the poll at a gateway that was the oldest answered one at the last census."""
+        return self._census.oldest_poll_seconds(gateway)
+
+    async def take_census(self) -> None:
+        """
+        Count all sessions by state, for the metrics.
+
+        With 20,000 that takes long. So calls and polls go on in between.
+        """
+        census = Census()
+        for part in parts(list(self._reading.items())):
+            census.add(part)
+            await asyncio.sleep(0)
+        census.lost(self._lost)
+        self._census = census
 
     async def _enlist(self, agent_id: str, taken: Taken) -> None:
         if taken is not Taken.NOT:
             self.revoked(agent_id)
+        self._fresh.add(agent_id)
         try:
             await self._rota.enlist(agent_id, taken)
         except StoreUnavailable as failure:
@@ -177,7 +202,8 @@ class Readers:
                     self._log.warning("leases_not_renewed", detail=failure.message)
             except Exception as defect:  # noqa: BLE001 - without this loop nobody is polled for any more
                 self._log.error("look_failed", exc_info=defect)
-            self._stop_expired()
+            await self._stop_expired()
+            self._crowd.sum_up()
             try:
                 async with asyncio.timeout(_BEAT_SECONDS):
                     await self._wanted.wait()
@@ -187,14 +213,13 @@ class Readers:
 
     async def _abandon(self) -> None:
         while self._cut_off:
-            lease = self._cut_off[0]
             with contextlib.suppress(LeaseLost):  # somebody has it already
-                await lease.abandon()
-            self._cut_off.remove(lease)  # others may have been added meanwhile
+                await self._cut_off[0].abandon()
+            self._cut_off.popleft()  # others may have been added meanwhile, behind it
 
     async def _beat(self) -> None:
         await self._abandon()
-        beat = await self._rota.beat([reader.lease for reader in self._reading.values()], claiming=self._claiming)
+        beat = await self._rota.beat(list(self._leases.values()), claiming=self._claiming)
         if self._blind:
             self._blind = False
             self._log.info("leases_renewed_again")
@@ -204,16 +229,23 @@ class Readers:
             self._start(claim)
         if beat.claims:
             self.wake()  # there may be more than are handed out at once
-        staying = [reader for reader in self._reading.values() if not reader.leaving]
-        for reader in staying[beat.share :]:
-            reader.leave()
+        else:
+            self._fresh.clear()  # whoever is left has a reader elsewhere
+        if len(self._reading) > beat.share:
+            staying = [reader for reader in self._reading.values() if not reader.leaving]
+            for reader in staying[beat.share :]:
+                reader.leave()
         self._counts.leases_held(self._held)
 
-    def _stop_expired(self) -> None:
+    async def _stop_expired(self) -> None:
         """End polls that the gateway holds longer than we may wait: another replica may poll by now."""
-        for agent_id, reader in list(self._reading.items()):
-            if reader.polling and reader.lease.remaining_seconds <= 0:
-                self.revoked(agent_id)
+        if not self._rota.shared:
+            return  # nobody else does
+        for part in parts(list(self._reading.items())):
+            for agent_id, reader in part:
+                if reader.polling and reader.lease.remaining_seconds <= 0 and self._reading.get(agent_id) is reader:
+                    self.revoked(agent_id)
+            await asyncio.sleep(0)
 
     def _start(self, claim: Claim) -> None:
         agent_id = claim.lease.agent_id
@@ -225,15 +257,20 @@ class Readers:
         self._lost.pop(agent_id, None)
         if claim.forced:
             self._counts.gap(gateway_of(agent_id), GapReason.TAKEOVER.lower())
+        company, fresh = self._company(gateway_of(agent_id)), agent_id in self._fresh
+        self._fresh.discard(agent_id)
         reader = Reader(
             claim.lease,
             gateway=self._gateway,
             counts=self._counts,
             pace=self._pace,
+            company=company,
             cut_off=claim.cut_off,
             polled_ago_seconds=claim.polled_ago_seconds,
+            begin_after_seconds=0.0 if fresh else company.turns.take(),
         )
         self._reading[agent_id] = reader
+        self._leases[agent_id] = claim.lease
         self._held[gateway_of(agent_id)] += 1
         self._changed(agent_id, "taken_over" if claim.forced else "won")
         task = asyncio.create_task(reader.run(), name=f"reader {agent_id}")
@@ -242,10 +279,16 @@ class Readers:
         if not self._claiming:
             reader.leave()  # it was on its way when we began to leave
 
+    def _company(self, gateway: str) -> Company:
+        company = self._companies.get(gateway)
+        if company is None:
+            company = self._companies[gateway] = Company(Turns(self._pace.turns_a_second), self._crowd)
+        return company
+
     def _ended(self, agent_id: str, reader: Reader, task: asyncio.Task[str]) -> None:
         if self._tasks.get(agent_id) is task:
             del self._tasks[agent_id]
-            del self._reading[agent_id]
+            del self._reading[agent_id], self._leases[agent_id]
             self._held[gateway_of(agent_id)] -= 1
         if task.cancelled():
             self._cut_off.append(reader.lease)
@@ -262,8 +305,8 @@ class Readers:
 
     def _changed(self, agent_id: str, reason: str) -> None:
         self._counts.lease_changed(gateway_of(agent_id), reason)
-        write = self._log.warning if reason in {"taken_over", "fenced", "session_lost"} else self._log.info
-        write("lease_changed", agent_id=agent_id, reason=reason, held=len(self._reading))
+        level: Level = "warning" if reason in {"taken_over", "fenced", "session_lost"} else "info"
+        self._crowd.write(level, "lease_changed", agent_id, kind=reason, reason=reason, held=len(self._reading))
 
     async def _scan_always(self) -> None:
         blind = False

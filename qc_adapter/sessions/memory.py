@@ -41,6 +41,8 @@ class MemorySessionStore:
         #: What is kept beside the sessions, and goes with them.
         self.orders: dict[str, OrdersEntry] = {}
         self.monitored: dict[str, set[str]] = {}
+        #: Whose session was written or removed; whoever has looked at one takes it out.
+        self.touched: set[str] = set()
 
     async def get(self, agent_id: str) -> Session | None:
         """Return the inspector's session, or None."""
@@ -54,6 +56,7 @@ class MemorySessionStore:
         """Store the session in place of any other one of the inspector; say whether there was another sign-in."""
         before, new = self._sessions.get(session.agent_id), storable(session)
         self._sessions[session.agent_id] = new
+        self.touched.add(session.agent_id)
         self.forget_orders(session.agent_id)
         if orders is not None:
             now = time.monotonic()
@@ -63,6 +66,7 @@ class MemorySessionStore:
     def replace(self, session: Session) -> None:
         """Store another session of the inspector and keep what stands beside it."""
         self._sessions[session.agent_id] = storable(session)
+        self.touched.add(session.agent_id)
 
     def forget_orders(self, agent_id: str) -> None:
         """Let nobody sign the inspector in again."""
@@ -76,6 +80,7 @@ class MemorySessionStore:
             return stored
         renewed = storable(stored.renewed(renewal))
         self._sessions[agent_id] = renewed
+        self.touched.add(agent_id)
         return renewed
 
     async def remove(self, agent_id: str, guid: Secret | None = None) -> bool:
@@ -84,6 +89,7 @@ class MemorySessionStore:
         if stored is None or (guid is not None and stored.guid != guid):
             return False
         del self._sessions[agent_id]
+        self.touched.add(agent_id)
         self.forget_orders(agent_id)
         return True
 
@@ -106,5 +112,6 @@ class MemorySessionStore:
     async def close(self) -> None:
         """Forget everything."""
         self._sessions.clear()
+        self.touched.clear()
         self.orders.clear()
         self.monitored.clear()

@@ -289,3 +289,23 @@ async def test_a_reader_that_goes_away_is_no_defect(script):
     _, err = await process.communicate()
     assert process.returncode == 1
     assert err == b""
+
+
+async def test_serve_collects_garbage_rarely(serving, qc):
+    """A hundred streams make more objects than Python's own thresholds let pass without a look; here there is none."""
+    _, started = await serving()
+    target, pages = started["listen"], f"http://127.0.0.1:{started['ops_port']}/metrics"
+    assert (await qc("sign-in", "101", "--no-password", "--phone", "1", "--target", target)).code == 0
+
+    async def looks():
+        async with aiohttp.ClientSession() as http, http.get(pages) as page:
+            lines = (await page.text()).splitlines()
+        [line] = [one for one in lines if one.startswith('python_gc_collections_total{generation="0"}')]
+        return float(line.split()[1])
+
+    before = await looks()
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = events_pb2_grpc.InspectorEventsStub(channel)
+        streams = [aiter(stub.Watch(events_pb2.WatchRequest(agent_id="101"), timeout=30)) for _ in range(100)]
+        await asyncio.gather(*map(anext, streams))
+        assert await looks() <= before + 1

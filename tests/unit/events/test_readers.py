@@ -215,12 +215,9 @@ async def test_stopping_waits_for_every_poller(post):
 
 async def test_a_forgotten_log_is_not_kept_for_ever(post):
     """The log of an inspector without a session, which nobody follows, goes when its entries are too old."""
-    readers = post.readers()
-    readers.start()
-    await post.mailbox.arrived()
     post.hub.retention_seconds = -1.0
     post.hub.feed("102")
-    await post.look(readers)
+    await post.look(post.readers())
     assert post.hub.find("101") is post.feed
     assert post.hub.find("102") is None
 
@@ -232,9 +229,11 @@ async def test_the_oldest_poll_age_is_of_living_sessions(post):
     readers.start()
     (await post.mailbox.arrived()).bring()
     poll = await post.mailbox.arrived()
+    await readers.take_census()
     assert 0.0 < readers.oldest_poll_seconds("default") < 60.0
     poll.refuse("100-006")
     await post.until(lambda: readers.counts()["default", "lost"] == 1)
+    await readers.take_census()
     assert readers.oldest_poll_seconds("default") == 0.0
 
 

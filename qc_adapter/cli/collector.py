@@ -1,0 +1,82 @@
+"""
+When Python's garbage collector runs in a process that is ours.
+
+Python looks through all objects as soon as a quarter more than last time have lived for a moment, though they may be
+gone again. What belongs to a poll lives for ten seconds: with 18,000 polls that came every six seconds, and took half a
+second, in which nothing else went on. So all objects are looked through when memory has really grown, or after ten
+minutes; the young ones when there are more new ones than the polls that begin and end at nearly the same time make.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+#: New objects before the young ones are looked through; how many such looks before those that outlived one are, too;
+#: and never by itself all of them.
+THRESHOLDS: Final = (25_000, 4, 1_000_000)
+#: Memory has grown when it is so much more than after the last look, by a share of it and in bytes.
+_GROWN_TIMES: Final = 1.25
+_GROWN_BYTES: Final = 32 << 20
+_LONGEST_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 5.0
+
+
+def resident_bytes() -> int:
+    """Return how much memory the process has; 0 where that cannot be read."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+class Collector:
+    """Looks through all objects when it is worth it."""
+
+    def __init__(
+        self, memory_bytes: Callable[[], int] = resident_bytes, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._memory_bytes = memory_bytes
+        self._clock = clock
+        self._note()
+
+    def look(self) -> bool:
+        """Collect if memory has grown or the last time is long ago; returns whether it did."""
+        grown = self._memory_bytes() > _GROWN_TIMES * self._bytes + _GROWN_BYTES
+        if not grown and self._clock() < self._collected_at + _LONGEST_SECONDS:
+            return False
+        gc.collect()
+        self._note()
+        return True
+
+    def _note(self) -> None:
+        self._bytes = self._memory_bytes()
+        self._collected_at = self._clock()
+
+
+@contextlib.asynccontextmanager
+async def rarely_collected() -> AsyncIterator[None]:
+    """Have garbage collected that way within a block."""
+    before = gc.get_threshold()
+    gc.set_threshold(*THRESHOLDS)
+    looking = asyncio.create_task(_look_always(Collector()), name="garbage")
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        gc.set_threshold(*before)
+
+
+async def _look_always(collector: Collector) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        collector.look()
