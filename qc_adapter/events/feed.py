@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from qc_adapter.events.inspection import Acceptance, Inspection
     from qc_adapter.events.model import Item
+    from qc_adapter.events.pacing import Pacing, Waiting
 
 OLDEST: Final = "oldest"
 #: A wait without a deadline still has a timer: event loops do not take infinity.
@@ -63,7 +64,9 @@ class Feed:
         "_entries",
         "_eras",
         "_next",
+        "_pacing",
         "_retention_seconds",
+        "_streams",
         "_waiting",
         "detail",
         "endings",
@@ -85,7 +88,10 @@ class Feed:
         self._retention_seconds = retention_seconds
         self._next = position + 1
         self._eras = [_Era(0, epoch or fresh_epoch(), 0)]
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[Waiting] = set()
+        #: Streams that wait, of which there may be thousands, and who wakes them.
+        self._streams: set[Waiting] = set()
+        self._pacing: Pacing | None = None
         self._ended: AdapterError | None = None
         #: What the events add up to, and what the receipts do.
         self.standing = NOTHING_HEARD
@@ -347,30 +353,43 @@ class Feed:
     @property
     def followed(self) -> bool:
         """Whether somebody reads or listens."""
-        return bool(self.readers or self._waiting or self.listeners)
+        return bool(self.readers or self._waiting or self._streams or self.listeners)
 
     def wake(self) -> None:
-        """Wake every reader that waits."""
+        """Wake every reader that waits, commands first."""
         for waiting in self._waiting:
             if not waiting.done():
-                waiting.set_result(None)
+                waiting.set_result(True)
         self._waiting.clear()
+        if self._pacing is not None and self._streams:
+            self._pacing.wake(self._streams)
+            self._streams.clear()
 
     async def changed(self, timeout_seconds: float) -> bool:
         """Wait until something happens to the feed; False when the time is over before."""
         loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[None] = loop.create_future()
+        waiting: Waiting = loop.create_future()
         self._waiting.add(waiting)
         timer = loop.call_later(min(timeout_seconds, _LONGEST_WAIT_SECONDS), _give_up, waiting)
         try:
-            await waiting
-        except TimeoutError:
-            return False
-        else:
-            return True
+            return await waiting
         finally:
             timer.cancel()
             self._waiting.discard(waiting)
+
+    async def changed_about(self, timeout_seconds: float, pacing: Pacing) -> bool:
+        """Do the same as one of very many: the time may be over a little early, and others may be woken before."""
+        if not pacing.takes(timeout_seconds):
+            return await self.changed(timeout_seconds)
+        self._pacing = pacing
+        waiting: Waiting = asyncio.get_running_loop().create_future()
+        self._streams.add(waiting)
+        due = pacing.enter(waiting, min(timeout_seconds, _LONGEST_WAIT_SECONDS))
+        try:
+            return await waiting
+        finally:
+            due.discard(waiting)
+            self._streams.discard(waiting)
 
 
 def _read_at(item: Item) -> float:
@@ -379,6 +398,6 @@ def _read_at(item: Item) -> float:
     return now if isinstance(item, GapReason) else now - max(0.0, time.time() - item.received_at)
 
 
-def _give_up(waiting: asyncio.Future[None]) -> None:
+def _give_up(waiting: Waiting) -> None:
     if not waiting.done():
-        waiting.set_exception(TimeoutError())
+        waiting.set_result(False)

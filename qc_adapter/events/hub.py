@@ -6,10 +6,11 @@ import time
 from typing import TYPE_CHECKING, Protocol, Self
 
 from qc_adapter.events.feed import Feed
+from qc_adapter.events.pacing import Pacing
 from qc_adapter.model.errors import Draining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
     from qc_adapter.events.inspection import Acceptance
@@ -34,6 +35,8 @@ class Hub:
     def __init__(self, capacity: int = 1000, retention_seconds: float = 600.0) -> None:
         self.capacity = capacity
         self.retention_seconds = retention_seconds
+        #: Of the streams that wait for any of the feeds.
+        self.pacing = Pacing()
         self._feeds: dict[str, Feed] = {}
         self._draining = False
 
@@ -143,8 +146,16 @@ class Subscription:
 
         Raises `Draining` when the replica goes away, and with `to_the_end` the error that the feed ended with.
         """
+        self._check(to_the_end=to_the_end)
+        return await self._feed.changed(timeout_seconds)
+
+    def wait_about(self, timeout_seconds: float) -> Awaitable[bool]:
+        """Wait to the end of the feed as one of very many: neither the time nor the turn is kept to the moment."""
+        self._check(to_the_end=True)
+        return self._feed.changed_about(timeout_seconds, self._hub.pacing)
+
+    def _check(self, *, to_the_end: bool) -> None:
         if self._hub.draining:
             raise Draining(self.cursor)
         if to_the_end and self._feed.ended is not None:
             raise self._feed.ended.afresh()
-        return await self._feed.changed(timeout_seconds)

@@ -15,12 +15,13 @@ from qc_adapter.model.errors import CursorExpired, DeadlineExceeded, InvalidRequ
 from qc_adapter.model.inspector import gateway_of, number_of
 from qc_adapter.model.session import EventSource
 from qc_adapter.rpc.call import current_call, deadline_of
-from qc_adapter.rpc.convert import bookmark_message, gap_message, watch_message
+from qc_adapter.rpc.convert import bookmark_message, gap_message
+from qc_adapter.rpc.shared_messages import SharedMessages
 from qc_adapter.v1 import events_pb2 as pb
 from qc_adapter.v1 import events_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     import grpc
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from qc_adapter.events.inlet import Inlet
     from qc_adapter.model.deadline import Deadline
     from qc_adapter.model.session import Session
-    from qc_adapter.rpc.call import Call
     from qc_adapter.rpc.parse import Parser
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,6 +77,7 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         self._inlet = inlet
         self._counts = counts
         self._bookmark_seconds = bookmark_seconds
+        self._shared = SharedMessages()
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         """Follow an inspector's events."""
@@ -87,12 +88,26 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             raise InvalidRequest([("on_expired", f"has no value {int(request.on_expired)}")])
         await self._sessions.get(agent_id)
         subscription, gap = await self._subscribe(agent_id, request)
+        deadline, feed = deadline_of(context), subscription.feed
+        state = PollState.ACTIVE  # as long as nothing else is said, which who comes later is told too
+        # All of it in one generator: there may be ten thousand of them.
         with subscription:
             yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
             if gap is not None:
                 yield gap
-            async for message in self._messages(subscription, call, deadline_of(context)):
-                yield message
+            while True:
+                entries = subscription.take()
+                for entry in entries:
+                    yield self._shared.of(entry, feed.readers)
+                    if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
+                        self._counts.event_delivered(call.gateway, time.monotonic() - entry.logged_at)
+                if entries:
+                    continue
+                # The end of a session is told by the end of the stream.
+                if (_state_of(feed) is state or feed.ended is not None) and await self._wait(subscription, deadline):
+                    continue
+                state = _state_of(feed)
+                yield bookmark_message(subscription.cursor, feed)
 
     async def Feed(self, request: pb.FeedRequest, context: Context) -> pb.FeedResponse:
         """Take events in that another system read."""
@@ -111,28 +126,14 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
             self._counts.event_read(call.gateway, raw.event_type)
         return pb.FeedResponse(logged=logged.new, repeated_before=logged.repeated, cursor=logged.cursor)
 
-    async def _messages(
-        self, subscription: Subscription, call: Call, deadline: Deadline
-    ) -> AsyncIterator[pb.WatchResponse]:
-        feed = subscription.feed
-        state = PollState.ACTIVE  # as long as nothing else is said, which who comes later is told too
-        while True:
-            entries = subscription.take()
-            for entry in entries:
-                yield watch_message(entry)
-                if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
-                    self._counts.event_delivered(call.gateway, time.monotonic() - entry.logged_at)
-            if entries:
-                continue
-            if deadline.over:
-                raise DeadlineExceeded(
-                    "the deadline of the stream came: resume from the cursor", "", subscription.cursor
-                )
-            patience = min(self._bookmark_seconds, deadline.remaining_seconds)
-            if (_state_of(feed) is state or feed.ended is not None) and await subscription.wait(patience):
-                continue  # the end of a session is told by the end of the stream
-            state = _state_of(feed)
-            yield bookmark_message(subscription.cursor, feed)
+    def _wait(self, subscription: Subscription, deadline: Deadline) -> Awaitable[bool]:
+        """Wait for something to tell, until the next bookmark at most; raises `DeadlineExceeded`."""
+        remaining_seconds = deadline.remaining_seconds
+        if remaining_seconds >= self._bookmark_seconds:
+            return subscription.wait_about(self._bookmark_seconds)
+        if remaining_seconds <= 0:
+            raise DeadlineExceeded("the deadline of the stream came: resume from the cursor", "", subscription.cursor)
+        return subscription.wait(remaining_seconds)
 
     async def _subscribe(self, agent_id: str, request: pb.WatchRequest) -> tuple[Subscription, pb.WatchResponse | None]:
         """Return the subscription from the cursor, with the gap before it when the caller asked for one."""

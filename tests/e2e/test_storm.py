@@ -84,7 +84,7 @@ class Floor:
         feeds = self.adapter.hub._feeds
         return {
             "commands on their way": self.adapter.runner.in_flight,
-            "feeds with readers": sum(bool(feed._waiting) for feed in feeds.values()),
+            "feeds with readers": sum(bool(feed.readers or feed._waiting) for feed in feeds.values()),
             "feeds with listeners": sum(bool(feed.listeners) for feed in feeds.values()),
         }
 
