@@ -21,6 +21,7 @@ from bench.answers import answer
 from qc_adapter import app
 from qc_adapter.commands.journal import Journal
 from qc_adapter.events.hub import Hub
+from qc_adapter.rpc import server
 from qc_adapter.settings import read_settings
 from qc_adapter.telemetry import logs
 
@@ -73,6 +74,10 @@ def main() -> None:
         # Typed as a constructor in `app`, and there is no setting: the run is about leaks, not about what is kept.
         vars(app)["Hub"] = partial(Hub, capacity=EVENTS_KEPT)
         vars(app)["Journal"] = partial(Journal, capacity=COMMANDS_KEPT)
+    if os.environ.get("LOAD_SHARED_PORT") == "1":
+        # There is no setting: it is measured why not.
+        options = dict(vars(server)["_OPTIONS"]) | {"grpc.so_reuseport": 1}
+        vars(server)["_OPTIONS"] = tuple(options.items())
     factory = None
     if os.environ.get("LOAD_UVLOOP") == "1":
         import uvloop  # noqa: PLC0415 - an extra

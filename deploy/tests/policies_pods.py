@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _IMAGE = re.compile(r"(?P<name>[\w.:/-]+?)(:(?P<tag>[\w.-]+))?(@sha256:[0-9a-f]{64})?")
+#: Beyond it calls wait for each other.
+_MOST_OF_A_CORE = 0.8
 _RESTRICTED_VOLUMES = {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected", "downwardAPI"}
 
 
@@ -76,6 +78,32 @@ def has_sizes(manifests: Manifests) -> list[str]:
         if "cpu" in resources.get("limits", {}):
             found.append(f"{name}: a limit of CPU")
     return found
+
+
+def fits_one_core(manifests: Manifests) -> list[str]:
+    """A process of the adapter uses one core: none asks for more, and there is another before one is full."""
+    found = []
+    for container in manifests.adapter.containers:
+        asked = _cores(str(container.get("resources", {}).get("requests", {}).get("cpu", 0)))
+        if asked > 1:
+            found.append(f"{container['name']}: asks for {asked:g} cores and can use one")
+        found += [
+            f"the autoscaler waits until a process spends {asked * full / 100:g} cores"
+            for scaler in manifests.kind("HorizontalPodAutoscaler")
+            for full in _cpu_targets(scaler)
+            if asked * full / 100 > _MOST_OF_A_CORE
+        ]
+    return found
+
+
+def _cores(quantity: str) -> float:
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+def _cpu_targets(scaler: dict[str, Any]) -> list[int]:
+    """In percent of what is asked for; the only other form is an amount, which we do not use."""
+    resources = [one["resource"] for one in scaler["spec"]["metrics"] if one["type"] == "Resource"]
+    return [one["target"]["averageUtilization"] for one in resources if one["name"] == "cpu"]
 
 
 def is_probed(manifests: Manifests) -> list[str]:
@@ -174,5 +202,5 @@ def refers_to_what_is_there(manifests: Manifests) -> list[str]:
     return found
 
 
-PODS = (runs_as_nobody, root_is_read_only, has_sizes, is_probed, is_pinned, has_no_token, is_spread,
+PODS = (runs_as_nobody, root_is_read_only, has_sizes, fits_one_core, is_probed, is_pinned, has_no_token, is_spread,
         refers_to_what_is_there)  # fmt: skip

@@ -191,6 +191,13 @@ BROKEN = {
         "no limit": _in_container(resources={"requests": {"cpu": "1", "memory": "1Gi"}}),
         "a limit of CPU": lambda manifests: _container(manifests)["resources"]["limits"].update(cpu="1"),
     },
+    "fits_one_core": {
+        "two": lambda manifests: _container(manifests)["resources"]["requests"].update(cpu="2"),
+        "full": lambda manifests: _container(manifests)["resources"]["requests"].update(cpu="1100m"),
+        "too late": _scale(
+            lambda one: one["spec"]["metrics"][1]["resource"]["target"].update(averageUtilization=400)
+        ),
+    },
     "is_probed": {
         "no liveness": lambda manifests: _container(manifests).pop("livenessProbe"),
         "no such port": _in_container(readinessProbe={"httpGet": {"path": "/readyz", "port": "http"}}),
