@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-from contextlib import aclosing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +71,8 @@ class Caller:
         self._metadata = metadata
         self.code = StatusCode.OK
         self.told = b""
+        #: The messages of a stream.
+        self.written: list[Any] = []
         self._over: list[Callable[[Caller], None]] = []
 
     def add_done_callback(self, tell: Callable[[Caller], None]) -> None:
@@ -87,6 +88,10 @@ class Caller:
 
     async def read(self) -> Any:
         return self._requests.pop() if self._requests else grpc.aio.EOF
+
+    async def write(self, message: Any) -> None:
+        self.written.append(message)
+        assert len(self.written) < 1000
 
     def auth_context(self) -> dict[str, Any]:
         return {}
@@ -206,13 +211,9 @@ class Door:
             # Who reads the request is for the chain to choose: gRPC, or itself.
             request = None if handler.request_streaming else await caller.read()
             handle = next(one for one in (getattr(handler, kind) for kind in _KINDS) if one is not None)
-            if handler.response_streaming:
-                async with aclosing(handle(request, caller)) as messages:
-                    async for message in messages:
-                        answers.append(handler.response_serializer(message))
-                        assert len(answers) < 1000
-            else:
-                answers.append(handler.response_serializer(await handle(request, caller)))
+            answer = await handle(request, caller)
+            told = caller.written if handler.response_streaming else [answer]
+            answers += map(handler.response_serializer, told)
         except _Aborted:
             pass
         finally:
