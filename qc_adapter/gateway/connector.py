@@ -46,10 +46,19 @@ class Connector:
         await self._addresses.close()
 
     async def _attempt(self, address: str, make: Callable[[], Connection], trust: ssl.SSLContext | None) -> Connection:
-        # Not with a socket of our own: on uvloop one that ends at once would be closed twice.
-        _, connection = await asyncio.get_running_loop().create_connection(
-            make, address, self._port, ssl=trust, server_hostname=None if trust is None else self._name
-        )
+        connection = make()
+        try:
+            # Not with a socket of our own: on uvloop one that ends at once would be closed twice.
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                address,
+                self._port,
+                ssl=trust,
+                server_hostname=None if trust is None else self._name,
+            )
+        except BaseException:
+            connection.abandon()
+            raise
         return connection
 
     async def _race(
