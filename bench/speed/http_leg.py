@@ -41,8 +41,8 @@ class Size:
         return self.polls_of_httpx if client == "httpx" else self.polls
 
 
-_FULL: Final = Size(commands=1500, polls=2000, polls_of_httpx=200, hold_seconds=10.0, window_seconds=5.0)
-_QUICK: Final = Size(commands=200, polls=200, polls_of_httpx=40, hold_seconds=1.0, window_seconds=1.0)
+_FULL: Final = Size(commands=800, polls=2000, polls_of_httpx=400, hold_seconds=10.0, window_seconds=5.0)
+_QUICK: Final = Size(commands=120, polls=200, polls_of_httpx=40, hold_seconds=1.0, window_seconds=1.0)
 
 _BEFORE: Final = """
 Each client is a process on uvloop before the same stub, with the same headers; ours is the adapter's transport with the
@@ -51,9 +51,11 @@ others keep what they connect and have no bound. A command is a `PUT` that is an
 """
 _AFTER: Final = """
 A poll's memory is what the process grows by when it holds them, its task included, by the poll. httpx holds
-{few} polls and the others {many}: it looks through all of its connections for each request, and with 1,000 polls of
-10 s it takes a whole core and is late. A held poll of ours has a connection, a future and a place in one of some 60
-timers; the parser of its reply is made when the first byte comes.
+{few} polls and the others {many}: it looks through all of its connections for each request, so that what a poll
+costs it grows with their number. A held poll of ours has a connection, a future and a place in one of some 60 timers;
+the parser of its reply is made when the first byte comes. A poll costs more than a command because each one wakes the
+process by itself. Over TLS a held poll takes some 45 kB with uvloop, and 300 kB with asyncio's own loop, whose TLS
+keeps a buffer of 256 KiB for each connection: install the extra `fast` where there are many inspectors.
 
 aiohttp remains in the product as a server (operations, push, simulator) and for what is fetched now and then: a token
 issuer's keys, and the checks of `qc-adapter check --connect`.
@@ -63,9 +65,11 @@ issuer's keys, and the checks of `qc-adapter check --connect`.
 async def measure(*, quick: bool) -> Section:
     """Measure commands in turns, then polls of all clients side by side."""
     size = _QUICK if quick else _FULL
-    with tempfile.TemporaryDirectory(prefix="qc-http-leg-") as place:
-        ratios = await _commands(size, Path(place))
-        polls, readings = await _polls(size, Path(place))
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="qc-http-leg-"))
+        children = await _start(stack, Path(folder), size)
+        ratios = await _commands(children, size)
+        polls, readings = await _polls(children, size)
     return Section(
         key="http_leg",
         title="The HTTP leg",
@@ -92,43 +96,41 @@ async def _start(stack: contextlib.AsyncExitStack, folder: Path, size: Size) -> 
     return children
 
 
-async def _commands(size: Size, folder: Path) -> list[Ratio]:
+async def _commands(children: Mapping[str, Child], size: Size) -> list[Ratio]:
     found = []
-    async with contextlib.AsyncExitStack() as stack:
-        children = await _start(stack, folder, size)
-        for at_once in _AT_ONCE:
+    for at_once in _AT_ONCE:
 
-            async def one(child: Child, at_once: int) -> float:
-                return float(await child.ask("run", str(size.commands), str(at_once)))
+        async def one(child: Child, at_once: int) -> float:
+            return float(await child.ask("run", str(size.commands), str(at_once)))
 
-            measures = {name: partial(one, child, at_once) for name, child in children.items()}
-            for warm in measures.values():
-                await warm()
-            found += _against(f"a command, {at_once} at once", "CPU us", await in_turns(measures))
+        measures = {name: partial(one, child, at_once) for name, child in children.items()}
+        for warm in measures.values():
+            await warm()
+        found += _against(f"a command, {at_once} at once", "CPU us", await in_turns(measures))
     return found
 
 
-async def _polls(size: Size, folder: Path) -> tuple[list[Ratio], list[Reading]]:
+async def _polls(children: Mapping[str, Child], size: Size) -> tuple[list[Ratio], list[Reading]]:
     """Let all hold their polls at the same time, and look at all of them again and again."""
-    async with contextlib.AsyncExitStack() as stack:
-        children = await _start(stack, folder, size)
-        empty = {name: (child.footprint().rss_bytes, await child.ask("objects")) for name, child in children.items()}
-        ramp = (child.ask("hold", str(size.polls_of(name)), str(size.hold_seconds)) for name, child in children.items())
-        await asyncio.gather(*ramp)
-        await asyncio.sleep(size.hold_seconds / 2)
-        windows = [await _window(children, size.window_seconds) for _ in range(ROUNDS)]
-        readings = []
-        for name, child in children.items():
-            if failed := await child.ask("failed"):
-                raise RuntimeError(f"{failed} polls of {name} have failed")
-            rss, objects = empty[name]
-            polls, goal = size.polls_of(name), Goal(at_most=_MOST_KB) if name == _OURS else None
-            kilobytes = (child.footprint().rss_bytes - rss) / polls / 1000
-            tracked = (await child.ask("objects") - objects) / polls
-            readings.append(Reading(f"a held poll: {name}", "kB", (kilobytes,), goal))
-            readings.append(Reading(f"objects of a held poll that the collector visits: {name}", "", (tracked,)))
-    ratios = _against("a poll", "CPU us", {name: tuple(one[name] for one in windows) for name in children})
-    return ratios, readings
+    empty = {}
+    for name, child in children.items():
+        objects = await child.ask("objects")
+        empty[name] = (child.footprint().rss_bytes, objects)
+    ramp = (child.ask("hold", str(size.polls_of(name)), str(size.hold_seconds)) for name, child in children.items())
+    await asyncio.gather(*ramp)
+    await asyncio.sleep(size.hold_seconds / 2)
+    windows = [await _window(children, size.window_seconds) for _ in range(ROUNDS)]
+    readings = []
+    for name, child in children.items():
+        if failed := await child.ask("failed"):
+            raise RuntimeError(f"{failed} polls of {name} have failed")
+        rss, tracked = empty[name]
+        polls, goal = size.polls_of(name), Goal(at_most=_MOST_KB) if name == _OURS else None
+        kilobytes = (child.footprint().rss_bytes - rss) / polls / 1000
+        visited = (await child.ask("objects") - tracked) / polls
+        readings.append(Reading(f"a held poll: {name}", "kB", (kilobytes,), goal))
+        readings.append(Reading(f"objects of a held poll that the collector visits: {name}", "", (visited,)))
+    return _against("a poll", "CPU us", {name: tuple(one[name] for one in windows) for name in children}), readings
 
 
 async def _window(children: Mapping[str, Child], seconds: float) -> dict[str, float]:
