@@ -54,8 +54,8 @@ A poll's memory is what the process grows by when it holds them, its task includ
 {few} polls and the others {many}: it looks through all of its connections for each request, so that what a poll
 costs it grows with their number. A held poll of ours has a connection, a future and a place in one of some 60 timers;
 the parser of its reply is made when the first byte comes. A poll costs more than a command because each one wakes the
-process by itself. Over TLS a held poll takes some 45 kB with uvloop, and 300 kB with asyncio's own loop, whose TLS
-keeps a buffer of 256 KiB for each connection: install the extra `fast` where there are many inspectors.
+process by itself. Over TLS a poll holds more, as much as the TLS of the event loop takes: asyncio's own has a buffer of
+256 KiB for each connection that it fills with zeros, uvloop (the extra `fast`) one that costs nothing until it is used.
 
 aiohttp remains in the product as a server (operations, push, simulator) and for what is fetched now and then: a token
 issuer's keys, and the checks of `qc-adapter check --connect`.

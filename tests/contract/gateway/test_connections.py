@@ -498,6 +498,31 @@ def test_a_dead_address_of_a_name_is_passed_over(on_asyncio):
     on_asyncio(scenario)
 
 
+def test_an_address_that_is_silent_has_the_next_one_tried_beside_it(on_asyncio):
+    """A dead address that swallows what is sent to it costs a moment; giving up while it is tried leaves nothing."""
+
+    async def scenario(site):
+        with socket.socket() as full:
+            # Its backlog is full: further connections are neither made nor refused.
+            full.bind(("127.0.0.9", site.gateway.port))
+            full.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.9", site.gateway.port))
+            Names("127.0.0.1", "127.0.0.9")  # each connection begins with the next one
+            given_up = asyncio.ensure_future(site.send())
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            assert [(await site.send()).body for _ in range(2)] == [OK] * 2
+            for filler in fillers:
+                filler.close()
+        assert len(site.gateway.heard) == 2
+
+    on_asyncio(scenario)
+
+
 def test_a_name_is_looked_up_once_for_all_who_connect(on_asyncio):
     """Many connections that begin together ask the name service once, also when the first of them is given up."""
 
