@@ -79,6 +79,11 @@ class Connection(asyncio.Protocol):
             return NotSent(refusal, NotSentWhy.TRUST)
         return NotSent("no connection to the gateway", NotSentWhy.CONNECT)
 
+    def abandon(self) -> None:
+        """Note that it was given up before anybody had it; whoever makes the transport closes that."""
+        self._usable = False
+        self._keeper.lost(self)
+
     def time_is_over(self) -> None:
         """End the request under way."""
         self._fail("no reply in time", timed_out=True)
@@ -141,7 +146,8 @@ class Connection(asyncio.Protocol):
         if not waiter.done():
             waiter.set_result(reader.reply())
         if not reader.keep or self._transport.get_write_buffer_size():
-            self.close()
+            self._usable = False
+            self._transport.abort()  # not properly: what is left of the request would go out first
         reader.close()
 
     def _fail(self, text: str, refusal: str | None = None, *, timed_out: bool = False) -> None:

@@ -46,10 +46,19 @@ class Connector:
         await self._addresses.close()
 
     async def _attempt(self, address: str, make: Callable[[], Connection], trust: ssl.SSLContext | None) -> Connection:
-        # Not with a socket of our own: on uvloop one that ends at once would be closed twice.
-        _, connection = await asyncio.get_running_loop().create_connection(
-            make, address, self._port, ssl=trust, server_hostname=None if trust is None else self._name
-        )
+        connection = make()
+        try:
+            # Not with a socket of our own: on uvloop one that ends at once would be closed twice.
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                address,
+                self._port,
+                ssl=trust,
+                server_hostname=None if trust is None else self._name,
+            )
+        except BaseException:
+            connection.abandon()
+            raise
         return connection
 
     async def _race(
@@ -57,6 +66,7 @@ class Connector:
     ) -> Connection:
         """Try one address after the other, the next one also beside one that is silent (RFC 8305); the first wins."""
         begun: list[asyncio.Task[Connection]] = []
+        won: Connection | None = None
         pending: set[asyncio.Task[Connection]] = set()
         try:
             while len(begun) < len(addresses) or pending:
@@ -68,14 +78,26 @@ class Connector:
                 for attempt in done:
                     if attempt.exception() is None:
                         begun.remove(attempt)
-                        return attempt.result()
+                        won = attempt.result()
+                        return won
             raise cast("OSError", begun[-1].exception())
         finally:
-            for attempt in begun:
-                attempt.cancel()
-            for end in await asyncio.gather(*begun, return_exceptions=True):
-                if not isinstance(end, BaseException):
-                    end.abort()  # it stood as well, and a moment too late
+            await _end(begun, won)
+
+
+async def _end(losers: list[asyncio.Task[Connection]], won: Connection | None) -> None:
+    """End the attempts that did not win; whoever gives up meanwhile has no use for the one that did."""
+    for attempt in losers:
+        attempt.cancel()
+    try:
+        ends = await asyncio.gather(*losers, return_exceptions=True)
+    except asyncio.CancelledError:
+        if won is not None:
+            won.abort()
+        raise
+    for end in ends:
+        if not isinstance(end, BaseException):
+            end.abort()  # it stood as well, and a moment too late
 
 
 def _unsent(error: OSError | UnicodeError) -> NotSent:

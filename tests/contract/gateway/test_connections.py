@@ -238,25 +238,29 @@ def test_a_body_is_read_no_further_than_its_limit(on):
 def test_a_reply_before_the_request_is_all_written_counts_and_ends_the_connection(on):
     """A gateway that refuses a long request at its head is heard, and what is left of the request goes nowhere."""
 
-    async def scenario(site):
+    async def scenario(_site):
         taken = []
 
         async def refuse(reader, writer):
-            taken.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readuntil(b"\r\n\r\n")
             writer.write(raw(LENGTH, status=b"413 Too Large"))
-            await writer.drain()
-            await done.wait()
+            await replied.wait()
+            taken.append(0)
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(1 << 16):
+                    taken[-1] += len(piece)
             writer.close()
+            ended.set()
 
-        done = asyncio.Event()
+        replied, ended = asyncio.Event(), asyncio.Event()
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         transport = GatewayTransport(GatewaySettings(f"http://127.0.0.1:{port}"))
         long = requests.sign_in("117", SignInForm(Secret("x" * (32 << 20))), force=True)
-        for count in (1, 2):
-            reply = await transport.send(long, {}, LONG_SECONDS, lambda: None)
-            assert (reply.status, len(taken)) == (413, count)
-        done.set()
+        assert (await transport.send(long, {}, LONG_SECONDS, lambda: None)).status == 413
+        replied.set()
+        await ended.wait()
+        assert taken[0] < 32 << 20
         await transport.close()
         server.close()
         await server.wait_closed()
@@ -396,6 +400,27 @@ def test_a_connection_that_is_being_made_when_all_is_closed_is_not_sent_on(on):
     on(scenario)
 
 
+def test_giving_up_at_any_moment_leaves_nothing_behind(on):
+    """A command that is cancelled at any turn of the loop, connecting too, leaves no connection and no slot taken."""
+
+    async def scenario(site):
+        turns, ended = 0, False
+        while not ended:
+            command = asyncio.ensure_future(site.send(seconds=LONG_SECONDS))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ended = command.done()
+            command.cancel()
+            await asyncio.gather(command, return_exceptions=True)
+            turns += 1
+        assert turns > 3
+        kept = site.transport._commands
+        assert len(kept._all) <= 1  # that of the last one, which had its reply
+        assert not kept._gate.locked()
+
+    on(scenario, command_slots=1)
+
+
 def test_a_cancelled_poll_closes_its_connection(on):
     """A poll that is given up leaves no connection on which its reply could come for somebody else."""
 
@@ -469,6 +494,31 @@ def test_a_dead_address_of_a_name_is_passed_over(on_asyncio):
         Names("127.0.0.9", "127.0.0.8", "127.0.0.1")
         assert (await site.send()).body == OK
         assert site.gateway.heard[0].header("Host") == f"gateway.example:{site.gateway.port}"
+
+    on_asyncio(scenario)
+
+
+def test_an_address_that_is_silent_has_the_next_one_tried_beside_it(on_asyncio):
+    """A dead address that swallows what is sent to it costs a moment; giving up while it is tried leaves nothing."""
+
+    async def scenario(site):
+        with socket.socket() as full:
+            # Its backlog is full: further connections are neither made nor refused.
+            full.bind(("127.0.0.9", site.gateway.port))
+            full.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.9", site.gateway.port))
+            Names("127.0.0.1", "127.0.0.9")  # each connection begins with the next one
+            given_up = asyncio.ensure_future(site.send())
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            assert [(await site.send()).body for _ in range(2)] == [OK] * 2
+            for filler in fillers:
+                filler.close()
+        assert len(site.gateway.heard) == 2
 
     on_asyncio(scenario)
 
