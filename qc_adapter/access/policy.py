@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.access.asked import place_of
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from qc_adapter.access.asked import Asked
     from qc_adapter.access.caller import Caller
     from qc_adapter.access.ranges import Ranges
+
+#: There may be any number of callers that the policy does not know.
+_MOST_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Policy:
         self.entries: Final = tuple(entries)
         self._limits = limits
         self._by_identity = {identity: entry for entry in self.entries for identity in entry.identities}
+        # A caller is looked for several times at each of its calls.
+        self._entries_of = lru_cache(maxsize=_MOST_KEPT)(self._find)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,12 +90,7 @@ class Policy:
 
     def entries_of(self, caller: Caller) -> tuple[Entry, ...]:
         """Return what the policy has for a caller; more than one when its names belong to several."""
-        found: dict[Entry, None] = {}
-        for name in caller.names:
-            entry = self._by_identity.get(lowered(name))
-            if entry is not None:
-                found[entry] = None
-        return tuple(found)
+        return self._entries_of(caller.names)
 
     def name_of(self, caller: Caller) -> str:
         """Return the caller's name in the policy, empty if it has none."""
@@ -123,6 +124,10 @@ class Policy:
             return place is not None and any(one.cover(*place) for one in ranges)
 
         return may_see
+
+    def _find(self, names: tuple[str, ...]) -> tuple[Entry, ...]:
+        found = (self._by_identity.get(lowered(name)) for name in names)
+        return tuple(dict.fromkeys(entry for entry in found if entry is not None))
 
     def _rules(self, caller: Caller, method: str) -> Iterator[Rule]:
         for entry in self.entries_of(caller):

@@ -129,7 +129,8 @@ def _part(name: str, text: str) -> str:
     """Return one path part, quoted. Dots would climb out of the path at the far end."""
     if text in {"", ".", ".."}:
         raise InvalidRequest([(name, "must not be empty or dots")])
-    return quote(text, safe="")
+    # Ids are digits, and `quote` takes longer than all the rest of a request.
+    return text if text.isascii() and text.isalnum() else quote(text, safe="")
 
 
 def _qc(agent_id: str) -> str:

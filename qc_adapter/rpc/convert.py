@@ -22,7 +22,7 @@ from qc_adapter.v1 import sessions_pb2 as sessions
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
 
-    from qc_adapter.commands.model import Update
+    from qc_adapter.commands.model import Update, Verdict
     from qc_adapter.events.activity import Activity
     from qc_adapter.events.feed import Feed
     from qc_adapter.events.model import Details, Entry
@@ -63,8 +63,14 @@ _INSPECTOR_STATES: Final = {
 
 def timestamp(seconds: float) -> Timestamp:
     """Return seconds since the epoch as a timestamp."""
-    whole = int(seconds)
-    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+    made = Timestamp()
+    _set_seconds(made, seconds)
+    return made
+
+
+def _set_seconds(time: Timestamp, seconds: float) -> None:
+    time.seconds = whole = int(seconds)
+    time.nanos = int((seconds - whole) * 1e9)
 
 
 def _set_ms(time: Timestamp, milliseconds: int) -> None:
@@ -75,38 +81,31 @@ def _set_ms(time: Timestamp, milliseconds: int) -> None:
 
 def update_message(update: Update) -> qc.CommandUpdate:
     """Return one update of a command's stream."""
+    message = qc.CommandUpdate(cursor=update.cursor)
     match update:
         case Told():
-            message = qc.CommandUpdate(cursor=update.cursor)
             _tell(message.event, update.cursor, update.event)
-            return message
         case Accepted():
-            accepted = qc.CommandAccepted(
-                method=update.method, gateway_message=update.message, time=timestamp(update.received_at)
-            )
-            return qc.CommandUpdate(cursor=update.cursor, accepted=accepted)
+            accepted = message.accepted
+            accepted.method, accepted.gateway_message = update.method, update.message
+            _set_seconds(accepted.time, update.received_at)
         case Missed():
-            return qc.CommandUpdate(cursor=update.cursor, gap=_gap(update.gap))
+            message.gap.CopyFrom(_gap(update.gap))
         case Outcome():
-            return qc.CommandUpdate(cursor=update.cursor, outcome=_outcome(update))
+            _set_outcome(message.outcome, update.verdict)
+    return message
 
 
-def _outcome(update: Outcome) -> qc.CommandOutcome:
-    verdict = update.verdict
+def _set_outcome(outcome: qc.CommandOutcome, verdict: Verdict) -> None:
+    outcome.SetInParent()  # also if nobody knows more than that it was accepted
     if verdict.confirmed is None:
-        return qc.CommandOutcome()
-    return qc.CommandOutcome(
-        state=qc.CommandOutcome.CONFIRMED if verdict.confirmed else qc.CommandOutcome.UNCONFIRMED,
-        missing_event_types=verdict.missing,
-        call_id=verdict.call_id,
-        proof=_proof(verdict.proof),
-    )
-
-
-def _proof(entry: Entry | None) -> events.AgentEvent | None:
-    if entry is None or not isinstance(entry.item, AgentEvent):
-        return None
-    return event_message(entry.cursor, entry.item)
+        return
+    outcome.state = qc.CommandOutcome.CONFIRMED if verdict.confirmed else qc.CommandOutcome.UNCONFIRMED
+    outcome.missing_event_types.extend(verdict.missing)
+    outcome.call_id = verdict.call_id
+    proof = verdict.proof
+    if proof is not None and isinstance(proof.item, AgentEvent):
+        _tell(outcome.proof, proof.cursor, proof.item)
 
 
 def watch_message(entry: Entry) -> events.WatchResponse:
@@ -147,7 +146,7 @@ def _tell(message: events.AgentEvent, cursor: str, event: AgentEvent) -> None:
     message.cursor = cursor
     message.event_type = event.event_type
     message.work_no = event.work_no
-    message.received_time.CopyFrom(timestamp(event.received_at))
+    _set_seconds(message.received_time, event.received_at)
     set_json(message.content, event.content)
     # A time before 1970 or after the year 9999 is none: it would make the message unreadable as JSON.
     if event.gateway_time_ms is not None and 0 <= event.gateway_time_ms <= _LAST_MS:

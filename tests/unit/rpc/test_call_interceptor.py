@@ -344,6 +344,18 @@ async def test_a_stream_that_is_not_read_to_its_end_is_cleaned_up(line):
     assert (await line.the_end()).code is StatusCode.CANCELLED
 
 
+async def test_a_caller_that_goes_away_without_reading_leaves_nothing_open(line):
+    """A message that cannot be written does not keep the call: it is cleaned up, told of once, and counts no more."""
+    call = line.many(messages=1000, agent_id="1" * 10_000)  # more than a connection takes in for who does not read
+    await until(lambda: line.told and line.told[0][2].agent_id)
+    await until(lambda: not line.told[0][2].revocation._waiting)
+    call.cancel()
+    assert (await line.the_end()).code is StatusCode.CANCELLED
+    assert line.probe.cleaned.is_set()
+    await until(lambda: line.room.unused and not line.interceptor._open)
+    assert [told[0] for told in line.told] == ["began", "began", "ended", "ended"]
+
+
 class Broken:
     """An observer with a defect in all it does."""
 
