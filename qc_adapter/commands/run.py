@@ -34,6 +34,33 @@ class CommandRun:
     Each step wakes the feed, where the callers wait. `settled` is called once with the outcome's label for the metric.
     """
 
+    # One with a request id is kept for minutes.
+    __slots__ = (
+        "_confirmation",
+        "_sent_at_monotonic",
+        "_settled",
+        "_timer",
+        "_unknown",
+        "_witness_start",
+        "accepted",
+        "answered",
+        "command",
+        "failure",
+        "feed",
+        "followers",
+        "foreign",
+        "label",
+        "nonce",
+        "sent",
+        "sent_at",
+        "standing",
+        "start",
+        "talking",
+        "trace_id",
+        "verdict",
+        "witness",
+    )
+
     def __init__(self, command: Command, feed: Feed, settled: Callable[[CommandRun, str], None]) -> None:
         self.command = command
         self.feed = feed
@@ -124,7 +151,9 @@ class CommandRun:
         elsewhere = bool(request.releases) and request.releases not in talking
         if self.witness is None or not effects.confirming or elsewhere:
             return
-        before = frozenset[str]() if effects.at_target else talking - {request.releases}
+        before = frozenset[str]() if effects.at_target else talking
+        if request.releases in before:
+            before -= {request.releases}
         self._confirmation = Confirmation(effects, before, sent_at, request.conditions)
         self.witness.listeners.add(self._observe)
         self.witness.endings.add(self._session_ended)
@@ -207,3 +236,4 @@ class CommandRun:
             self.witness.endings.discard(self._session_ended)
         self.feed.wake()
         self._settled(self, label)
+        self._confirmation = None  # it holds the proof, which is kept for minutes too otherwise
