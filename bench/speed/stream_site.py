@@ -80,12 +80,14 @@ class StreamSite:
         await self.until(group, "standing", count)
 
     async def until(self, group: str, what: str, count: int) -> dict[str, Any]:
-        """Wait until a group has so many of these; return how it stands."""
+        """Wait until a group has so many of these; return how it stands. Raises RuntimeError if streams end instead."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:
                 state: dict[str, Any] = await self.readers.ask("state", group)
                 if state[what] >= count:
                     return state
+                if state["ended"] and what != "ended":
+                    raise RuntimeError(f"streams of {group} ended: {state['ends']}")
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def tell(self, agent_id: int) -> None:
@@ -134,6 +136,7 @@ async def stream_site(folder: Path, bookmark_seconds: float) -> AsyncIterator[St
             QC_LISTEN="127.0.0.1:0",
             QC_OPS_LISTEN="127.0.0.1:0",
             QC_AUDIT_LOG="off",
+            QC_STREAMS_MAX="20000",
             QC_BOOKMARK_SECONDS=str(bookmark_seconds),
         )
         port, ops_port = await adapter.ask("ports")

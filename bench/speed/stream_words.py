@@ -25,13 +25,16 @@ nothing; `grpc.minimal_stack`: 2 kB, but with it the limits of message sizes are
 
 An event is translated once, when it is read, and its message is built once for all streams that follow the inspector.
 Serialising it once as well was tried: it gained less than can be told apart from nothing, so it is not done. Streams
-are woken 50 at a time, so that other calls do not wait until the last of a thousand is served, and commands are woken
-before them. One timer wakes all idle streams; a bookmark comes up to a quarter of a second early.
+are woken 50 at a time, so that other calls do not wait until the last of a thousand is served: when it was tried, the
+longest step of the loop took 3 ms of CPU and not 20. Commands are woken before them. One timer wakes all idle streams;
+a bookmark comes up to a quarter of a second early.
 
 A slow reader keeps one message in the library and its place in the log, whatever happens; when the log has dropped what
 it has not read, it is told so with the cursor where it stopped.
 
 The time from reading to writing is as the adapter counts it (`qc_event_delivery_seconds`); its p99 lies between two
 bounds of that histogram, and one of them is at 5 ms. What the table has beyond it is the way from the stub to the
-adapter and on to the reader, three processes on two cores.
+adapter and on to the reader, three processes on two cores: its longest times are those in which one of them had no
+core. Ten thousand streams that were opened within seconds have their bookmarks within seconds too, and an event waits
+for those that are ready before it.
 """
