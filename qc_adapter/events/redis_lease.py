@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import time
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from qc_adapter.events.activity import Activity, activity
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.model import GapReason
-from qc_adapter.events.standing import Standing
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import EventSource
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from qc_adapter.events.leases import Step
     from qc_adapter.events.model import Item
     from qc_adapter.events.quiet_polls import QuietPolls
+    from qc_adapter.events.standing import Standing
     from qc_adapter.model.session import Session
     from qc_adapter.sessions.changes import Changes
     from qc_adapter.store.link import RedisLink
@@ -50,6 +49,10 @@ class Mirrors(Protocol):
     def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None: ...
 
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None: ...
+
+    def hears(self, agent_id: str) -> bool:
+        """Whether a notice of it would come back to this replica."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,24 +201,13 @@ class RedisLease:
 
     async def keep(self, step: Step) -> Session | None:
         """Run the poll step; again with the same step it does nothing twice."""
-        if step is not self._pending and await self._still(step):
-            return step.used
         if step is not self._pending:
+            if await self._still(step):
+                return step.used
             self._pending = step
             self._steps += 1
-        stands = functools.reduce(Standing.after, step.items, self._standing)
         lines = [to_line(item) for item in step.items]
-        if lines:
-            self._mirrors.adding(self.agent_id, lines, step.items)
-        changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
-        for _ in range(_RESTORATIONS):
-            until = time.monotonic() + self._terms.lease_seconds
-            reply = await self._step(step, stands, changes, lines)
-            if reply[0] != b"forgotten":
-                break
-            await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
-        if reply[0] in {b"fenced", b"forgotten", b"late"}:
-            raise LeaseLost
+        until, reply = await self._stored(step, lines)
         status, epoch, before, record, lost, (talking, standing, inspection), likeness = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
         # Others may have added to them: what is pushed comes in anywhere.
@@ -229,6 +221,22 @@ class RedisLease:
         if status == b"gone":
             return None
         return self._session(record) if status == b"kept" else step.used
+
+    async def _stored(self, step: Step, lines: list[bytes]) -> tuple[float, Any]:
+        """Run the script until Redis knows the lease; return until when it is ours, and the reply."""
+        stands = self._standing
+        for item in step.items:
+            stands = stands.after(item)
+        changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
+        for _ in range(_RESTORATIONS):
+            until = time.monotonic() + self._terms.lease_seconds
+            reply = await self._step(step, stands, changes, lines)
+            if reply[0] != b"forgotten":
+                break
+            await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
+        if reply[0] in {b"fenced", b"forgotten", b"late"}:
+            raise LeaseLost
+        return until, reply
 
     async def _still(self, step: Step) -> bool:
         """Whether the step changes nothing of what the last one said, so that renewing the lease was all of it."""
@@ -252,7 +260,8 @@ class RedisLease:
             "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, mark_of(step.used.guid.reveal()), self._epoch, self._position, fresh_epoch(),
             terms.capacity, terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail,
-            to_standing(standing) if polled else "", len(changes), *changes, *lines,
+            to_standing(standing) if polled else "", int(self._mirrors.hears(self.agent_id)), len(changes), *changes,
+            *lines,
         )  # fmt: skip
 
     async def restore(self, session: Session) -> None:
