@@ -85,6 +85,8 @@ class Pace:
     #: First polls, and polls after failures, of all inspectors of a gateway: 20,000 take turns for ten seconds, as
     #: their polls do from then on.
     turns_a_second: float = 2000.0
+    #: So many polls may be open at once at each gateway.
+    most_polls: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,3 +145,18 @@ async def test_a_census_is_taken_in_parts(post):
     await readers.take_census()
     assert turns >= 2
     assert readers.counted() == {("default", "starting"): 601}
+
+
+async def test_more_inspectors_than_polls_are_told_once(post):
+    """As many as polls may be open are no word worth; one more is an error, said when it begins."""
+    for agent_id in ("102", "103"):
+        await post.sign_in(agent_id=agent_id)
+    with recorded() as tape:
+        readers = post.readers(Pace(most_polls=3))
+        await post.look(readers)
+        assert [line for line in tape.lines if line["event"] == "too_many_inspectors"] == []
+        await post.sign_in(agent_id="104")
+        await post.look(readers, times=3)
+        [told] = [line for line in tape.lines if line["event"] == "too_many_inspectors"]
+    assert (told["level"], told["gateway"]) == ("error", "default")
+    assert told["detail"].startswith("4 inspectors share 3 polls")
