@@ -116,7 +116,12 @@ class Adapter:
             gateway=self.gateways,
             rota=self.shared.rota,
             counts=self.metrics,
-            pace=Pace(settings.poll_pause_seconds, settings.poll_hold_seconds, settings.heartbeat_seconds),
+            pace=Pace(
+                settings.poll_pause_seconds,
+                settings.poll_hold_seconds,
+                settings.heartbeat_seconds,
+                most_polls=settings.gateways[0].poll_slots,
+            ),
         )
         self._records = records_of_calls(settings.audit, self.metrics, self._replica, version())
         if self._records is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import gc
 import os
 import sys
 import time
@@ -14,11 +15,32 @@ from bench.adapter_child import tasks_by_kind
 from bench.answers import answer
 from qc_adapter import app
 from qc_adapter.cli import running
-from qc_adapter.cli.serve import take_all_descriptors
+from qc_adapter.cli.collector import rarely_collected
+from qc_adapter.descriptors import take_all_descriptors
 from qc_adapter.model.inspector import inspector_id
 from qc_adapter.model.session import EventSource, Secret, Session
 from qc_adapter.settings import read_settings
 from qc_adapter.telemetry import logs
+
+
+class Collections:
+    """How often the garbage collector ran in each generation, how long in all, and the longest time."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._found: dict[int, list[float]] = {}
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self._found.setdefault(about["generation"], []).append(time.perf_counter() - self._began)
+
+    def told(self) -> dict[int, tuple[int, float, float]]:
+        """Return count, sum and maximum by generation since this was asked last."""
+        found, self._found = self._found, {}
+        return {generation: (len(one), sum(one), max(one)) for generation, one in sorted(found.items())}
 
 
 class Sessions:
@@ -49,7 +71,9 @@ class Sessions:
 async def run(log: BinaryIO) -> None:
     """Serve until the parent closes the pipe."""
     logs.configure("info", log)
-    async with app.Adapter(read_settings(os.environ)) as adapter:
+    collections = Collections()
+    async with rarely_collected(), app.Adapter(read_settings(os.environ)) as adapter:
+        gc.freeze()  # as `app.serve` does
         sessions, profile = Sessions(adapter), cProfile.Profile(time.thread_time)
 
         def profiled(path: str) -> str:
@@ -63,6 +87,7 @@ async def run(log: BinaryIO) -> None:
                 "put": sessions.put,
                 "states": sessions.states,
                 "tasks": tasks_by_kind,
+                "collections": collections.told,
                 "profile": lambda: profile.enable(),  # noqa: PLW0108 - enable takes arguments of its own
                 "profiled": profiled,
             }

@@ -1,8 +1,9 @@
 """
 A gateway for very many polls, as a process: holds them, gives them events with the time in them, goes away on demand.
 
-It listens on the address named first, reads only the first line of a request, and accepts every command. One timer
-ends all holds that are over, so that a held poll costs it no timer of its own.
+It listens on the address named first, holds polls for the seconds named second, reads only the first line of a
+request, and accepts every command. One timer ends all holds that are over, so that a held poll costs it no timer of its
+own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import uvloop
 
 from bench.answers import answer
 
-HOLD_SECONDS: Final = 10.0
 _TICK_SECONDS: Final = 0.02
 _EMPTY: Final = b'{"message":"","retcode":"0"}'
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=UTF-8\r\nContent-Length: %d\r\n\r\n"
@@ -27,8 +27,9 @@ _NOTHING: Final = _HEAD % len(_EMPTY) + _EMPTY
 class Gateway:
     """The polls that are held, and what was counted."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, hold_seconds: float) -> None:
         self._address = address
+        self._hold_seconds = hold_seconds
         self._port = 0
         self._server: asyncio.Server | None = None
         #: Who is held, by inspector, and who is to be let go next; entries of polls that had an event are left behind.
@@ -39,6 +40,7 @@ class Gateway:
         self._connections: set[Connection] = set()
         self._opened: list[float] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._telling: list[asyncio.Task[None]] = []
         self.polls = 0
         self.commands = 0
         self.events = 0
@@ -91,7 +93,7 @@ class Gateway:
             self._waiting[number] -= 1
             connection.write(_event(number))
             return
-        until = time.monotonic() + HOLD_SECONDS
+        until = time.monotonic() + self._hold_seconds
         connection.holds = number
         self._held[number] = (connection, until)
         self._order.append((number, until))
@@ -109,7 +111,7 @@ class Gateway:
 
     def tell(self, first: str, count: str, seconds: str) -> bool:
         """Begin to give so many inspectors from that number on an event every second, spread over the second."""
-        self._tasks.append(asyncio.create_task(self._tell(int(first), int(count), float(seconds))))
+        self._telling.append(asyncio.create_task(self._tell(int(first), int(count), float(seconds))))
         return True
 
     async def _tell(self, first: int, count: int, seconds: float) -> None:
@@ -123,6 +125,12 @@ class Gateway:
                 self._waiting[number] += 1
             else:
                 held[0].write(_event(number))
+
+    def quiet(self) -> bool:
+        """Tell no more events."""
+        while self._telling:
+            self._telling.pop().cancel()
+        return True
 
     def go_away(self, seconds: str) -> bool:
         """Cut all connections and refuse new ones for so long."""
@@ -139,6 +147,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End everything."""
+        self.quiet()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -197,7 +206,7 @@ class Connection(asyncio.Protocol):
 
 async def run() -> None:
     """Serve until the parent closes the pipe."""
-    gateway = Gateway(sys.argv[1])
+    gateway = Gateway(sys.argv[1], float(sys.argv[2]))
     await gateway.open()
     gateway.start()
     try:
@@ -207,6 +216,7 @@ async def run() -> None:
                 "counts": gateway.counts,
                 "opened": gateway.opened,
                 "tell": gateway.tell,
+                "quiet": gateway.quiet,
                 "go_away": gateway.go_away,
             }
         )

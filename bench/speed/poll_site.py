@@ -34,12 +34,16 @@ class Gateways:
         self.urls = urls
 
     @classmethod
-    async def start(cls, folder: Path, stack: contextlib.AsyncExitStack) -> Self:
+    async def start(cls, folder: Path, stack: contextlib.AsyncExitStack, hold_seconds: float) -> Self:
         """Start one for each name."""
         children = []
         for name, address in GATEWAYS:
             child = await Child.start(
-                "speed.poll_gateway_child", address, errors=folder / f"gateway-{name}.err", environment={}
+                "speed.poll_gateway_child",
+                address,
+                str(hold_seconds),
+                errors=folder / f"gateway-{name}.err",
+                environment={},
             )
             stack.push_async_callback(child.stop)
             children.append(child)
@@ -95,6 +99,10 @@ class Adapter:
         """Put that many sessions into its store, half of them of each gateway."""
         for number, (name, _) in enumerate(GATEWAYS):
             await self.child.ask("put", name, str(first), str((count + 1 - number) // 2), source)
+
+    def lines(self) -> int:
+        """Count the lines that it has logged."""
+        return self.log.read_bytes().count(b"\n")
 
     async def states(self) -> dict[str, int]:
         """Count those that are read by state."""

@@ -10,6 +10,7 @@ from qc_adapter.cli.connect.findings import Finding, Level
 from qc_adapter.cli.environment_settings import service_environment
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.output import BAD, DOUBT, GOOD, HEAD, Output, Part, printable
+from qc_adapter.descriptors import most_descriptors, shortage
 from qc_adapter.settings import InvalidSettings, Settings, SettingsProblem, describe, read_settings
 
 _STYLES: Final = {Level.GOOD: GOOD, Level.WARNING: DOUBT, Level.PROBLEM: BAD}
@@ -32,6 +33,8 @@ def check(
         count = len(problems)
         raise CommandFailed(Exit.USAGE, f"{count} problem{'s' if count > 1 else ''}: qc-adapter serve would not start")
     _show_verdict(output, "settings", GOOD, "can be used")
+    if few := shortage(settings, most_descriptors()):
+        _show_verdict(output, "warning", DOUBT, few)
     if (traces := settings.tracing) is not None:
         share = f" ({traces.ratio:g})" if "ratio" in traces.sampler else ""
         _show_verdict(output, "traces", GOOD, f"go to {traces.endpoint}, sampled by {traces.sampler}{share}")

@@ -4,7 +4,7 @@ When Python's garbage collector runs in a process that is ours.
 Python looks through all objects as soon as a quarter more than last time have lived for a moment, though they may be
 gone again. What belongs to a poll lives for ten seconds: with 18,000 polls that came every six seconds, and took half a
 second, in which nothing else went on. So all objects are looked through when memory has really grown, or after ten
-minutes; the young ones when there are more new ones than the polls that begin and end at nearly the same time make.
+minutes; the youngest when there are more new ones than the polls make that begin and end at nearly the same time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-#: New objects before the young ones are looked through; how many such looks before those that outlived one are, too;
-#: and never by itself all of them.
-THRESHOLDS: Final = (25_000, 4, 1_000_000)
+#: New objects before these are looked through, which takes some 25 ms; by itself Python then looks at no others.
+THRESHOLDS: Final = (25_000, 1_000_000, 1_000_000)
 #: Memory has grown when it is so much more than after the last look, by a share of it and in bytes.
 _GROWN_TIMES: Final = 1.25
 _GROWN_BYTES: Final = 32 << 20

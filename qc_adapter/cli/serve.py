@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from qc_adapter.cli.collector import rarely_collected
 from qc_adapter.cli.environment_settings import settings_of
 from qc_adapter.cli.exits import CommandFailed, Exit
 from qc_adapter.cli.running import run
+from qc_adapter.descriptors import most_descriptors, shortage, take_all_descriptors
 from qc_adapter.telemetry import logs
 
 if TYPE_CHECKING:
@@ -50,19 +50,14 @@ def leave_no_key_log() -> None:
     os.environ.pop("SSLKEYLOGFILE", None)
 
 
-def take_all_descriptors() -> None:
-    """Allow as many descriptors as there may be: the usual soft limit of 1024 is less than the ports' connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # systems that name no number
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def begin_logs(settings: Settings) -> None:
     """Log JSON to standard output, first of all what is doubtful about the settings."""
     logs.configure(settings.log_level)
     log = structlog.get_logger()
     for warning in settings.warnings:
         log.warning("setting_doubtful", detail=warning)
+    if few := shortage(settings, most_descriptors()):
+        log.warning("descriptors_few", detail=few)
 
 
 def start_failed(error: OSError) -> CommandFailed:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from qc_adapter.events.activity import NOTHING_KNOWN
+from qc_adapter.events.census import parts
 from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
 from qc_adapter.events.standing import Phase
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 #: What was written is looked at with each scan; the whole book is compared with the store, and old events are dropped,
 #: this often.
 _COMPARE_SECONDS: Final = 10.0
+_MOST_CLAIMS: Final = 500
 
 
 class MemoryLease:
@@ -115,9 +119,9 @@ class MemoryRota:
         self._log = structlog.get_logger()
 
     async def beat(self, held: Sequence[Lease], *, claiming: bool) -> Beat:
-        """Claim everything."""
+        """Claim what is free, not too many at once: others want their turn."""
         claims = []
-        for agent_id, taken in list(self._free.items()) if claiming else ():
+        for agent_id, taken in list(islice(self._free.items(), _MOST_CLAIMS)) if claiming else ():
             del self._free[agent_id]
             lease = self._held[agent_id] = MemoryLease(agent_id, self, self._store)
             # What the gateway pushes does not come through whoever holds the lease.
@@ -142,9 +146,11 @@ class MemoryRota:
     async def scan(self) -> Counter[str]:
         """Notice what was put into the store without us. Returns whom nobody reads for."""
         touched = self._store.touched
-        for agent_id in tuple(touched):
-            await self._look_at(agent_id)
-            touched.discard(agent_id)
+        for part in parts(tuple(touched)):
+            for agent_id in part:
+                await self._look_at(agent_id)
+                touched.discard(agent_id)
+            await asyncio.sleep(0)
         if (now := time.monotonic()) >= self._compare_at:
             await self._compare()
             self._compare_at = now + _COMPARE_SECONDS

@@ -85,6 +85,8 @@ class Pace:
     #: First polls, and polls after failures, of all inspectors of a gateway: 20,000 take turns for ten seconds, as
     #: their polls do from then on.
     turns_a_second: float = 2000.0
+    #: So many polls may be open at once at each gateway.
+    most_polls: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,8 @@ class Reader:
             if pause is None:
                 return "session_lost" if self.state in ENDED else "parked"
             await self._pause(pause)
+            if self._failures and (seconds := self._company.turns.take()):
+                await self._pause(seconds)  # many may have failed at once
         await self._settle_doubt()
         await self._patiently(self._lease.release)
         return "released"
@@ -338,16 +342,16 @@ class Reader:
 
     def _backoff(self, seconds: float | None = None) -> float:
         """
-        Return the seconds to wait after a failure, by default doubling with jitter: far below the gateway's 120 s.
+        Count a failure; return the seconds to wait after it, by default doubling with jitter.
 
-        When very many failed at once, it is longer for most: each waits for a turn of its own.
+        With the turn that is waited for after that it is far below the gateway's 120 s.
         """
         self._failures += 1
         if seconds is None:
             pace = self._pace
             longest = pace.first_backoff_seconds * 2.0 ** min(self._failures - 1, 10)
             seconds = min(pace.last_backoff_seconds, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return max(seconds, self._company.turns.take())
+        return seconds
 
     def _say(self, level: Level, event: str, detail: str = "", **fields: str) -> None:
         if detail:

@@ -71,6 +71,8 @@ class Readers:
         #: Who has just signed in here: they do not take turns with those who were found in the store.
         self._fresh: set[str] = set()
         self._census = Census()
+        #: Gateways with more inspectors than polls may be open at once.
+        self._crowded: set[str] = set()
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -231,11 +233,22 @@ class Readers:
             self.wake()  # there may be more than are handed out at once
         else:
             self._fresh.clear()  # whoever is left has a reader elsewhere
+        self._count_crowded()
         if len(self._reading) > beat.share:
             staying = [reader for reader in self._reading.values() if not reader.leaving]
             for reader in staying[beat.share :]:
                 reader.leave()
         self._counts.leases_held(self._held)
+
+    def _count_crowded(self) -> None:
+        """Say at which gateways there are more inspectors than polls may be open: some poll late, or not at all."""
+        for gateway, held in self._held.items():
+            if held <= self._pace.most_polls:
+                self._crowded.discard(gateway)
+            elif gateway not in self._crowded:
+                self._crowded.add(gateway)
+                detail = f"{held} inspectors share {self._pace.most_polls} polls: another replica, or fewer sign-ins"
+                self._log.error("too_many_inspectors", gateway=gateway, detail=detail)
 
     async def _stop_expired(self) -> None:
         """End polls that the gateway holds longer than we may wait: another replica may poll by now."""

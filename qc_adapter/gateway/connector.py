@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 #: An address that is silent so long has the next one tried beside it (RFC 8305).
 _NEXT_ADDRESS_SECONDS: Final = 0.25
+_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Connector:
@@ -108,6 +110,8 @@ def _unsent(error: OSError | UnicodeError) -> NotSent:
         return NotSent("no connection to the gateway in time", NotSentWhy.TIMEOUT)
     if isinstance(error, socket.gaierror | UnicodeError):
         return NotSent("the gateway's host name does not resolve", NotSentWhy.CONNECT)
+    if error.errno in _NO_DESCRIPTOR:
+        return NotSent("this process may have no more connections: its limit of descriptors", NotSentWhy.CONNECT)
     if isinstance(error, ConnectionRefusedError):
         return NotSent("the gateway refused the connection", NotSentWhy.CONNECT)
     return NotSent("no connection to the gateway", NotSentWhy.CONNECT)

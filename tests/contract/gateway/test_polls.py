@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 
 import pytest
 
@@ -170,6 +172,20 @@ async def test_an_unreachable_gateway_took_no_event(bench, session, gateway):
     await gateway.stop()
     with pytest.raises(GatewayUnavailable):
         await client.poll(session, hold_seconds=10)
+
+
+async def test_a_process_without_descriptors_says_so(bench, session, gateway):
+    """A poll that finds no descriptor is not sent, and says that the fault is not the gateway's."""
+    client = bench.client(gateway.url)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        with pytest.raises(GatewayUnavailable, match="limit of descriptors"):
+            await client.poll(session, hold_seconds=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_health_follows_the_last_answer(gateway, client, session):

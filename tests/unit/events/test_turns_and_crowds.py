@@ -85,6 +85,17 @@ async def test_polls_after_an_outage_are_spread(post):
     assert len(waiting) == MANY + 1 - 100
 
 
+async def test_very_many_sessions_are_taken_in_parts(post):
+    """What a store holds at the start is claimed a few hundred at a time, so that calls are answered in between."""
+    for number in range(600):
+        await post.sign_in(agent_id=str(200 + number))
+    readers = post.readers(Pace())
+    await post.look(readers)
+    assert len(readers._tasks) == 500
+    readers.start()
+    await post.until(lambda: len(readers._tasks) == 601)
+
+
 def test_a_crowd_is_counted_and_not_written():
     """Of one kind of line so many are written in a time, then the others are told in one; other kinds go on."""
     clock = Clock()
@@ -131,7 +142,7 @@ async def test_a_census_is_taken_in_parts(post):
     for number in range(600):
         await post.sign_in(agent_id=str(200 + number))
     readers = post.readers(Pace())
-    await post.look(readers)
+    await post.look(readers, times=2)
     turns = 0
 
     async def others():
@@ -145,3 +156,18 @@ async def test_a_census_is_taken_in_parts(post):
     await readers.take_census()
     assert turns >= 2
     assert readers.counted() == {("default", "starting"): 601}
+
+
+async def test_more_inspectors_than_polls_are_told_once(post):
+    """As many as polls may be open are no word worth; one more is an error, said when it begins."""
+    for agent_id in ("102", "103"):
+        await post.sign_in(agent_id=agent_id)
+    with recorded() as tape:
+        readers = post.readers(Pace(most_polls=3))
+        await post.look(readers)
+        assert [line for line in tape.lines if line["event"] == "too_many_inspectors"] == []
+        await post.sign_in(agent_id="104")
+        await post.look(readers, times=3)
+        [told] = [line for line in tape.lines if line["event"] == "too_many_inspectors"]
+    assert (told["level"], told["gateway"]) == ("error", "default")
+    assert told["detail"].startswith("4 inspectors share 3 polls")
