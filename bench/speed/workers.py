@@ -54,9 +54,8 @@ class Plan:
     async def make(self, calls: int, step: int) -> None:
         """Make so many calls, the first inspector's on the connection with this number."""
         first = step % len(self.lines)
-        kind = KINDS["confirm"]
-        messages = [kind.request(one) for one in self.agents]
-        await make_calls([*self.lines[first:], *self.lines[:first]], messages, calls, kind.messages)
+        lines = [*self.lines[first:], *self.lines[:first]]
+        await make_calls(lines, KINDS["confirm"], list(self.agents), len(self.agents), calls)
 
 
 @dataclass(frozen=True, slots=True)
