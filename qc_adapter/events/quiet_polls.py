@@ -32,8 +32,6 @@ class QuietPolls:
         self._lease_ms = lease_ms
         #: By the store that the leases are of.
         self._gathered: dict[str, list[_Asked]] = {}
-        #: What is under way; the link ends it in its time.
-        self._sending: set[asyncio.Task[None]] = set()
 
     async def renew(self, store: str, agent_id: str, holder: str, likeness: str) -> bool:
         """
@@ -52,23 +50,30 @@ class QuietPolls:
         return await renewed
 
     def _send(self, store: str) -> None:
-        if gathered := self._gathered.pop(store, None):
-            task = asyncio.create_task(self._ask(store, gathered), name="quiet polls")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-
-    async def _ask(self, store: str, gathered: list[_Asked]) -> None:
+        gathered = self._gathered.pop(store, None)
+        if not gathered:
+            return
         arguments = [part for one in gathered for part in one[:3]]
-        failure: StoreUnavailable | None = None
-        found: list[int] = []
         try:
-            found = await self._link.script("step", QUIET, store, self._lease_ms, *arguments)
-        except StoreUnavailable as error:
-            failure = error
-        for number, (_, _, _, renewed) in enumerate(gathered):
-            if renewed.done():
-                continue
-            if failure is not None:
-                renewed.set_exception(failure.afresh())
-            else:
-                renewed.set_result(bool(found[number]))
+            asked = self._link.begin("step", QUIET, store, self._lease_ms, *arguments)
+        except StoreUnavailable as failure:
+            _fail(gathered, failure)
+        else:
+            asked.add_done_callback(lambda done: _tell(gathered, done))
+
+
+def _tell(gathered: list[_Asked], asked: asyncio.Task[list[int]]) -> None:
+    """Tell each reader what became of its lease; one that went away has cancelled its question."""
+    failure = asyncio.CancelledError() if asked.cancelled() else asked.exception()
+    if failure is not None:
+        _fail(gathered, failure)
+        return
+    for (_, _, _, renewed), told in zip(gathered, asked.result(), strict=True):
+        if not renewed.done():
+            renewed.set_result(bool(told))
+
+
+def _fail(gathered: list[_Asked], failure: BaseException) -> None:
+    for _, _, _, renewed in gathered:
+        if not renewed.done():
+            renewed.set_exception(failure.afresh() if isinstance(failure, StoreUnavailable) else failure)

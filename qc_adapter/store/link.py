@@ -79,6 +79,10 @@ class RedisLink:
             raise StoreUnavailable(operation, "it is closed")
         return await self._bounded(operation, lambda: self._line.ask(script, arguments, self._timeout_seconds))
 
+    def begin(self, operation: str, script: Script, *arguments: bytes | str | float) -> asyncio.Task[Any]:
+        """Run a script in a task of this link, which ends it before it closes; raises `StoreUnavailable`."""
+        return self._begun(operation, lambda: self._line.ask(script, arguments, self._timeout_seconds))
+
     async def script_copied(self, operation: str, script: Script, *arguments: bytes | str | float) -> tuple[Any, bool]:
         """
         Run a script, and say whether a failover would keep what it wrote: one replica has it, or there is none.
@@ -120,12 +124,15 @@ class RedisLink:
 
     async def _run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
         """Run the command in a task that this link owns, and wait for it as long as the caller wants to."""
+        return await asyncio.shield(self._begun(operation, command))
+
+    def _begun(self, operation: str, command: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         if self._closed:
             raise StoreUnavailable(operation, "it is closed")
         task = asyncio.create_task(self._bounded(operation, command), name=f"store-{operation}")
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
