@@ -113,7 +113,7 @@ class Site:
             self.stack.push_async_callback(channel.close)
 
     async def remove(self) -> None:
-        """Take the last adapter away, as a deploy does."""
+        """End the last adapter, without a drain."""
         await self._end(self.adapters[-1])
 
     async def _end(self, child: Child) -> None:

@@ -41,7 +41,7 @@ async def started(folder: Path, inspectors: int) -> tuple[Table, ...]:
         rows.append(_row("and all are polled for", polled.since(began), inspectors))
         for words, change, replicas in (
             ("a second replica joins, until each has its half", site.add, 2),
-            ("it leaves, until the first one has all again", site.remove, 1),
+            ("it ends without a drain, until the first one has all again", site.remove, 1),
         ):
             before = await site.spent()
             await change()
