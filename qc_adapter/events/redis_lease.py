@@ -202,24 +202,13 @@ class RedisLease:
 
     async def keep(self, step: Step) -> Session | None:
         """Run the poll step; again with the same step it does nothing twice."""
-        if step is not self._pending and await self._still(step):
-            return step.used
         if step is not self._pending:
+            if await self._still(step):
+                return step.used
             self._pending = step
             self._steps += 1
-        stands = functools.reduce(Standing.after, step.items, self._standing)
         lines = [to_line(item) for item in step.items]
-        if lines:
-            self._mirrors.adding(self.agent_id, lines, step.items)
-        changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
-        for _ in range(_RESTORATIONS):
-            until = time.monotonic() + self._terms.lease_seconds
-            reply = await self._step(step, stands, changes, lines)
-            if reply[0] != b"forgotten":
-                break
-            await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
-        if reply[0] in {b"fenced", b"forgotten", b"late"}:
-            raise LeaseLost
+        until, reply = await self._stored(step, lines)
         status, epoch, before, record, lost, (talking, standing, inspection), likeness = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)
         # Others may have added to them: what is pushed comes in anywhere.
@@ -233,6 +222,20 @@ class RedisLease:
         if status == b"gone":
             return None
         return self._session(record) if status == b"kept" else step.used
+
+    async def _stored(self, step: Step, lines: list[bytes]) -> tuple[float, Any]:
+        """Run the script until Redis knows the lease; return until when it is ours, and the reply."""
+        stands = functools.reduce(Standing.after, step.items, self._standing)
+        changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
+        for _ in range(_RESTORATIONS):
+            until = time.monotonic() + self._terms.lease_seconds
+            reply = await self._step(step, stands, changes, lines)
+            if reply[0] != b"forgotten":
+                break
+            await self.restore(step.used.renewed(step.renewal) if step.renewal else step.used)
+        if reply[0] in {b"fenced", b"forgotten", b"late"}:
+            raise LeaseLost
+        return until, reply
 
     async def _still(self, step: Step) -> bool:
         """Whether the step changes nothing of what the last one said, so that renewing the lease was all of it."""
