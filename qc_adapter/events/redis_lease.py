@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from qc_adapter.events.activity import Activity, activity
 from qc_adapter.events.feed import fresh_epoch
 from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.model import GapReason
+from qc_adapter.events.standing import Standing
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
 from qc_adapter.model.errors import SessionUnreadable
 from qc_adapter.model.session import EventSource
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from qc_adapter.events.leases import Step
     from qc_adapter.events.model import Item
     from qc_adapter.events.quiet_polls import QuietPolls
-    from qc_adapter.events.standing import Standing
     from qc_adapter.model.session import Session
     from qc_adapter.sessions.changes import Changes
     from qc_adapter.store.link import RedisLink
@@ -224,9 +225,7 @@ class RedisLease:
 
     async def _stored(self, step: Step, lines: list[bytes]) -> tuple[float, Any]:
         """Run the script until Redis knows the lease; return until when it is ours, and the reply."""
-        stands = self._standing
-        for item in step.items:
-            stands = stands.after(item)
+        stands = functools.reduce(Standing.after, step.items, self._standing)
         changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
         for _ in range(_RESTORATIONS):
             until = time.monotonic() + self._terms.lease_seconds
