@@ -65,8 +65,8 @@ class Size:
     def of(self, name: str, at_once: int) -> int:
         """Return the number of calls."""
         calls = {"naive": self.naive, "pod": self.pod, "floor": _FLOOR_MORE * self.calls}.get(name, self.calls)
-        if at_once == 1:
-            return calls // 4
+        if at_once < LEVEL:
+            calls //= 2 if at_once > 1 else 4
         return max(calls, 2 * at_once)
 
 

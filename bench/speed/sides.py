@@ -33,12 +33,17 @@ class Side:
     """A server under load. Its inspectors are its own: the stub of the gateway is one for all."""
 
     name: str
-    pid: int
+    child: Child
     port: int
     first_agent: int
     #: Inspectors that take turns in each place of a call: more than one where an inspector has to rest.
     turns: int = 1
     adopted: int = 0
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.child.pid
 
     @property
     def first_quiet(self) -> int:
@@ -119,7 +124,7 @@ class Site:
         child = await Child.start(module, *arguments, errors=self.folder / f"{name}.err", environment=environment)
         self._stack.push_async_callback(child.stop)
         port, _ = await child.ask("ports")
-        side = Side(name, child.pid, int(port), self._first_agent)
+        side = Side(name, child, int(port), self._first_agent)
         self._first_agent += AGENTS_OF_A_SIDE
         return side
 
