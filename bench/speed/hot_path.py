@@ -128,7 +128,7 @@ def _parts(ours: Folded, floor: Folded | None, our_cost: Cost, floor_cost: Cost)
         if us < _SMALL * our_cost.all_us:
             rest += us
             continue
-        share, theirs = f"{us / our_cost.all_us:.0%}", number(round(floor_us.get(part, 0)))
+        share, theirs = f"{us / our_cost.all_us:.0%}", "" if floor is None else number(round(floor_us.get(part, 0)))
         rows.append((part, number(round(us)), share, theirs, ours.hottest(part)))
     rows.append(("less than 1 % each", number(round(rest)), f"{rest / our_cost.all_us:.0%}", "", ""))
     rows.append(("all", number(round(our_cost.all_us)), "100%", number(round(floor_cost.all_us)), ""))
