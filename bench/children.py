@@ -33,6 +33,8 @@ class Footprint:
     fds: int
     threads: int
     cpu_seconds: float
+    #: What the kernel has of the CPU time.
+    system_seconds: float
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -47,6 +49,7 @@ class Footprint:
             fds=len(list((proc / "fd").iterdir())),
             threads=int(fields[17]),
             cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
+            system_seconds=int(fields[12]) / os.sysconf("SC_CLK_TCK"),
         )
 
 

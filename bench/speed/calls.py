@@ -12,7 +12,7 @@ from bench.speed import ceilings, latency
 from bench.speed.figures import ROUNDS, Goal, Ratio, Reading, Section, in_turns
 from bench.speed.load import load_generator
 from bench.speed.sides import pod_settings, site
-from bench.speed.words import CALLS_AFTER, CALLS_BEFORE
+from bench.speed.words import CALLS_AFTER, CALLS_BEFORE, ENVOY, NO_ENVOY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +38,7 @@ NAMES: Final = {
     "redis": "this adapter, with Redis and the record",
     "pod": "this adapter as a pod runs it",
     "naive": "naive adapter",
+    "envoy": "Envoy",
     "floor": "empty server",
 }
 CONFIRM: Final = "`Intercept` until confirmed, with its two polls"
@@ -48,7 +49,7 @@ GET: Final = "`InspectorSessions.Get`"
 
 def _at(level: int) -> list[str]:
     # What a pod's call takes is the pause between two polls, at each number of calls alike.
-    return [name for name in NAMES if name != "pod" or level == LEVEL]
+    return [name for name in NAMES if name != "envoy" and (name != "pod" or level == LEVEL)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Size:
     def of(self, name: str, at_once: int) -> int:
         """Return the number of calls."""
         calls = {"naive": self.naive, "pod": self.pod, "floor": _FLOOR_MORE * self.calls}.get(name, self.calls)
-        if at_once == 1:
-            return calls // 4
+        if at_once < LEVEL:
+            calls //= 2 if at_once > 1 else 4
         return max(calls, 2 * at_once)
 
 
@@ -80,11 +81,13 @@ async def measure(*, quick: bool) -> Section:
     with tempfile.TemporaryDirectory(prefix="qc-load-") as place:
         folder = Path(place)
         async with site(folder) as servers, load_generator(folder, servers.gateway) as load:
-            run = Run(load, size, await _sides(servers))
+            peer = await servers.envoy()
+            peers = () if peer is None else ("envoy",)
+            run = Run(load, size, [*await _sides(servers), *(() if peer is None else (peer,))])
             levels = {level: await run.turns("confirm", level, only=_at(level)) for level in LEVELS}
             few = ("floor", "memory", "redis", "naive")
             accepted = await run.turns("accept", LEVEL, only=few)
-            quiet = await run.turns("accept", LEVEL, only=few, quiet=True)
+            quiet = await run.turns("accept", LEVEL, only=(*few, *peers), quiet=True)
             got = await run.turns("get", LEVEL, only=("floor", "memory", "naive"), calls=2 * size.calls)
             polls = await run.polls(servers)
         print("ceilings", flush=True)
@@ -100,6 +103,7 @@ async def measure(*, quick: bool) -> Section:
             _less_polls(confirmed, polls),
             *_pairs(ACCEPT, accepted, ("memory", "redis")),
             *_pairs(QUIET, quiet, ("memory", "redis")),
+            *(_ratio(QUIET, quiet, "memory", one) for one in peers),
             _ratio(GET, got, "memory", "floor"),
             _ratio(GET, got, "naive", "memory"),
         ),
@@ -115,7 +119,7 @@ async def measure(*, quick: bool) -> Section:
             *limits,
         ),
         tables=latency.tables(levels, NAMES),
-        after=CALLS_AFTER,
+        after=CALLS_AFTER + (ENVOY if peers else NO_ENVOY),
     )
 
 
@@ -128,11 +132,11 @@ class Run:
         self._sides = {side.name: side for side in sides}
 
     async def turns(
-        self, kind: str, at_once: int, *, only: Sequence[str] = (), quiet: bool = False, calls: int = 0
+        self, kind: str, at_once: int, *, only: Sequence[str], quiet: bool = False, calls: int = 0
     ) -> Batches:
         """Let the sides take turns with a batch of calls each."""
         print(f"{kind}{', no events' if quiet else ''}, {at_once} at once", flush=True)
-        chosen = [self._sides[name] for name in only or self._sides]
+        chosen = [self._sides[name] for name in only]
         for side in chosen:
             await side.adopt(at_once)
         measures = {

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AGENT: Final = "292"
+PEER_SERVICE: Final = "qc_adapter.bench.Peer"
+PEER_METHOD: Final = f"/{PEER_SERVICE}/Intercept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ def _accepted_only(agent_id: str) -> bytes:
     return _intercept(agent_id, pb.FOLLOW_NONE)
 
 
+def _bare(agent_id: str) -> bytes:
+    return pb.InterceptRequest(agent_id=agent_id, work_no=AGENT).SerializeToString()
+
+
 def _get(agent_id: str) -> bytes:
     return sessions_pb2.GetRequest(agent_id=agent_id).SerializeToString()
 
@@ -46,6 +52,8 @@ KINDS: Final = MappingProxyType(
         # accepted, two events, outcome
         "confirm": Kind(_INTERCEPT, _intercept, 4, _CONFIRMED),
         "accept": Kind(_INTERCEPT, _accepted_only, 1),
+        # The request to the gateway and its receipt, of a peer that can do no more.
+        "receipt": Kind(PEER_METHOD, _bare, 1, b"\x12\x010"),
         "get": Kind("/qc_adapter.v1.InspectorSessions/Get", _get, 1),
     }
 )

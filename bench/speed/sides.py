@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -14,6 +14,7 @@ import grpc
 from bench.children import Child
 from bench.lean_gateway_child import QUIET_FROM
 from bench.redis_server import RedisServer
+from bench.speed import envoy
 from bench.speed.cpu import cpu_seconds
 from qc_adapter.v1 import sessions_pb2, sessions_pb2_grpc
 
@@ -36,6 +37,10 @@ class Side:
     pid: int
     port: int
     first_agent: int
+    #: Answers questions; none of the servers that are not ours does.
+    child: Child | None = None
+    #: What it has instead of a kind of calls.
+    instead: Mapping[str, str] = field(default_factory=dict)
     #: Inspectors that take turns in each place of a call: more than one where an inspector has to rest.
     turns: int = 1
     adopted: int = 0
@@ -94,6 +99,16 @@ class Site:
         """Start the adapter as a team writes it in a day."""
         return await self._start("naive", "naive", (self.url, redis_url), {})
 
+    async def envoy(self) -> Side | None:
+        """Start the peer, if its package is installed."""
+        program = envoy.binary()
+        if program is None:
+            return None
+        pid, port = await self._stack.enter_async_context(envoy.running(program, self.url, self.folder))
+        side = Side("envoy", pid, port, self._first_agent, instead={"accept": "receipt"}, adopted=AGENTS_OF_A_SIDE)
+        self._first_agent += AGENTS_OF_A_SIDE
+        return side
+
     def redis(self, name: str) -> str:
         """Start a Redis of its own for somebody; return its address."""
         folder = self.folder / f"{name}.redis"
@@ -119,7 +134,7 @@ class Site:
         child = await Child.start(module, *arguments, errors=self.folder / f"{name}.err", environment=environment)
         self._stack.push_async_callback(child.stop)
         port, _ = await child.ask("ports")
-        side = Side(name, child.pid, int(port), self._first_agent)
+        side = Side(name, child.pid, int(port), self._first_agent, child)
         self._first_agent += AGENTS_OF_A_SIDE
         return side
 

