@@ -206,8 +206,7 @@ class RedisLease:
         for item in step.items:
             stands = stands.after(item)
         lines = [to_line(item) for item in step.items]
-        if lines:
-            self._mirrors.adding(self.agent_id, lines, step.items)
+        self._mirrors.adding(self.agent_id, lines, step.items)
         changes = self._records.to_changes(self.agent_id, step.renewal) if step.renewal is not None else ()
         for _ in range(_RESTORATIONS):
             until = time.monotonic() + self._terms.lease_seconds
