@@ -131,7 +131,7 @@ class Mirror:
 
     def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None:
         """Note what our own poller is about to store: we shall hear of it too, before the reply or after it."""
-        if self._hub.find(agent_id) is not None:
+        if lines and self._hub.find(agent_id) is not None:
             self._added[agent_id] = tuple(lines), items
 
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:

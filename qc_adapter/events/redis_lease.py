@@ -208,6 +208,7 @@ class RedisLease:
             self._pending = step
             self._steps += 1
         lines = [to_line(item) for item in step.items]
+        self._mirrors.adding(self.agent_id, lines, step.items)
         until, reply = await self._stored(step, lines)
         status, epoch, before, record, lost, (talking, standing, inspection), likeness = reply
         self._epoch, self._position = epoch.decode(), int(before) + int(lost) + len(lines)

@@ -5,6 +5,7 @@ import json
 import orjson
 import pytest
 from google.protobuf.json_format import MessageToDict, MessageToJson
+from google.protobuf.struct_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from qc_adapter.events.model import AgentEvent, Details
 from qc_adapter.events.shapes import SHAPES
 from qc_adapter.events.translate import translate
 from qc_adapter.gateway.envelope import RawEvent
-from qc_adapter.rpc.convert import event_message, json_value, timestamp
+from qc_adapter.rpc.convert import event_message, set_json, timestamp
 from qc_adapter.v1 import events_pb2
 
 EXACT = 2**53
@@ -38,6 +39,12 @@ def as_told(content):
     if isinstance(content, int) and not isinstance(content, bool) and abs(content) > EXACT:
         return str(content)
     return content
+
+
+def json_value(content):
+    value = Value()
+    set_json(value, content)
+    return value
 
 
 @given(contents)
