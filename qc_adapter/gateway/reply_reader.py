@@ -13,8 +13,8 @@ MOST_HEAD_BYTES: Final = 1 << 16
 #: A chunk of one byte is framed by five more: so what frames a body may be longer than it, and not without end.
 _MOST_FRAMING: Final = 8
 _SWITCHED: Final = 101
-#: The only lines that somebody looks at; the others are dropped as they come.
-_LOOKED_AT: Final = frozenset({b"set-guid", b"set-cookie", b"content-type"})
+#: The only lines that somebody looks at, the last two `check --connect`; the others are dropped as they come.
+_LOOKED_AT: Final = frozenset({b"set-guid", b"set-cookie", b"content-type", b"location", b"date"})
 
 
 class NotHttp(Exception):

@@ -154,6 +154,12 @@ class Caller:
         """Wait until the gateway holds a poll of the inspector, with nothing to tell."""
         await until(lambda: self._agent(agent_id)["held_polls"] == 1, "a held poll")
 
+    async def loses_the_gateway(self, wire):
+        """Cut a held poll of 101 off and refuse connections; the gateway forgets it, or it would take an event."""
+        await self.held_poll()
+        await wire.refuse()
+        self.simulator.gateway.roster.release_polls()
+
     def _agent(self, agent_id):
         return self.simulator.state()["agents"][agent_id]
 

@@ -120,7 +120,7 @@ async def test_a_silent_gateway_leaves_the_outcome_unknown(open_site, processed)
 async def test_a_gateway_that_refuses_connections_is_unavailable(site):
     """Nothing was sent: UNAVAILABLE with RetryInfo, and the same request id runs when the gateway is back."""
     await site.listening()
-    await site.wire.refuse()
+    await site.loses_the_gateway(site.wire)
     for _ in range(2):
         ended = await site.ending(site.intercept(request_id="again"))
         assert (ended.code, ended.reason) == (StatusCode.UNAVAILABLE, "GATEWAY_UNAVAILABLE")

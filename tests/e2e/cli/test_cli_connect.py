@@ -61,6 +61,15 @@ def ca_file(authority, tmp_path):
 
 
 @pytest.fixture
+async def plain_gateway():
+    """A gateway without TLS."""
+    gateway = ScriptedGateway()
+    await gateway.start()
+    yield gateway
+    await gateway.stop()
+
+
+@pytest.fixture
 async def tls_gateway(authority):
     """A function that starts a gateway with a certificate for those names."""
     async with contextlib.AsyncExitStack() as stack:
@@ -322,14 +331,11 @@ async def test_plain_and_tls_are_told_apart(look, simulator, tls_gateway):
     assert "begin with https" in encrypted.change
 
 
-async def test_a_clock_that_is_wrong_is_a_warning(look):
+async def test_a_clock_that_is_wrong_is_a_warning(look, plain_gateway):
     """The reply's Date tells it; half a minute is much for GUIDs and events."""
-    gateway = ScriptedGateway()
-    await gateway.start()
     late = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")
-    gateway.script.append(gateway.reply(headers=[("Date", late)]))
-    finding = worst(await look("gateway", QC_GATEWAY_URL=gateway.url))
-    await gateway.stop()
+    plain_gateway.script.append(plain_gateway.reply(headers=[("Date", late)]))
+    finding = worst(await look("gateway", QC_GATEWAY_URL=plain_gateway.url))
     assert finding.level is Level.WARNING
     assert "behind ours" in finding.text
 
