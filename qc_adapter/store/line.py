@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from qc_adapter.store.script import Script
 
 Arguments = tuple[bytes | str | float, ...]
+#: Of a caller's patience: its timer may be a little early.
+_NEARLY: Final = 0.9
 _READ_ONLY: Final = "it leads to a server that takes no writes"
 _STRAY: Final = "a reply came that nobody asked for"
 
@@ -79,7 +81,7 @@ class Line:
         self._open = False
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: When a reply came last, or the first one began to wait for one.
+        #: When a reply came last, the first one began to wait for one, or another connection was needed.
         self._heard_at = 0.0
 
     def ask(self, script: Script, arguments: Arguments, seconds: float) -> asyncio.Future[Any]:
@@ -91,15 +93,19 @@ class Line:
         self._send(asked)
         return asked.reply
 
-    def drop_if_silent(self, seconds: float) -> None:
+    def drop_if_silent(self, seconds: float) -> bool:
         """
-        Give the connection up if nothing came for so long although somebody waits.
+        Give the connection up if nothing came for so long although somebody waits; say whether it was.
 
-        One slow answer says nothing about the rest.
+        One slow answer says nothing about the rest. Those who wait run out of patience one after the other: what is
+        being given up, or made anew, is not cut off by the next of them.
         """
-        waits = bool(self._waiting or self._asked)
-        if waits and self._task is not None and time.monotonic() - self._heard_at >= seconds:
-            self._task.cancel()
+        task, waits = self._task, bool(self._waiting or self._asked)
+        if task is None or task.cancelling() or not waits:
+            return False
+        if time.monotonic() - self._heard_at < _NEARLY * seconds:
+            return False
+        return task.cancel()
 
     async def settled(self) -> None:
         """Return when all that was asked is done, whoever still waits for it."""
@@ -112,7 +118,8 @@ class Line:
         for asked in (*self._waiting, *self._asked):
             asked.until = 0.0
         if (task := self._task) is not None:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     def _send(self, asked: _Asked) -> None:
@@ -124,7 +131,7 @@ class Line:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Run what waited on a connection that broke on another one, or tell why it was not run."""
-        self._task = None
+        self._task, self._heard_at = None, time.monotonic()
         failure: BaseException = RedisConnectionError("dropped")
         if not task.cancelled():
             failure = task.exception() or failure

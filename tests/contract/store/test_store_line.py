@@ -185,3 +185,41 @@ async def test_a_line_to_a_server_that_takes_no_writes_is_left(own_redis_server,
                     assert isinstance(reply, StoreUnavailable) if one % 2 else reply == str(one).encode()
                 client.execute_command("REPLICAOF", "NO", "ONE")
                 assert await link.script("add", ADD, "three") == number
+
+
+class Deaf(Odd):
+    """A server whose first connection that brings scripts is dead, and whose later ones take their time to begin."""
+
+    def __init__(self, made):
+        super().__init__(lambda _number: b":1\r\n")
+        self.made = made
+
+    @property
+    def dead(self):
+        """Whether it is the first that brought scripts."""
+        return next((one for one in self.made if one.reads), None) is self
+
+    def data_received(self, data):
+        """Answer late, or nothing."""
+        if b"EVALSHA" in data and not any(one.reads for one in self.made):
+            self.reads.append(0)
+        if not self.dead:
+            asyncio.get_running_loop().call_later(0.1, super().data_received, data)
+
+
+async def test_who_gives_up_does_not_cut_off_the_next_connection():
+    """Callers of a dead connection lose patience one after the other: who still has some is answered on the next."""
+    made = []
+    server = await asyncio.get_running_loop().create_server(lambda: made.append(Deaf(made)) or made[-1], "127.0.0.1", 0)
+    async with server:
+        link = open_link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_seconds=3.0)
+        try:
+            asked = []
+            for _ in range(30):
+                asked.append(echo(link, 1))
+                await asyncio.sleep(0.05)
+            replies = await asyncio.gather(*asked, return_exceptions=True)
+            assert isinstance(replies[0], StoreUnavailable)
+            assert replies[-1] == 1
+        finally:
+            await link.close()
