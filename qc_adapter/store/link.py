@@ -58,6 +58,8 @@ class RedisLink:
         self._on_close = on_close
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
+        #: How often the server was silent for so long that it may be replaced by another one meanwhile.
+        self.silences = 0
         #: Why the last command failed, until one succeeds.
         self._away: str | None = None
         self._trying = False
@@ -156,8 +158,8 @@ class RedisLink:
             refused = isinstance(error, ResponseError) and not is_read_only(error)
             if self._answered_at < began and not refused:
                 self._away = why
-            if isinstance(error, TimeoutError):
-                self._line.drop_if_silent(self._timeout_seconds)
+            if isinstance(error, TimeoutError) and self._line.drop_if_silent(self._timeout_seconds):
+                self.silences += 1
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
