@@ -58,14 +58,17 @@ class RedisLink:
         self._on_close = on_close
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
-        #: How often the server was silent for so long that it may be replaced by another one meanwhile.
-        self.silences = 0
         #: Why the last command failed, until one succeeds.
         self._away: str | None = None
         self._trying = False
         self._answered_at = 0.0
         #: Whether replicas copied the server when it was last looked at.
         self._copied = False
+
+    @property
+    def silences(self) -> int:
+        """How often somebody waited so long that another server may have taken the place of this one."""
+        return self._line.silences
 
     async def look(self) -> None:
         """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas."""
@@ -158,8 +161,8 @@ class RedisLink:
             refused = isinstance(error, ResponseError) and not is_read_only(error)
             if self._answered_at < began and not refused:
                 self._away = why
-            if isinstance(error, TimeoutError) and self._line.drop_if_silent(self._timeout_seconds):
-                self.silences += 1
+            if isinstance(error, TimeoutError):
+                self._line.drop_if_silent(self._timeout_seconds)
             if is_read_only(error):
                 # A demoted master keeps its connections open: the next command must look for the new one.
                 await self._client.connection_pool.disconnect(inuse_connections=False)

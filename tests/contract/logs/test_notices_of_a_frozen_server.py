@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from qc_adapter.events.notices import Notices
-from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.opening import open_link
 from qc_adapter.store.script import Script
 
@@ -15,7 +13,7 @@ ECHO = Script.of("return ARGV[1]")
 
 async def test_what_a_silent_server_tells_when_it_wakes_up_is_not_heard(own_redis_server, take):
     """Its notices are of things that are stored once more elsewhere: who was told of its silence listens anew first."""
-    link = open_link(own_redis_server.url, timeout_seconds=0.3)
+    link = open_link(own_redis_server.url, timeout_seconds=30.0)
     heard, resumed = [], []
     notices = Notices(
         link, heard=lambda _, data: heard.append(data), resumed=lambda: resumed.append(True), always={"qc:wake"}
@@ -28,9 +26,10 @@ async def test_what_a_silent_server_tells_when_it_wakes_up_is_not_heard(own_redi
         _, writer = await asyncio.open_connection("127.0.0.1", own_redis_server.port)
         writer.write(b"PUBLISH qc:wake ghost\r\n")
         await writer.drain()
-        with contextlib.suppress(StoreUnavailable):
-            await link.script("echo", ECHO, "2")
+        asked = asyncio.create_task(link.script("echo", ECHO, "2"))
+        await take.until(lambda: link.silences)
         own_redis_server.thaw()
+        assert await asked == b"2"
         await take.until(lambda: len(resumed) > 1)
         with own_redis_server.client() as client:
             client.publish("qc:wake", "news")

@@ -223,3 +223,30 @@ async def test_who_gives_up_does_not_cut_off_the_next_connection():
             assert replies[-1] == 1
         finally:
             await link.close()
+
+
+def on_line(server):
+    """The server's names of the connections that brought scripts last."""
+    with server.client() as client:
+        return {one["id"] for one in client.client_list() if one["cmd"].startswith("eval")}
+
+
+async def test_a_server_that_was_silent_for_long_is_looked_for_anew(own_redis_server, take):
+    """Who waited is answered, and the next script takes another connection: the server may be no master any more."""
+    link = open_link(own_redis_server.url, timeout_seconds=30.0)
+    try:
+        assert await echo(link, 1) == b"1"
+        first = on_line(own_redis_server)
+        own_redis_server.freeze()
+        asked = [echo(link, number) for number in range(MANY)]
+        await take.until(lambda: link.silences)
+        own_redis_server.thaw()
+        assert await asyncio.gather(*asked) == [str(number).encode() for number in range(MANY)]
+        assert await echo(link, 2) == b"2"
+        assert len(first) == len(on_line(own_redis_server)) == 1
+        assert on_line(own_redis_server) != first
+        assert await echo(link, 3) == b"3"
+        assert link.silences == 1
+    finally:
+        own_redis_server.thaw()
+        await link.close()
