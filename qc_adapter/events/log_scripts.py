@@ -81,7 +81,7 @@ local listening = flags == 'e' and lost == 0 and redis.pcall('PUBSUB', 'NUMSUB',
 local alone = listening <= tonumber(ARGV[16])
 if flags ~= '' and not alone then tell(id, flags, epoch, whole(n), items) end
 -- Named behind a poll that brought nothing: the next one may bring nothing either.
-local named = found and #items == 0 and likeness(id, {unpack(found)}) or ''
+local named = found and #items == 0 and likeness(id, found) or ''
 return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost, sums, named}
 """)
 

@@ -138,8 +138,8 @@ end
 -- Names all that a poll which brings nothing wants to find as it was: the record, and what stands in the log's head.
 local function likeness(id, found)
   local kept = call('HMGET', LOG .. id, 'epoch', 'n', 'state', 'detail', 'talking', 'standing', 'receipt')
-  for i = 1, 7 do found[#found + 1] = kept[i] or '' end
-  return redis.sha1hex(table.concat(found, '\\0'))
+  for i = 1, 7 do kept[i] = kept[i] or '' end
+  return redis.sha1hex(table.concat(found, '\\0') .. '\\0' .. table.concat(kept, '\\0'))
 end
 
 -- The arguments from that one on; `unpack` gives up at 8000.

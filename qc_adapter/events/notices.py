@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from qc_adapter.events.lua import ENTRIES, RECEIPTS, STATE_CHANGED
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SEND_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 1.0
 _RECONNECT_SECONDS: Final = 0.5
+_STALE: Final = "the server was silent, and may have been replaced"
 #: uvloop answers a write on a closed connection with a RuntimeError.
 _BROKEN: Final = (RedisError, OSError, RuntimeError)
 
@@ -72,6 +74,9 @@ def read_notice(channel: str, data: bytes) -> Notice | None:
 class Notices:
     """
     One connection that listens to any number of channels, and comes back when it breaks.
+
+    It is replaced too when the server was silent: a master that was frozen wakes up, runs what lay in its connections
+    and tells of it, although another one has its place, where the same is stored once more and at other positions.
 
     `heard` is called with channel and data, `resumed` whenever it listens (again): what was told before is lost.
     """
@@ -117,6 +122,7 @@ class Notices:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self, pubsub: PubSub) -> None:
+        silences = self._link.silences
         async with asyncio.timeout(_SEND_SECONDS):
             await pubsub.subscribe(*self._always, *self._channels)
         connection = pubsub.connection
@@ -128,6 +134,8 @@ class Notices:
         self._resumed()
         while True:
             message = await pubsub.get_message(timeout=_READ_SECONDS)
+            if self._link.silences != silences:
+                raise RedisConnectionError(_STALE)
             if message is not None and message["type"] == "message":
                 self._heard(message["channel"].decode(), message["data"])
 

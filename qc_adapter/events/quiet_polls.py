@@ -65,10 +65,14 @@ class QuietPolls:
 def _tell(gathered: list[_Asked], asked: asyncio.Task[list[int]]) -> None:
     """Tell each reader what became of its lease; one that went away has cancelled its question."""
     failure = asyncio.CancelledError() if asked.cancelled() else asked.exception()
-    if failure is not None:
+    if isinstance(failure, StoreUnavailable) and failure.wrong_type:
+        answers = [0] * len(gathered)  # of one of them: each finds out with a step of its own
+    elif failure is not None:
         _fail(gathered, failure)
         return
-    for (_, _, _, renewed), told in zip(gathered, asked.result(), strict=True):
+    else:
+        answers = asked.result()
+    for (_, _, _, renewed), told in zip(gathered, answers, strict=True):
         if not renewed.done():
             renewed.set_result(bool(told))
 

@@ -98,13 +98,15 @@ local function tell() redis.call('PUBLISH', '{keys.NOTICE}' .. ARGV[1], '{SESSIO
 """
 
 # A field that an older writer left must not outlive its session, so the record is made anew, and what stands beside it.
+# A sign-in whose time is known is put once: a copy that comes late must not bring back a GUID that was renewed since.
 # ARGV: the GUID's mark, sealed orders or '', signed_in_at, 1 if the session was taken over by force, then names and
 # values. Returns whether another sign-in was there.
 PUT = Script.of(
     _SESSION
     + VALUES
     + """
-local before = redis.pcall('HMGET', session, 'guid', 'mark')
+local before = redis.pcall('HMGET', session, 'guid', 'mark', 'signed_in_at')
+if tonumber(ARGV[4]) > 0 and not before.err and before[3] == ARGV[4] then return 0 end
 redis.call('DEL', session)
 redis.call('HSET', session, unpack(ARGV, 6))
 forget_orders()

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from qc_adapter.store.script import Script
 
 Arguments = tuple[bytes | str | float, ...]
-_READ_ONLY: Final = "it leads to a server that takes no writes"
+#: Of a caller's patience: its timer may be a little early.
+_NEARLY: Final = 0.9
+#: Sentinels that are in a hurry replace a server that was silent for so long; one that is well answers in milliseconds.
+_LONG_SECONDS: Final = 0.8
+_DOUBTFUL: Final = "it leads to a server that is no master any more, or may be none"
 _STRAY: Final = "a reply came that nobody asked for"
 
 
@@ -67,6 +71,9 @@ class Line:
 
     A caller that goes away does not stop its script, and keeps its place: the reply is read and dropped, and never
     another one's. A connection that breaks is replaced, and what waited on it is run once more, within its time.
+
+    So is, as soon as nobody waits on it, one that leads to a server that takes no writes, or that was silent for long:
+    a master that was frozen wakes up and still believes to be it.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -79,8 +86,14 @@ class Line:
         self._open = False
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: When a reply came last, or the first one began to wait for one.
+        #: When a reply came last, the first one began to wait for one, or another connection was needed.
         self._heard_at = 0.0
+        self._silences = 0
+
+    @property
+    def silences(self) -> int:
+        """How often somebody waited so long that another server may have taken the place of this one."""
+        return self._silences + self._silent_for(_LONG_SECONDS)
 
     def ask(self, script: Script, arguments: Arguments, seconds: float) -> asyncio.Future[Any]:
         """Run a script; it does not go out any more when the time is over. Opens the line if it is not."""
@@ -95,11 +108,12 @@ class Line:
         """
         Give the connection up if nothing came for so long although somebody waits.
 
-        One slow answer says nothing about the rest.
+        One slow answer says nothing about the rest. Those who wait run out of patience one after the other: what is
+        being given up, or made anew, is not cut off by the next of them.
         """
-        waits = bool(self._waiting or self._asked)
-        if waits and self._task is not None and time.monotonic() - self._heard_at >= seconds:
-            self._task.cancel()
+        task = self._task
+        if task is not None and not task.cancelling() and self._silent_for(_NEARLY * seconds):
+            task.cancel()
 
     async def settled(self) -> None:
         """Return when all that was asked is done, whoever still waits for it."""
@@ -112,8 +126,19 @@ class Line:
         for asked in (*self._waiting, *self._asked):
             asked.until = 0.0
         if (task := self._task) is not None:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _silent_for(self, seconds: float) -> bool:
+        return bool(self._waiting or self._asked) and time.monotonic() - self._heard_at >= seconds
+
+    def _note_silence(self) -> bool:
+        """Say whether a silence that ends now was long."""
+        long = self._silent_for(_LONG_SECONDS)
+        self._silences += long
+        self._heard_at = time.monotonic()
+        return long
 
     def _send(self, asked: _Asked) -> None:
         self._asked.append(asked)
@@ -125,6 +150,7 @@ class Line:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Run what waited on a connection that broke on another one, or tell why it was not run."""
         self._task = None
+        self._note_silence()
         failure: BaseException = RedisConnectionError("dropped")
         if not task.cancelled():
             failure = task.exception() or failure
@@ -188,20 +214,20 @@ class Line:
                 reply = error
             if not self._waiting:
                 raise RedisConnectionError(_STRAY)
+            doubtful = self._note_silence()
             asked = self._waiting.popleft()
-            self._heard_at = time.monotonic()
             if isinstance(reply, NoScriptError) and not asked.whole:  # a Redis that was restarted or promoted
                 asked.make_whole()
                 self._send(asked)
             else:
                 asked.answer(reply)
-            if isinstance(reply, ResponseError) and is_read_only(reply):
+            if doubtful or (isinstance(reply, ResponseError) and is_read_only(reply)):
                 # A demoted master keeps its connections open: what is asked from now on must look for the new one.
                 self._open = False
             if self._waiting:
                 continue
             if not self._open:
-                raise RedisConnectionError(_READ_ONLY)
+                raise RedisConnectionError(_DOUBTFUL)
             self._idle.set()
 
 

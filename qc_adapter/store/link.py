@@ -65,6 +65,11 @@ class RedisLink:
         #: Whether replicas copied the server when it was last looked at.
         self._copied = False
 
+    @property
+    def silences(self) -> int:
+        """How often somebody waited so long that another server may have taken the place of this one."""
+        return self._line.silences
+
     async def look(self) -> None:
         """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas."""
         await self._run("ping", self._ask_role)

@@ -59,6 +59,11 @@ class Wire:
             self.steps.append((operation, script, *arguments))
         return await self._link.script(operation, script, *arguments)
 
+    def begin(self, operation, script, *arguments):
+        """Polls that brought nothing go this way."""
+        self.steps.append((operation, script, *arguments))
+        return self._link.begin(operation, script, *arguments)
+
     def __getattr__(self, name):
         return getattr(self._link, name)
 
@@ -358,6 +363,17 @@ class LeaseMachine(RuleBasedStateMachine):
             hold.reply = Step(session, renewal, items, PollState.ACTIVE)
         if stores:
             self._store(replica, hold, 2 if stores == "twice" else 1)
+
+    @precondition(lambda self: self._holds(replied=False))
+    @rule(which=picks, times=st.integers(1, 4))
+    def poll_for_nothing(self, which, times):
+        """Nine of ten polls bring nothing: the third of them in a row is stored together with others'."""
+        for _ in range(times):
+            if holds := self._holds(replied=False):
+                replica, hold = pick(holds, which)
+                session = self.go(hold.lease.session(0.0))
+                hold.reply = Step(session, None, (), PollState.ACTIVE)
+                self._store(replica, hold, 1)
 
     def _event(self, agent_id):
         return translate(RawEvent(f"Event{next(self.numbers)}", agent_id, None), 0.0)

@@ -8,6 +8,8 @@ import pytest
 
 from qc_adapter.events.leases import LeaseLost, PollState
 from qc_adapter.events.log_scripts import QUIET
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.model.session import Session
 
 
 @pytest.fixture
@@ -125,3 +127,91 @@ async def test_one_that_came_late_renews_only_for_its_holder(shelf, quiet, take)
     reply = await quiet.link.script("step", QUIET, shelf.client.get("qc:store"), 30_000, "101", lease.holder, "any")
     assert reply == [0]
     assert shelf.score() == shelf.FREE
+
+
+async def keep_together(leases, take):
+    """Let all of them say at once that their polls brought nothing."""
+    kept = [lease.keep(take.step(agent_id=agent_id)) for agent_id, lease in leases.items()]
+    return dict(zip(leases, await asyncio.gather(*kept, return_exceptions=True), strict=True))
+
+
+@pytest.fixture
+async def crowd(shelf, replica, take):
+    """Four leases of one replica, whose next polls may say the same."""
+    one = replica("one")
+    agent_ids = [str(number) for number in range(201, 205)]
+    for agent_id in agent_ids:
+        shelf.sign_in(agent_id)
+        await one.rota.enlist(agent_id)
+    leases = {agent_id: claim.lease for agent_id, claim in (await one.beat()).items()}
+    for _ in range(2):
+        await keep_together(leases, take)
+    one.leases = leases
+    return one
+
+
+async def test_a_key_of_another_type_is_the_failure_of_its_own_inspector(shelf, crowd, take):
+    """Of polls that are stored together one may fail: the others are stored all the same."""
+    shelf.client.delete("qc:log:202")
+    shelf.client.set("qc:log:202", "no hash")
+    shelf.client.zadd("qc:leases", {agent_id: shelf.now_ms() + 50 for agent_id in crowd.leases})
+    kept = await keep_together(crowd.leases, take)
+    assert isinstance(kept.pop("202"), StoreUnavailable)
+    assert [session.agent_id for session in kept.values()] == ["201", "203", "204"]
+    assert all(shelf.score(agent_id) > shelf.now_ms() + 20_000 for agent_id in kept)
+
+
+async def test_each_of_those_that_are_stored_together_has_its_own_fate(shelf, crowd, replica, take):
+    """One taken over, one rotated by hand, one signed out, one as it was: each reader hears of its own."""
+    shelf.expire("201")
+    crowd.forget("201")
+    await replica("two").beat()
+    shelf.client.hset("qc:session:202", "guid", "rotated")
+    shelf.sign_out("203")
+    kept = await keep_together(crowd.leases, take)
+    assert isinstance(kept["201"], LeaseLost)
+    assert kept["202"].guid.reveal() == "rotated"
+    assert shelf.guid("202") == "rotated"
+    assert kept["203"] is None
+    assert kept["204"].guid.reveal() == "first"
+
+
+async def test_one_that_leaves_takes_nobody_with_it(shelf, crowd, take):
+    """A reader that is cancelled while its poll waits to be stored with others costs them nothing."""
+    shelf.client.zadd("qc:leases", {agent_id: shelf.now_ms() + 50 for agent_id in crowd.leases})
+    asked = {
+        agent_id: asyncio.create_task(lease.keep(take.step(agent_id=agent_id)))
+        for agent_id, lease in crowd.leases.items()
+    }
+    await asyncio.sleep(0)
+    asked["202"].cancel()
+    replies = await asyncio.gather(*asked.values(), return_exceptions=True)
+    assert [type(reply) for reply in replies] == [Session, asyncio.CancelledError, Session, Session]
+    assert all(shelf.score(agent_id) > shelf.now_ms() + 20_000 for agent_id in asked if agent_id != "202")
+    assert (await crowd.leases["202"].keep(take.step(agent_id="202"))).guid.reveal() == "first"
+
+
+async def test_a_batch_that_waits_when_the_link_closes_fails_for_each(crowd, take):
+    """Nobody waits for ever for a batch that is not sent any more."""
+    asked = asyncio.create_task(keep_together(crowd.leases, take))
+    await asyncio.sleep(0)
+    await crowd.link.close()
+    assert {type(reply) for reply in (await asked).values()} == {StoreUnavailable}
+
+
+async def test_an_event_of_another_inlet_is_not_taken_back(shelf, crowd, take):
+    """What was pushed between two polls that brought nothing stays in the log's head, and in the reader's sums."""
+    shelf.client.hset("qc:log:201", mapping={"n": 1, "talking": "77", "receipt": "x"})
+    shelf.client.xadd("qc:events:201", {"t": shelf.now_ms(), "e": '{"gap":"TAKEOVER"}'}, id="1-0")
+    before = shelf.head("201")
+    await keep_together(crowd.leases, take)
+    after = shelf.head("201")
+    assert (after["n"], after["receipt"]) == (before["n"], before["receipt"])
+    assert shelf.told("201") == ["TAKEOVER"]
+
+
+async def test_a_record_of_very_many_fields_is_stored_as_any_other(shelf, quiet, take):
+    """Other systems may add to a record what they like."""
+    shelf.client.hset("qc:session:101", mapping={f"theirs{number}": number for number in range(5000)})
+    for _ in range(3):
+        assert (await quiet.lease.keep(take.step())).guid.reveal() == "first"

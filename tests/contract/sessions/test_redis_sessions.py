@@ -311,3 +311,12 @@ async def test_a_master_that_no_sentinel_knows_is_an_error(own_sentinel):
     with pytest.raises(StoreUnavailable, match="no sentinel knows a master"):
         await store.ping()
     await store.close()
+
+
+async def test_a_copy_of_a_sign_in_that_comes_late_puts_no_old_guid_back(store):
+    """A script may be run twice, the second time when the GUID was renewed since: the newer one stays."""
+    session = Session("101", Secret("first"), EventSource.POLL, signed_in_at=1700000000.5)
+    await store.put(session)
+    await store.renew("101", Secret("first"), Renewal(Secret("second")))
+    assert not await store.put(session)
+    assert (await store.get("101")).guid.reveal() == "second"

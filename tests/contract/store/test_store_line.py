@@ -185,3 +185,68 @@ async def test_a_line_to_a_server_that_takes_no_writes_is_left(own_redis_server,
                     assert isinstance(reply, StoreUnavailable) if one % 2 else reply == str(one).encode()
                 client.execute_command("REPLICAOF", "NO", "ONE")
                 assert await link.script("add", ADD, "three") == number
+
+
+class Deaf(Odd):
+    """A server whose first connection that brings scripts is dead, and whose later ones take their time to begin."""
+
+    def __init__(self, made):
+        super().__init__(lambda _number: b":1\r\n")
+        self.made = made
+
+    @property
+    def dead(self):
+        """Whether it is the first that brought scripts."""
+        return next((one for one in self.made if one.reads), None) is self
+
+    def data_received(self, data):
+        """Answer late, or nothing."""
+        if b"EVALSHA" in data and not any(one.reads for one in self.made):
+            self.reads.append(0)
+        if not self.dead:
+            asyncio.get_running_loop().call_later(0.1, super().data_received, data)
+
+
+async def test_who_gives_up_does_not_cut_off_the_next_connection():
+    """Callers of a dead connection lose patience one after the other: who still has some is answered on the next."""
+    made = []
+    server = await asyncio.get_running_loop().create_server(lambda: made.append(Deaf(made)) or made[-1], "127.0.0.1", 0)
+    async with server:
+        link = open_link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout_seconds=3.0)
+        try:
+            asked = []
+            for _ in range(30):
+                asked.append(echo(link, 1))
+                await asyncio.sleep(0.05)
+            replies = await asyncio.gather(*asked, return_exceptions=True)
+            assert isinstance(replies[0], StoreUnavailable)
+            assert replies[-1] == 1
+        finally:
+            await link.close()
+
+
+def on_line(server):
+    """The server's names of the connections that brought scripts last."""
+    with server.client() as client:
+        return {one["id"] for one in client.client_list() if one["cmd"].startswith("eval")}
+
+
+async def test_a_server_that_was_silent_for_long_is_looked_for_anew(own_redis_server, take):
+    """Who waited is answered, and the next script takes another connection: the server may be no master any more."""
+    link = open_link(own_redis_server.url, timeout_seconds=30.0)
+    try:
+        assert await echo(link, 1) == b"1"
+        first = on_line(own_redis_server)
+        own_redis_server.freeze()
+        asked = [echo(link, number) for number in range(MANY)]
+        await take.until(lambda: link.silences)
+        own_redis_server.thaw()
+        assert await asyncio.gather(*asked) == [str(number).encode() for number in range(MANY)]
+        assert await echo(link, 2) == b"2"
+        assert len(first) == len(on_line(own_redis_server)) == 1
+        assert on_line(own_redis_server) != first
+        assert await echo(link, 3) == b"3"
+        assert link.silences == 1
+    finally:
+        own_redis_server.thaw()
+        await link.close()
