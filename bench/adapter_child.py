@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from bench.answers import answer
 from qc_adapter import app
+from qc_adapter.cli.collector import rarely_collected
 from qc_adapter.commands.journal import Journal
 from qc_adapter.events.hub import Hub
 from qc_adapter.rpc import server
@@ -54,7 +55,7 @@ def _stop_profile(profile: cProfile.Profile, path: str) -> str:
 async def run(log: BinaryIO) -> None:
     """Serve until the parent closes the pipe."""
     logs.configure("info", log)
-    async with app.Adapter(read_settings(os.environ)) as adapter:
+    async with app.Adapter(read_settings(os.environ)) as adapter, rarely_collected():
         gc.freeze()
         profile = cProfile.Profile()
         await answer(

@@ -16,6 +16,7 @@ import uvloop
 from google.protobuf import timestamp_pb2
 
 from bench.answers import answer
+from qc_adapter.cli.collector import rarely_collected
 from qc_adapter.v1 import events_pb2, quality_control_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 from qc_adapter.v1 import quality_control_pb2 as pb
 
@@ -100,7 +101,8 @@ async def serve() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     gc.freeze()
-    await answer({"ports": lambda: [port, 0]})
+    async with rarely_collected():
+        await answer({"ports": lambda: [port, 0]})
     await server.stop(0)
 
 
