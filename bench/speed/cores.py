@@ -44,7 +44,7 @@ _SETTLE_SECONDS: Final = 5.0
 
 async def measure(*, quick: bool) -> Section:
     """Measure all arrangements in turns."""
-    calls, draws, rounds = (132, 40, ROUNDS) if quick else (792, 400, ROUNDS + 2)
+    calls, draws, rounds = (132, 20, 3) if quick else (792, 200, ROUNDS)
     with tempfile.TemporaryDirectory(prefix="qc-cores-") as folder:
         async with contextlib.AsyncExitStack() as stack:
             one, shared, apart = [
@@ -206,14 +206,14 @@ with Redis, by Intercepts with their events. Two processes behind one port, and 
 get calls for the same inspectors in turns.
 """
 _AFTER: Final = """
-Two processes take more CPU for the same calls than one: each is woken more often and for less, and one that had a call
-for an inspector follows its events for a minute, also when another reads them. Where a call is sent matters little.
-Calls a second are those of a machine with two cores that also runs the callers, the gateway and Redis; they say what
-this machine gives, not what two processes can do.
+A process that had a call for an inspector follows its events for a minute, also when another reads them; so it matters
+to the CPU how calls are dealt out, as much as the ratios of two adapters say. Calls a second are those of a machine
+with two cores that also runs the callers, the gateway and Redis; they say what this machine gives, not what two
+processes can do.
 
 What a port for two is worth is in the last table. A gRPC client keeps one connection, and the kernel decides by its
-addresses alone which process gets it, for as long as it lasts. When the busier process is full, its callers wait while
-the other one rests; the last column is what is used of two processes then. A client that knows the addresses of pods
-gives each its turn, call by call, and uses all. The decision, and what else speaks for it, is in
+addresses alone which process gets it, for as long as it lasts. When the busier process is full, its callers wait, also
+while the other one rests; the last column is computed from the shares: what is used of two processes then. A client
+that knows the addresses of pods can give each its turn, call by call. The decision, and what else speaks for it, is in
 [decisions.md](decisions.md).
 """

@@ -1,4 +1,8 @@
-"""CPU time of a process as the scheduler counts it, in nanoseconds; the clock of /proc/PID/stat ticks every 10 ms."""
+"""
+CPU time of a process as the scheduler counts it, in nanoseconds, and how long it waited for a core.
+
+The clock of /proc/PID/stat ticks every 10 ms, which is too coarse for short measurements.
+"""
 
 from __future__ import annotations
 
@@ -13,3 +17,8 @@ def cpu_seconds(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
             spent += int((thread / "schedstat").read_text().split()[0])
     return spent / 1e9
+
+
+def waited_seconds(pid: int) -> float:
+    """Return how long its first thread, the one of the event loop, was ready to run and had no core."""
+    return int(Path("/proc", str(pid), "schedstat").read_text().split()[1]) / 1e9

@@ -35,14 +35,15 @@ class Size:
     polls_of_httpx: int
     hold_seconds: float
     window_seconds: float
+    rounds: int
 
     def polls_of(self, client: str) -> int:
         """Return how many polls a client holds."""
         return self.polls_of_httpx if client == "httpx" else self.polls
 
 
-_FULL: Final = Size(commands=800, polls=2000, polls_of_httpx=400, hold_seconds=10.0, window_seconds=5.0)
-_QUICK: Final = Size(commands=120, polls=200, polls_of_httpx=40, hold_seconds=1.0, window_seconds=1.0)
+_FULL: Final = Size(commands=800, polls=2000, polls_of_httpx=400, hold_seconds=10.0, window_seconds=5.0, rounds=ROUNDS)
+_QUICK: Final = Size(commands=120, polls=200, polls_of_httpx=40, hold_seconds=1.0, window_seconds=0.5, rounds=3)
 
 _BEFORE: Final = """
 Each client is a process on uvloop before the same stub, with the same headers; ours is the adapter's transport with the
@@ -51,11 +52,10 @@ others keep what they connect and have no bound. A command is a `PUT` that is an
 """
 _AFTER: Final = """
 A poll's memory is what the process grows by when it holds them, its task included, by the poll. httpx holds
-{few} polls and the others {many}: it looks through all of its connections for each request, so that what a poll
-costs it grows with their number. A held poll of ours has a connection, a future and a place in one of some 60 timers;
-the parser of its reply is made when the first byte comes. A poll costs more than a command because each one wakes the
-process by itself. Over TLS a poll holds more, as much as the TLS of the event loop takes: asyncio's own has a buffer of
-256 KiB for each connection that it fills with zeros, uvloop (the extra `fast`) one that costs nothing until it is used.
+{few} polls and the others {many}: it looks through all of its connections for each request. A held poll of ours has a
+connection, a future and a place in one of some 60 timers; the parser of its reply is made when the first byte comes.
+Over TLS a poll holds as much more as the TLS of the event loop takes, which is not measured here: asyncio's own has a
+buffer of 256 KiB for each connection, uvloop (the extra `fast`) needs less ([limits.md](limits.md)).
 
 aiohttp remains in the product as a server (operations, push, simulator) and for what is fetched now and then: a token
 issuer's keys, and the checks of `qc-adapter check --connect`.
@@ -93,6 +93,7 @@ async def _start(stack: contextlib.AsyncExitStack, folder: Path, size: Size) -> 
         child = await Child.start("speed.http_leg_child", name, url, errors=folder / f"{name}.err", environment={})
         stack.push_async_callback(child.stop)
         children[name] = child
+    await asyncio.gather(*(child.ask("polled") for child in children.values()))  # then all have begun
     return children
 
 
@@ -106,7 +107,7 @@ async def _commands(children: Mapping[str, Child], size: Size) -> list[Ratio]:
         measures = {name: partial(one, child, at_once) for name, child in children.items()}
         for warm in measures.values():
             await warm()
-        found += _against(f"a command, {at_once} at once", "CPU us", await in_turns(measures))
+        found += _against(f"a command, {at_once} at once", "CPU us", await in_turns(measures, size.rounds))
     return found
 
 
@@ -119,7 +120,7 @@ async def _polls(children: Mapping[str, Child], size: Size) -> tuple[list[Ratio]
     ramp = (child.ask("hold", str(size.polls_of(name)), str(size.hold_seconds)) for name, child in children.items())
     await asyncio.gather(*ramp)
     await asyncio.sleep(size.hold_seconds / 2)
-    windows = [await _window(children, size.window_seconds) for _ in range(ROUNDS)]
+    windows = [await _window(children, size.window_seconds) for _ in range(size.rounds)]
     readings = []
     for name, child in children.items():
         if failed := await child.ask("failed"):

@@ -104,6 +104,11 @@ class Adapter:
         """Count the lines that it has logged."""
         return self.log.read_bytes().count(b"\n")
 
+    async def longest_collection_ms(self) -> float:
+        """Return how long its longest look for garbage took since this was asked last."""
+        found: dict[str, tuple[int, float, float]] = await self.child.ask("collections")
+        return 1000 * max((longest for _, _, longest in found.values()), default=0.0)
+
     async def states(self) -> dict[str, int]:
         """Count those that are read by state."""
         found: dict[str, int] = await self.child.ask("states")

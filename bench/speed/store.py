@@ -41,7 +41,7 @@ class Size:
 
 
 FULL: Final = Size(2000, _ROUND_SECONDS, ROUNDS, 300, 6000, _ROUND_SECONDS)
-QUICK: Final = Size(300, 2.4, 2, 60, 0, 1.2, hold_seconds=1.0, replicas=(1, 2))
+QUICK: Final = Size(200, 1.2, 3, 60, 0, 1.2, hold_seconds=1.0, replicas=(1, 2))
 
 
 async def measure(*, quick: bool) -> Section:
@@ -237,13 +237,12 @@ with Redis and in memory by turns. CPU of Redis is what it says of itself, every
 scan, the network.
 """
 
-_AFTER: Final = """**What limits it.** The CPU of the replicas, not Redis: for a poll Redis takes a small part of what
-the replica takes, and replicas are added as needed. They share the inspectors evenly; more of them cost a beat twice a
-second each, and smaller batches of polls. Redis runs scripts on one core, which is the end of it: the tables say with
-how many inspectors that is. One replica looks for sessions that other systems wrote, all keys each time; with tens of
-thousands of sessions that is a good part of what Redis does at rest. What is computed takes the costs of the one
-replica above, with its beats and the scan in them: where one replica reads for more, each costs rather less.
+_AFTER: Final = """**What limits it.** The CPU of the replicas, not Redis: the readings have what a poll takes of Redis,
+the ratios what it takes of the replica, and replicas are added as needed. Redis runs scripts on one core, which is the
+end of it: the tables say with how many inspectors that is. One replica looks for sessions that other systems wrote, all
+keys each time, which the second reading has. What is computed takes the costs of the one replica above, with its beats
+and the scan in them.
 
-**Not measured**: a network between replicas and Redis. What a replica sends in one turn of its loop is one write, so a
-longer way costs time for each event and command and hardly any CPU.
+**Not measured**: a network between replicas and Redis. What a replica sends in one turn of its loop is one write; a
+longer way costs time for each event and command.
 """

@@ -91,8 +91,10 @@ class Site:
     async def add(self, number: int = 1, **settings: str) -> None:
         """Start so many adapters more."""
         url = str(await self.gateway.ask("url"))
-        for _ in range(number):
-            log = self.folder / f"adapter-{len(self.channels)}.log"
+        begun = len(self.channels)
+        children = []
+        for place in range(begun, begun + number):
+            log = self.folder / f"adapter-{place}.log"
             environment = {
                 "QC_GATEWAY_URL": url,
                 "QC_LISTEN": "127.0.0.1:0",
@@ -106,6 +108,8 @@ class Site:
                 "adapter_child", str(log), errors=log.with_suffix(".err"), environment=environment
             )
             self.stack.push_async_callback(self._end, child)
+            children.append(child)
+        for child in children:  # all of them begin at the same time
             self.adapters.append(child)
             port, _ = await child.ask("ports")
             channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
@@ -119,7 +123,7 @@ class Site:
     async def _end(self, child: Child) -> None:
         if child in self.adapters:
             self.adapters.remove(child)
-            await child.stop()
+        await child.stop()
 
     def write_sessions(self, number: int) -> None:
         """Write sessions into Redis as another system would."""

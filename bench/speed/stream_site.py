@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.02
 _PATIENCE_SECONDS: Final = 60.0
 _ADOPT_SECONDS: Final = 20.0
+_AT_ONCE: Final = 32
 _DELIVERY: Final = "qc_event_delivery_seconds"
 
 
@@ -62,11 +63,16 @@ class StreamSite:
         """Give the adapter sessions, with a poll each or without."""
         stub: Any = sessions_pb2_grpc.InspectorSessionsStub(self.channel)
         source = sessions_pb2.EVENT_SOURCE_POLL if polled else sessions_pb2.EVENT_SOURCE_NONE
-        for agent_id in agents:
-            request = sessions_pb2.AdoptRequest(
-                agent_id=str(agent_id), guid=f"{agent_id:048x}.AgentGateway0", event_source=source
-            )
-            await stub.Adopt(request, timeout=_ADOPT_SECONDS)
+        left = iter(agents)
+
+        async def some() -> None:
+            for agent_id in left:
+                request = sessions_pb2.AdoptRequest(
+                    agent_id=str(agent_id), guid=f"{agent_id:048x}.AgentGateway0", event_source=source
+                )
+                await stub.Adopt(request, timeout=_ADOPT_SECONDS)
+
+        await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
 
     async def feed(self, agent_id: int, body: bytes) -> None:
         """Bring in events from elsewhere."""

@@ -8,11 +8,12 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.speed.figures import Goal, Ratio, Reading, Section, Table
-from bench.speed.page import number
+from bench.speed.figures import Goal, Ratio, Reading, Section
+from bench.speed.stream_delivery import delays, deliver, readings
 from bench.speed.stream_site import Server, StreamSite, stream_site
 from bench.speed.stream_words import AFTER, BEFORE
 
@@ -32,7 +33,6 @@ BUSY: Final = range(4000, 5000)
 NARROW: Final = 400
 _BACKLOG: Final = 6
 _MOST_KEPT: Final = 1000
-_EVENTS_A_TURN: Final = 4
 _SETTLE_SECONDS: Final = 0.15
 
 
@@ -44,13 +44,14 @@ class Size:
     bookmark_seconds: float
     idle_rounds: int
     fan_rounds: int
+    events_a_turn: int
     rates: tuple[int, ...]
     windows: int
     window_seconds: float
 
 
-FULL: Final = Size(10_000, 15.0, 2, 5, (100, 300, 1000), 5, 2.0)
-QUICK: Final = Size(1_000, 3.0, 1, 2, (1000,), 1, 2.0)
+FULL: Final = Size(10_000, 10.0, 2, 5, 3, (300, 1000), 8, 1.5)
+QUICK: Final = Size(500, 1.0, 2, 3, 1, (1000,), 3, 0.6)
 STREAMS: Final = 1000
 SLOW_STREAMS: Final = 100
 
@@ -63,29 +64,27 @@ async def measure(*, quick: bool) -> Section:
             idle = await _idle(site, size)
             fan_out = await _fan_out(site, size)
             bounded = await _slow(site)
-            crowded = await _delivery(site, size, (size.rates[-1],))
+            await site.adopt(BUSY, polled=True)
+            await site.held(len(BUSY))
+            told = partial(
+                deliver, site, BUSY, windows=size.windows, window_seconds=size.window_seconds, quiet=BROAD[0]
+            )
+            crowded = await told(size.rates[-1:])
             await site.readers.ask("close", "idle-adapter")
-            delivery = await _delivery(site, size, size.rates)
+            delivery = await told(size.rates)
     fastest = size.rates[-1]
+    busy = f"p99 from reading an event to writing it, {fastest:,} events/s to {len(BUSY):,} inspectors"
+    beside = f"{fastest:,}, beside {size.idle:,} idle streams"
+    ways = {f"{rate:,}": one for rate, one in delivery.items()} | {beside: crowded[fastest]}
     return Section(
         "streams",
         f"Streams: {size.idle:,} open, one event to {STREAMS:,}, and {fastest:,} events a second",
         "python -m bench.speed --only streams",
         ratios=(*idle.ratios, *fan_out),
-        readings=(
-            *idle.readings,
-            *bounded,
-            Reading(
-                f"p99 from reading an event to writing it, {fastest:,} events/s to {len(BUSY):,} inspectors",
-                "ms",
-                delivery[fastest].written_ms,
-                Goal(at_most=5.0),
-            ),
-            Reading(f"the same with {size.idle:,} idle streams beside them", "ms", crowded[fastest].written_ms),
-        ),
+        readings=(*idle.readings, *bounded, *readings(delivery[fastest], crowded[fastest], busy, size.idle)),
         before=BEFORE,
         after=AFTER,
-        tables=(_delays({**delivery, 0: crowded[fastest]}, size),),
+        tables=(delays(ways),),
     )
 
 
@@ -164,7 +163,7 @@ async def _fan_out(site: StreamSite, size: Size) -> tuple[Ratio, ...]:
     for turn in range(size.fan_rounds):
         for group in sides if turn % 2 else reversed(sides):
             server, agents, count = sides[group]
-            events = [await _one_event(site, server, agents, group, count) for _ in range(_EVENTS_A_TURN)]
+            events = [await _one_event(site, server, agents, group, count) for _ in range(size.events_a_turn)]
             columns = ((one.us, one.first_ms, one.last_ms) for one in events)
             found[group].append(Spread(*(statistics.median(column) for column in zip(*columns, strict=True))))
     for group in (*sides, "slow"):
@@ -234,70 +233,3 @@ def _batch(events: int) -> bytes:
     content = {"callid": f"c-{time.monotonic_ns()}"}
     event = {"eventType": "AgentEvent_Hold", "workNo": str(SLOW[0]), "content": content}
     return json.dumps({"retcode": "0", "eventList": [event] * events}, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Of one rate: the p99 of reading to writing by window, and the times from the gateway to the reader."""
-
-    told: int
-    written_ms: tuple[float, ...]
-    within: float
-    waits: tuple[float, ...]
-
-
-async def _delivery(site: StreamSite, size: Size, rates: Sequence[int]) -> dict[int, Delivery]:
-    """Tell events at a steady rate to inspectors with a stream each."""
-    await site.adopt(BUSY, polled=True)
-    await site.held(len(BUSY))
-    await site.open("busy", site.adapter, len(BUSY), BUSY)
-    found = {}
-    for rate in rates:
-        await site.gateway.ask("begin", str(rate), str(BROAD[0]))
-        await asyncio.sleep(size.window_seconds / 2)  # until they do not come all in one turn
-        await site.readers.ask("mark", "busy")
-        shares, windows = [], []
-        before = await site.delivered()
-        for _ in range(size.windows):
-            await asyncio.sleep(size.window_seconds)
-            after = await site.delivered()
-            counts = {bound: after[bound] - before[bound] for bound in after}
-            windows.append(1e3 * _quantile(counts, 0.99))
-            shares.append(counts[0.005] / counts[float("inf")])
-            before = after
-        told = int(await site.gateway.ask("end"))
-        await asyncio.sleep(_SETTLE_SECONDS)
-        waits = sorted(await site.readers.ask("waits", "busy"))
-        found[rate] = Delivery(told, tuple(windows), statistics.mean(shares), tuple(waits))
-    await site.readers.ask("close", "busy")
-    return found
-
-
-def _quantile(counts: Mapping[float, float], part: float) -> float:
-    """Return a quantile of a histogram, straight between two of its bounds as Prometheus has it."""
-    wanted = part * counts[float("inf")]
-    below, seen = 0.0, 0.0
-    for bound in sorted(counts):
-        if counts[bound] >= wanted:
-            return (
-                below if bound == float("inf") else below + (bound - below) * (wanted - seen) / (counts[bound] - seen)
-            )
-        below, seen = bound, counts[bound]
-    return below
-
-
-def _delays(delivery: Mapping[int, Delivery], size: Size) -> Table:
-    rows = []
-    for rate, one in delivery.items():
-        beside = "" if rate else f", beside {size.idle:,} idle streams"
-        at = {part: one.waits[int(part * (len(one.waits) - 1))] for part in (0.5, 0.99, 1.0)}
-        rows.append(
-            (
-                f"{rate or size.rates[-1]:,}{beside}",
-                f"{len(one.waits) / size.windows / size.window_seconds:,.0f}",
-                f"{100 * one.within:.2f} %",
-                *(f"{number(at[part])} ms" for part in (0.5, 0.99, 1.0)),
-            )
-        )
-    columns = ("events a second", "arrived", "written within 5 ms of the reading", "p50", "p99", "longest")
-    return Table("From the gateway's writing of an event to the caller's reading of it", columns, tuple(rows))

@@ -82,8 +82,8 @@ class Pace:
     misconfigured_seconds: float = 15.0
     #: The store is asked more often: a reply in hand waits for it, and with it the sign-in.
     store_backoff_seconds: float = 1.0
-    #: First polls, and polls after failures, of all inspectors of a gateway: 20,000 take turns for ten seconds, as
-    #: their polls do from then on.
+    #: First polls of all inspectors, and polls after failures of those of one gateway: 20,000 take turns for ten
+    #: seconds, as their polls do from then on.
     turns_a_second: float = 2000.0
     #: So many polls may be open at once at each gateway.
     most_polls: int = 20_000

@@ -68,6 +68,8 @@ class Readers:
         self._blind = False
         self._crowd = CrowdLog()
         self._companies: dict[str, Company] = {}
+        #: For first polls, of all gateways together: as they begin, they come back, and all of them are ours to answer.
+        self._first_turns = Turns(pace.turns_a_second)
         #: Who has just signed in here: they do not take turns with those who were found in the store.
         self._fresh: set[str] = set()
         self._census = Census()
@@ -280,7 +282,7 @@ class Readers:
             company=company,
             cut_off=claim.cut_off,
             polled_ago_seconds=claim.polled_ago_seconds,
-            begin_after_seconds=0.0 if fresh else company.turns.take(),
+            begin_after_seconds=0.0 if fresh else self._first_turns.take(),
         )
         self._reading[agent_id] = reader
         self._leases[agent_id] = claim.lease

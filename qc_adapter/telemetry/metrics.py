@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from qc_adapter.telemetry import catalogue
 from qc_adapter.telemetry.certificates import CertificateEnds
 from qc_adapter.telemetry.labels import GRPC_CODES, NO_CALLER, NO_GATEWAY, NO_RETCODE, OTHER
+from qc_adapter.telemetry.process import ProcessNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -304,6 +304,6 @@ class Metrics:
 def open_registry() -> CollectorRegistry:
     """Return a registry of its own, with the numbers of this process: memory, CPU, files, garbage collections."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry.register(ProcessNumbers())
     GCCollector(registry=registry)
     return registry

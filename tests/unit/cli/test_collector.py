@@ -26,6 +26,15 @@ async def test_the_collector_runs_rarely_within_a_block_only():
     assert asyncio.all_tasks() == tasks
 
 
+async def test_young_garbage_goes_soon():
+    """What refers to itself and was just made is gone within a moment, without many objects more."""
+    async with rarely_collected():
+        ring = weakref.ref(Ring())
+        async with asyncio.timeout(10):
+            while ring() is not None:  # noqa: ASYNC110 - nobody tells when garbage goes
+                await asyncio.sleep(0.01)
+
+
 def test_all_objects_are_looked_through_when_memory_has_grown():
     """A quarter more and 32 MiB: then garbage that refers to itself goes, and the new size is what counts."""
     memory = 100 * MIB

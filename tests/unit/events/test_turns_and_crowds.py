@@ -33,9 +33,9 @@ def test_turns_keep_their_distance():
 
 
 async def test_those_who_are_found_in_the_store_begin_one_after_the_other(post):
-    """After a start only the first hundred are polled for at once, whatever the store holds."""
+    """After a start only the first hundred are polled for at once, whatever the store holds, of all gateways."""
     for number in range(MANY):
-        await post.sign_in(agent_id=str(200 + number))
+        await post.sign_in(agent_id=str(200 + number) if number % 2 else f"north/{200 + number}")
     readers = post.readers(Pace(turns_a_second=0.001))
     await post.look(readers)
     assert len(post.mailbox.polls) == 100
