@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
@@ -93,7 +93,7 @@ def batch_of(
     """
     received_at = time.time()
     number = number_of(agent_id)
-    items: list[Item] = [translate(replace(raw, work_no=number), received_at) for raw in events]
+    items: list[Item] = [translate(raw, received_at, work_no=number) for raw in events]
     marks = [_mark(batch_id and (batch_id, place), raw) for place, raw in enumerate(events)]
     if unread:
         items.append(GapReason.POLL_REPLY_LOST)

@@ -9,7 +9,7 @@ that time.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -107,8 +107,7 @@ class Polling:
                 self._foreign(raw)
             else:
                 # Some events are documented without a workNo: a poll is for one inspector, so they are its own.
-                event = translate(replace(raw, work_no=self._number), received_at)
-                items.append(replace(event, queued_since=queued_since))
+                items.append(translate(raw, received_at, work_no=self._number, queued_since=queued_since))
         gap = ""
         over = self._doubtful_until < time.monotonic()
         if self._doubtful_until and (items or over):

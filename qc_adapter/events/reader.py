@@ -312,6 +312,9 @@ class Reader:
 
     async def _pause(self, seconds: float) -> None:
         """Wait so long, or until the lease is to be handed back; with that in mind already, wait all the same."""
+        if not seconds:
+            await asyncio.sleep(0)  # without a timer; others have their turn all the same
+            return
         loop = asyncio.get_running_loop()
         pausing: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _end, pausing)

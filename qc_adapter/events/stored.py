@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -47,8 +46,7 @@ def from_line(line: bytes) -> Item:
         return GapReason(reason) if reason in GapReason.__members__ else GapReason.LOG_LOST
     content = json.loads(fields[_ODD_CONTENT]) if _ODD_CONTENT in fields else fields["content"]
     raw = RawEvent(fields["type"], fields["work_no"], content, fields["gateway_time_ms"])
-    event = translate(raw, fields["received_at"])
-    return replace(event, queued_since=fields["queued_since"]) if "queued_since" in fields else event
+    return translate(raw, fields["received_at"], queued_since=fields.get("queued_since"))
 
 
 def call_ids(text: str) -> frozenset[str]:

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from qc_adapter.gateway.envelope import RawEvent
 
 
-def translate(raw: RawEvent, received_at: float) -> AgentEvent:
+def translate(raw: RawEvent, received_at: float, *, work_no: str = "", queued_since: float | None = None) -> AgentEvent:
     """
     Return the typed event; never fails, whatever the content looks like.
 
-    It is about the agent that `raw` names, whose poll brought it; news of a monitored agent is about that one.
+    It is about the agent with that number, whose poll brought it, or by default the one that `raw` names; news of a
+    monitored agent is about that one.
     """
     details = _details(raw.event_type, raw.content)
     return AgentEvent(
         event_type=raw.event_type,
-        work_no=_monitored(details) or raw.work_no,
+        work_no=_monitored(details) or work_no or raw.work_no,
         content=raw.content,
         gateway_time_ms=raw.gateway_time_ms,
         received_at=received_at,
         call_id=_call_id(raw.content, details),
         details=details,
+        queued_since=queued_since,
     )
 
 

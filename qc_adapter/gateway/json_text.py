@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -110,7 +111,12 @@ def _keep_backslash(match: re.Match[Any]) -> Any:
 
 def _declared_codec(headers: ReplyHeaders) -> str | None:
     """Return the codec of the declared charset, or `None` for UTF-8, unknown ones and none at all."""
-    match = _CHARSET.search(headers.first("content-type"))
+    return _codec_of(headers.first("content-type"))
+
+
+@lru_cache(maxsize=64)
+def _codec_of(content_type: str) -> str | None:
+    match = _CHARSET.search(content_type)
     return _CODECS.get(match[1].lower()) if match else None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from qc_adapter.model.errors import (
     DeadlineExceeded,
@@ -31,8 +31,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayCall:
+class GatewayCall(NamedTuple):
     """
     One request, told once when it ended.
 
@@ -50,8 +49,7 @@ class GatewayCall:
     exemplar: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayHealth:
+class GatewayHealth(NamedTuple):
     """How the gateway was last seen: `reachable` is None before the first request, `at` seconds since the epoch."""
 
     reachable: bool | None = None

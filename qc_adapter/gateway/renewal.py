@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qc_adapter.gateway.wire import carriable
 from qc_adapter.model.session import NO_SECRET, Renewal, Secret, bare_guid
@@ -22,7 +22,7 @@ class RenewalReading:
     refused: bool = False
 
 
-_NOTHING = RenewalReading()
+NOTHING_READ: Final = RenewalReading()
 
 
 def read_renewal(headers: ReplyHeaders, guid: Secret = NO_SECRET, cookies: Secret = NO_SECRET) -> RenewalReading:
@@ -32,11 +32,14 @@ def read_renewal(headers: ReplyHeaders, guid: Secret = NO_SECRET, cookies: Secre
     What the session has already is no renewal. A value with control characters, or too long, is refused
     and the present one stays: it would break out of the header it is sent back in.
     """
-    new_guid, refused = _new_guid(headers, guid)
-    new_cookies, refused_cookie = _new_cookies(headers, cookies)
+    guid_lines, cookie_lines = headers.all("set-guid"), headers.all("set-cookie")
+    if not guid_lines and not cookie_lines:
+        return NOTHING_READ
+    new_guid, refused = _new_guid(guid_lines, guid)
+    new_cookies, refused_cookie = _new_cookies(cookie_lines, cookies)
     refused = refused or refused_cookie
     if new_guid is None and new_cookies is None:
-        return RenewalReading(refused=True) if refused else _NOTHING
+        return RenewalReading(refused=True) if refused else NOTHING_READ
     return RenewalReading(Renewal(new_guid, new_cookies), refused)
 
 
@@ -48,10 +51,10 @@ def read_guid(text: str) -> Secret | None:
     return Secret(guid)
 
 
-def _new_guid(headers: ReplyHeaders, present: Secret) -> tuple[Secret | None, bool]:
+def _new_guid(lines: list[str], present: Secret) -> tuple[Secret | None, bool]:
     refused = False
     found: Secret | None = None
-    for value in headers.all("set-guid"):
+    for value in lines:
         if not bare_guid(value).partition(";")[0].strip():
             continue
         guid = read_guid(value)
@@ -60,8 +63,7 @@ def _new_guid(headers: ReplyHeaders, present: Secret) -> tuple[Secret | None, bo
     return (None if found == present else found), refused
 
 
-def _new_cookies(headers: ReplyHeaders, present: Secret) -> tuple[Secret | None, bool]:
-    lines = headers.all("set-cookie")
+def _new_cookies(lines: list[str], present: Secret) -> tuple[Secret | None, bool]:
     if not lines:
         return None, False
     refused = False

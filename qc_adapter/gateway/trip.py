@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qc_adapter.gateway.observation import NO_RETCODE
-from qc_adapter.gateway.renewal import RenewalReading
+from qc_adapter.gateway.renewal import NOTHING_READ, RenewalReading
 from qc_adapter.gateway.wire import NotSent, NotSentWhy, carriable
 from qc_adapter.model.deadline import Deadline
 from qc_adapter.model.errors import DeadlineExceeded, GatewayError, GatewayMisconfigured, GatewayUnavailable
@@ -33,6 +33,7 @@ COMMON_HEADERS: Mapping[str, str] = MappingProxyType(
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_NEVER: Final = Deadline.never()
 
 
 @dataclass(slots=True)
@@ -44,9 +45,9 @@ class Trip:
     cookies: Secret
     secrets: tuple[Secret, ...]
     full_wait: bool = True  # false when the caller's deadline was shorter than our own patience
-    deadline: Deadline = field(default_factory=Deadline.never)
+    deadline: Deadline = _NEVER
     started: float = field(default_factory=time.monotonic)
-    reading: RenewalReading = field(default_factory=RenewalReading)
+    reading: RenewalReading = NOTHING_READ
     retcode: str = NO_RETCODE
     status: int = 0  # of HTTP, 0 without a reply
     span: Span | None = None

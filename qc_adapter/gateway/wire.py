@@ -25,7 +25,8 @@ class ReplyHeaders:
 
     def first(self, name: str) -> str:
         """Return the first value of a header, or an empty text."""
-        return next(iter(self.all(name)), "")
+        found = self.all(name)
+        return found[0] if found else ""
 
 
 @dataclass(frozen=True, slots=True)

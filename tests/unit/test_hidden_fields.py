@@ -35,19 +35,23 @@ SHOWN = {
 
 
 def shown_fields():
-    """The fields of all dataclasses that are printed, by class, with their types; the generated code has none."""
+    """Class, name and type of what all dataclasses and named tuples print; the generated code has none."""
     for module in pkgutil.walk_packages(qc_adapter.__path__, "qc_adapter."):
         if not module.name.startswith(("qc_adapter.v1", "qc_adapter.simulator")):
             for made in vars(importlib.import_module(module.name)).values():
-                if isinstance(made, type) and dataclasses.is_dataclass(made) and made.__module__ == module.name:
-                    yield from ((f"{made.__name__}.{one.name}", one) for one in dataclasses.fields(made) if one.repr)
+                if not isinstance(made, type) or made.__module__ != module.name:
+                    continue
+                if dataclasses.is_dataclass(made):
+                    yield from ((made.__name__, one.name, one.type) for one in dataclasses.fields(made) if one.repr)
+                elif issubclass(made, tuple):
+                    yield from ((made.__name__, name, made.__annotations__[name]) for name in made._fields)
 
 
 def test_no_dataclass_prints_a_secret():
     """A field that is named like a secret is a `Secret`, is not printed, or is listed here with the reason."""
     doubtful = {
-        name for name, one in shown_fields()
-        if "Secret" not in str(one.type) and (is_secret_name(one.name) or one.name in _BY_NAME)
+        f"{made}.{name}" for made, name, kind in shown_fields()
+        if "Secret" not in str(kind) and (is_secret_name(name) or name in _BY_NAME)
     }  # fmt: skip
     assert doubtful - SHOWN.keys() == set()
 

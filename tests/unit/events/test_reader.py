@@ -7,6 +7,7 @@ import pytest
 
 from qc_adapter.events.leases import PollState, Taken
 from qc_adapter.events.reader import BORNE_REFUSALS, PASSING, SIGNED_OUT, Pace, Reader
+from qc_adapter.gateway.client import PollReply
 from qc_adapter.gateway.envelope import RawEvent
 from qc_adapter.model.errors import (
     GatewayMisconfigured,
@@ -351,6 +352,23 @@ async def test_a_reader_that_is_to_leave_does_not_wait_for_its_pause(post):
     await post.until(lambda: reader.state is PollState.ACTIVE)
     reader.leave()
     assert await ended(task) == "released"
+
+
+async def test_a_reader_without_a_pause_gives_others_their_turn(post):
+    """A gateway that answers each poll at once keeps nobody from the event loop, and the reader from no farewell."""
+    answered = []
+
+    async def at_once(_session, *, hold_seconds):
+        assert len(answered) < 100, "nobody else had a turn"
+        answered.append(PollReply((), None))
+        return answered[-1]
+
+    post.mailbox.poll = at_once
+    reader, task = await post.start(Pace(pause_seconds=0.0))
+    await post.several_turns()
+    reader.leave()
+    assert await ended(task) == "released"
+    assert answered
 
 
 async def test_a_reader_whose_lease_was_taken_away_keeps_nothing(post):
