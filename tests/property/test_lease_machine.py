@@ -365,7 +365,7 @@ class LeaseMachine(RuleBasedStateMachine):
             self._store(replica, hold, 2 if stores == "twice" else 1)
 
     @precondition(lambda self: self._holds(replied=False))
-    @rule(which=picks, times=st.integers(1, 4))
+    @rule(which=picks, times=st.integers(1, 3))
     def poll_for_nothing(self, which, times):
         """Nine of ten polls bring nothing: the third of them in a row is stored together with others'."""
         for _ in range(times):
@@ -426,6 +426,7 @@ class LeaseMachine(RuleBasedStateMachine):
         steps = self.replicas[seat].wire.steps
         if steps:
             self.go(self.link.script(*steps[-min(back, len(steps))]))
+            self._notice_who_is_off()  # it finds out what a poll of its own would
 
     # --- what must be so
 
