@@ -77,7 +77,7 @@ async def test_a_deadline_before_the_events_says_unknown_with_a_cursor(site):
     """Accepted, not yet confirmed, and the time is over: the cursor leads a watch to what came later."""
     await site.listening()
     site.simulator.add_fault(Fault("lose_event", agent_id="101", times=2))
-    ended = await site.ending(site.intercept(timeout=1.2, confirm_within=2.0))
+    ended = await site.ending(site.intercept(timeout=2.5, confirm_within=4.0))
     assert (ended.code, ended.kinds) == (StatusCode.DEADLINE_EXCEEDED, ["accepted"])
     assert (ended.reason, ended.metadata["outcome"]) == ("DEADLINE_EXCEEDED", "unknown")
     stream = site.watch(cursor=ended.metadata["cursor"])
