@@ -189,7 +189,7 @@ class RedisLedger:
         """
         Enter the command, or find it; not while a Redis that lost everything may not know of it yet.
 
-        Where Redis has replicas one of them has the entry too: a failover must not forget what is about to be sent.
+        Where Redis has replicas each of them has the entry too: a failover must not forget what is about to be sent.
         """
         seconds = min(deadline.remaining_seconds, _RETRIED_SECONDS) + _SPARE_SECONDS
         reply, copied = await self._enter(run, seconds, self._generation.name)
@@ -198,7 +198,7 @@ class RedisLedger:
         if reply is not None:
             return _record(reply)
         if not copied:
-            raise StoreUnavailable("command", "none of its replicas noted the command in time")
+            raise StoreUnavailable("command", "not all of its replicas noted the command in time")
         return None
 
     async def look(self, run: CommandRun) -> Record | None:

@@ -62,8 +62,8 @@ class RedisLink:
         self._away: str | None = None
         self._trying = False
         self._answered_at = 0.0
-        #: Whether replicas copied the server when it was last looked at.
-        self._copied = False
+        #: How many replicas copied the server when it was last looked at.
+        self._replicas = 0
 
     @property
     def silences(self) -> int:
@@ -90,13 +90,13 @@ class RedisLink:
 
     async def script_copied(self, operation: str, script: Script, *arguments: bytes | str | float) -> tuple[Any, bool]:
         """
-        Run a script, and say whether a failover would keep what it wrote: one replica has it, or there is none.
+        Run a script, and say whether a failover would keep what it wrote: each replica has it, and may be next.
 
         Raises `StoreUnavailable`.
         """
-        if not self._copied:
+        if not (replicas := self._replicas):
             return await self.script(operation, script, *arguments), True
-        return await self._run(operation, lambda: self._evaluate_copied(script, arguments))
+        return await self._run(operation, lambda: self._evaluate_copied(script, arguments, replicas))
 
     async def keys(self, operation: str, prefix: str) -> set[bytes]:
         """Return the keys that begin so; one that comes or goes meanwhile may be missed."""
@@ -174,23 +174,26 @@ class RedisLink:
             if tries:
                 self._trying = False
 
-    async def _evaluate_copied(self, script: Script, arguments: tuple[bytes | str | float, ...]) -> tuple[Any, bool]:
+    async def _evaluate_copied(
+        self, script: Script, arguments: tuple[bytes | str | float, ...], replicas: int
+    ) -> tuple[Any, bool]:
         """Both on one connection: WAIT is about what its own connection has written."""
-        reply, copies = await self._send_both(("EVALSHA", script.sha1, 0, *arguments), ("WAIT", 1, _COPY_MS))
+        wait = ("WAIT", replicas, _COPY_MS)
+        reply, copies = await self._send_both(("EVALSHA", script.sha1, 0, *arguments), wait)
         if isinstance(reply, NoScriptError):
-            reply, copies = await self._send_both(("EVAL", script.text, 0, *arguments), ("WAIT", 1, _COPY_MS))
+            reply, copies = await self._send_both(("EVAL", script.text, 0, *arguments), wait)
         if isinstance(reply, Exception):
             raise reply
-        return reply, isinstance(copies, int) and copies > 0
+        return reply, isinstance(copies, int) and copies >= replicas
 
     async def _ask_role(self) -> None:
         try:
             kind, *more = await self._send("ROLE")
         except ResponseError:  # not allowed to this user: then as if there were none
             await self._send("PING")
-            self._copied = False
+            self._replicas = 0
         else:
-            self._copied = kind == b"master" and bool(more[1])
+            self._replicas = len(more[1]) if kind == b"master" else 0
 
     async def _send(self, *command: bytes | str | float) -> Any:
         async with self._slots:

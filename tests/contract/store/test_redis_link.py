@@ -215,3 +215,25 @@ async def test_a_wait_for_a_replica_that_is_given_up_leaves_no_reply_to_others(o
         assert found[5:] == [str(number).encode() for number in range(20)]
         after = await asyncio.gather(*(desk.link.command("get", "ECHO", str(number)) for number in range(20)))
         assert after == [str(number).encode() for number in range(20)]
+
+
+async def test_one_replica_that_notes_it_is_not_all(own_redis_server, tmp_path):
+    """Any replica may be the next master: what one of two has not noted, a failover may forget."""
+    write = Script.of("return redis.call('SET', 'written', ARGV[1])")
+    folders = [tmp_path / name for name in ("one", "two")]
+    replicas = []
+    async with contextlib.AsyncExitStack() as stack:
+        for folder in folders:
+            folder.mkdir()
+            replicas.append(RedisServer(folder, replica_of=own_redis_server.port))
+            stack.callback(replicas[-1].stop)
+            replicas[-1].start()
+        desk = await stack.enter_async_context(opened(own_redis_server.port))
+        async with asyncio.timeout(10):
+            while len((await desk.link.command("get", "ROLE"))[2]) < 2:
+                pass
+        await desk.link.look()
+        assert (await desk.link.script_copied("command", write, "at all"))[1] is True
+        replicas[1].freeze()
+        stack.callback(replicas[1].thaw)
+        assert (await desk.link.script_copied("command", write, "at one"))[1] is False
