@@ -74,11 +74,12 @@ def section(plan: Plan, found: list[Found], descriptors: str, wanted: int) -> Se
         f"{plan.at_once} at a time, in bursts of {plan.burst}, while events come."
     )
     after = (
-        f"First polls take turns, 2,000 a second; so do polls after failures at each gateway, and connections after an "
-        f"outage. Python looks for garbage among all objects when memory has grown by a quarter and 32 MiB or after "
-        f"ten minutes, and among the youngest ten times a second. The longest look took {last.start_garbage_ms:.0f} ms "
-        f"of CPU in the start of {last.count:,} and {last.garbage_ms:.1f} ms while commands were sent. A p99 of a "
-        f"machine whose cores others use too says little: the last of the figures says for how long there was no core."
+        "First polls take turns, 2,000 a second; so do polls after failures at each gateway, and connections after an "
+        "outage. Python looks for garbage among the youngest objects ten times a second, among those that the last "
+        "look has not seen when memory has grown by a quarter and 32 MiB, and among all after ten minutes. The longest "
+        f"look took {last.start_garbage_ms:.0f} ms of CPU in the start of {last.count:,} and {last.garbage_ms:.1f} ms "
+        "while commands were sent. A p99 of a machine whose cores others use too says little: the last of the figures "
+        "says for how long there was no core."
     )
     return Section(
         "polls",
