@@ -1,8 +1,8 @@
 """
-What inspectors cost while nothing happens: CPU, memory and descriptors of an adapter, memory and work of its Redis.
+What inspectors cost: CPU, memory and descriptors of an adapter, memory and work of its Redis.
 
-They are signed in and polled for, with the gateway's real hold of 10 s, and no event comes. docs/operating.md has the
-figures under "Sizing".
+They are signed in and polled for, with the gateway's real hold of 10 s, first without events, and then with one for
+each of them every so many seconds, if that is asked for. docs/operating.md has the figures under "Sizing".
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def spent(info: dict[str, Any]) -> float:
     return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
 
 
-async def run(numbers: list[int], seconds: float) -> None:
+async def run(numbers: list[int], seconds: float, event_seconds: float) -> None:
     """Measure each number with a Redis and an adapter of its own."""
     for number in numbers:
         with tempfile.TemporaryDirectory(prefix="qc-size-") as folder:
@@ -87,11 +87,21 @@ async def run(numbers: list[int], seconds: float) -> None:
                         sign_in(client, number)
                         ready = await all_held(bench, number)
                         await asyncio.sleep(SETTLE_SECONDS)
-                        found = await measure(bench, client, seconds)
+                        tell(
+                            f"{number} inspectors, all read after {ready:.0f} s", await measure(bench, client, seconds)
+                        )
+                        if event_seconds:
+                            per_second = number / event_seconds
+                            await bench.simulator.ask("events", str(per_second), str(FIRST_INSPECTOR), str(number))
+                            await asyncio.sleep(2 * event_seconds)
+                            tell(f"with {per_second:.0f} events a second", await measure(bench, client, seconds))
             finally:
                 server.stop()
-        words = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
-        print(f"{number} inspectors, all read after {ready:.0f} s: {words}", flush=True)
+
+
+def tell(what: str, found: dict[str, float]) -> None:
+    """Print figures."""
+    print(f"{what}: " + ", ".join(f"{name} {value:.1f}" for name, value in found.items()), flush=True)
 
 
 def main() -> None:
@@ -99,8 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inspectors", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--event-seconds", type=float, default=0.0, help="from one event of an inspector to the next")
     options = parser.parse_args()
-    asyncio.run(run(options.inspectors, options.seconds))
+    asyncio.run(run(options.inspectors, options.seconds, options.event_seconds))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from qc_adapter.telemetry import logs
 
 
 class Collections:
-    """How often the garbage collector ran in each generation, how long in all, and the longest time."""
+    """How often the garbage collector ran in each generation, its CPU time in all, and of the longest look."""
 
     def __init__(self) -> None:
         self._began = 0.0
@@ -33,9 +33,9 @@ class Collections:
 
     def _note(self, phase: str, about: dict[str, int]) -> None:
         if phase == "start":
-            self._began = time.perf_counter()
+            self._began = time.thread_time()
         else:
-            self._found.setdefault(about["generation"], []).append(time.perf_counter() - self._began)
+            self._found.setdefault(about["generation"], []).append(time.thread_time() - self._began)
 
     def told(self) -> dict[int, tuple[int, float, float]]:
         """Return count, sum and maximum by generation since this was asked last."""

@@ -44,7 +44,7 @@ class Found:
     calm: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     #: By round, the part of the time in which the process that polls had no core while it was asked, in percent.
     no_core_percent: list[float] = field(default_factory=list)
-    #: Milliseconds of the longest look for garbage in the start, and while commands were sent.
+    #: Milliseconds of CPU of the longest look for garbage in the start, and while commands were sent.
     start_garbage_ms: float = 0.0
     garbage_ms: float = 0.0
     #: After the gateways were away: until all were polled for, connections opened in one second, lines logged.
@@ -74,11 +74,12 @@ def section(plan: Plan, found: list[Found], descriptors: str, wanted: int) -> Se
         f"{plan.at_once} at a time, in bursts of {plan.burst}, while events come."
     )
     after = (
-        f"First polls take turns, 2,000 a second; so do polls after failures at each gateway, and connections after an "
-        f"outage. Python looks for garbage among all objects when memory has grown by a quarter and 32 MiB or after "
-        f"ten minutes, and among the youngest ten times a second. The longest look took {last.start_garbage_ms:.0f} ms "
-        f"in the start of {last.count:,} and {last.garbage_ms:.1f} ms while commands were sent. A p99 of a machine "
-        f"whose cores others use too says little: the last of the figures says for how long there was no core."
+        "First polls take turns, 2,000 a second; so do polls after failures at each gateway, and connections after an "
+        "outage. Python looks for garbage among the youngest objects ten times a second, among those that the last "
+        "look has not seen when memory has grown by a quarter and 32 MiB, and among all after ten minutes. The longest "
+        f"look took {last.start_garbage_ms:.0f} ms of CPU in the start of {last.count:,} and {last.garbage_ms:.1f} ms "
+        "while commands were sent. A p99 of a machine whose cores others use too says little: the last of the figures "
+        "says for how long there was no core."
     )
     return Section(
         "polls",
@@ -101,10 +102,11 @@ def readings(found: list[Found], wanted: int) -> tuple[Reading, ...]:
     """Return the figures that stand by themselves."""
     told: list[Reading] = []
     for one in found:
-        of = f"{one.count:,} inspectors" + few(one.count, wanted if one is found[-1] else 0)
+        of = f"{one.count:,} inspectors"
+        goal = of + few(one.count, wanted if one is found[-1] else 0)
         told += [
-            Reading(f"CPU of a core, {of}", "%", (one.core_percent,), Goal(at_most=100, stretch=50)),
-            Reading(f"memory for each, {of}", "kB", (one.kilobytes,), Goal(at_most=60)),
+            Reading(f"CPU of a core, {goal}", "%", (one.core_percent,), Goal(at_most=100, stretch=50)),
+            Reading(f"memory for each, {goal}", "kB", (one.kilobytes,), Goal(at_most=60)),
             Reading(f"CPU for a poll without an event, {of}", "us", (one.microseconds,)),
             Reading(f"polls, {of}", "a second", (one.polls_a_second,)),
             Reading(f"event to stream, p50, {of}", "ms", tuple(p50 for p50, _ in one.events_ms)),

@@ -105,7 +105,7 @@ class Adapter:
         return self.log.read_bytes().count(b"\n")
 
     async def longest_collection_ms(self) -> float:
-        """Return how long its longest look for garbage took since this was asked last."""
+        """Return the CPU time of its longest look for garbage since this was asked last."""
         found: dict[str, tuple[int, float, float]] = await self.child.ask("collections")
         return 1000 * max((longest for _, _, longest in found.values()), default=0.0)
 

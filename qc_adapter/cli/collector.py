@@ -3,8 +3,8 @@ When Python's garbage collector runs in a process that is ours.
 
 Python looks through all objects as soon as a quarter more than last time have lived for a moment, though they may be
 gone again. What belongs to a poll lives for ten seconds: with 18,000 polls that came every six seconds, and took half a
-second, in which nothing else went on. So all objects are looked through when memory has really grown, or after ten
-minutes.
+second, in which nothing else went on. So all objects are looked through after ten minutes, and those that were not
+there at the look before when memory has really grown.
 
 The youngest are looked through ten times a second. Python would count those that come less those that go, whatever
 their age: polls that end make up for polls that begin, so that a hundred thousand were young when it looked, which took
@@ -51,20 +51,26 @@ class Collector:
     ) -> None:
         self._memory_bytes = memory_bytes
         self._clock = clock
-        self._note()
+        self._bytes = memory_bytes()
+        self._all_seen_at = clock()
 
     def look(self) -> bool:
-        """Collect if memory has grown or the last time is long ago; returns whether it did."""
-        grown = self._memory_bytes() > _GROWN_TIMES * self._bytes + _GROWN_BYTES
-        if not grown and self._clock() < self._collected_at + _LONGEST_SECONDS:
-            return False
-        gc.collect()
-        self._note()
-        return True
+        """
+        Collect if memory has grown or the last time is long ago; returns whether it did.
 
-    def _note(self) -> None:
+        What is there after a look is not looked at again before ten minutes are over: most of it stays.
+        """
+        grown = self._memory_bytes() > _GROWN_TIMES * self._bytes + _GROWN_BYTES
+        late = self._clock() >= self._all_seen_at + _LONGEST_SECONDS
+        if not grown and not late:
+            return False
+        if late:
+            gc.unfreeze()
+            self._all_seen_at = self._clock()
+        gc.collect()
+        gc.freeze()
         self._bytes = self._memory_bytes()
-        self._collected_at = self._clock()
+        return True
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +84,7 @@ async def rarely_collected() -> AsyncIterator[None]:
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+        gc.unfreeze()
         gc.set_threshold(*before)
 
 

@@ -4,9 +4,18 @@ import asyncio
 import gc
 import weakref
 
+import pytest
+
 from qc_adapter.cli.collector import THRESHOLDS, Collector, rarely_collected, resident_bytes
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def nothing_frozen():
+    """What a test has frozen is looked at again by others."""
+    yield
+    gc.unfreeze()
 
 
 class Ring:
@@ -58,6 +67,23 @@ def test_all_objects_are_looked_through_after_ten_minutes():
     now = 601.0
     assert collector.look()
     assert not collector.look()
+
+
+def test_what_was_seen_is_seen_again_after_ten_minutes():
+    """Garbage of objects that a look has found in use waits for the look at all of them, and goes then."""
+    now, memory = 0.0, 0
+    collector = Collector(lambda: memory, lambda: now)
+    ring = Ring()
+    gone = weakref.ref(ring)
+    memory += 100 * MIB
+    assert collector.look()
+    del ring
+    memory += 100 * MIB
+    assert collector.look()
+    assert gone() is not None
+    now = 601.0
+    assert collector.look()
+    assert gone() is None
 
 
 def test_memory_is_read_from_the_system():
