@@ -29,7 +29,11 @@ class Addresses:
                 self._looking = asyncio.create_task(self._look_up())
                 self._looking.add_done_callback(self._looked)
             # One look-up for all who want to connect: who gives up does not end it for the others.
-            await asyncio.shield(self._looking)
+            looking = self._looking
+            await asyncio.wait([looking])
+            if looking.cancelled():
+                raise OSError("closed")
+            looking.result()
         self._turn = (self._turn + 1) % len(self._found)
         return self._found[self._turn :] + self._found[: self._turn]
 

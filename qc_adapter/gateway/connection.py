@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, Protocol
 
 from qc_adapter.gateway.reply_reader import NotHttp, ReplyReader
@@ -56,12 +57,20 @@ class Connection(asyncio.Protocol):
         self._error: Exception | None = None
         self.inspector = inspector
         self.trust = trust
+        #: 0 until it has carried a whole exchange.
         self.idle_since = 0.0
 
     @property
     def usable(self) -> bool:
         """Whether a request may go out on it."""
         return self._usable and not self._transport.is_closing()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that a busy event loop has not seen yet: neither its end nor an unasked reply."""
+        unread = select.poll()
+        unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not unread.poll(0)
 
     def begin(self, request: bytes, on_send: Callable[[], None]) -> asyncio.Future[RawReply]:
         """Send a request; returns what its reply comes in, or `NotSent`, or `ReplyLost`."""
@@ -137,8 +146,20 @@ class Connection(asyncio.Protocol):
         if error is None:
             self.eof_received()  # with TLS nobody may have said so
         else:
-            self._fail("the connection was reset before a reply", refusal_of(error))
+            self._fail("the connection was reset before a reply", self._late_refusal(error))
         self._keeper.lost(self)
+
+    def _late_refusal(self, error: Exception) -> str | None:
+        """
+        Say that our certificate is refused, if that proves that the request was not read.
+
+        With TLS 1.3 the other side judges it after we have begun to write: before it reads a request, so nothing was
+        sent, although it was told that something may have been. Any other error of TLS leaves the outcome open, and so
+        does this one where a reply came before.
+        """
+        if self._reader is not None or self.idle_since or "ALERT" not in (getattr(error, "reason", None) or ""):
+            return None
+        return refusal_of(error)
 
     def _finish(self, waiter: asyncio.Future[RawReply], reader: ReplyReader) -> None:
         """Hand the reply over; the connection may go on only if nothing is left on it, of neither side."""
@@ -162,8 +183,6 @@ class Connection(asyncio.Protocol):
             return
         headers = None if reader is None else reader.headers
         if refusal is not None:
-            # With TLS 1.3 the other side judges our certificate after we have begun to write. It has not read the
-            # request by then: nothing was sent, although it was told that something may have been.
             waiter.set_exception(NotSent(refusal, NotSentWhy.TRUST))
         elif headers is not None:
             waiter.set_exception(ReplyLost("the reply broke off in its body", timed_out=timed_out, headers=headers))

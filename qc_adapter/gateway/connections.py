@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from qc_adapter.gateway.connection import Connection
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: So many times within the time for keeping idle connections those are looked for whose time is over.
 _SWEEPS: Final = 4
+#: So many are closed in one turn of the event loop: each takes up to 0.1 ms, and everything else waits for that.
+_MOST_CLOSED: Final = 16
 #: Connections that are cut are gone at once; longer nobody waits for that.
 _CLOSING_SECONDS: Final = 2.0
 
@@ -40,6 +44,8 @@ class Connections:
         self._gate = asyncio.Semaphore(slots)
         self._deadlines = Deadlines(self._loop)
         self._idle: dict[str, list[Connection]] = {}
+        #: The same ones, the longest idle first.
+        self._resting: OrderedDict[Connection, None] = OrderedDict()
         self._all: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -60,6 +66,9 @@ class Connections:
             if self._closed:
                 raise _shutting_down()
             connection = self._kept(inspector) or await self._new(inspector, until - self._loop.time())
+            if self._loop.time() >= until:
+                self._keep(connection)
+                raise NotSent("no time was left to send it", NotSentWhy.NO_SLOT)
             moment = self._deadlines.begin(connection, until, seconds)
             try:
                 reply = await connection.begin(request, on_send)
@@ -80,6 +89,7 @@ class Connections:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._idle.clear()
+        self._resting.clear()
         for connection in list(self._all):
             connection.abort()
         if self._all:
@@ -93,11 +103,8 @@ class Connections:
     def lost(self, connection: Connection) -> None:
         """Forget one that is gone."""
         self._all.discard(connection)
-        idle = self._idle.get(connection.inspector)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-            if not idle:
-                del self._idle[connection.inspector]
+        if connection in self._resting:
+            self._take(connection)
         if self._all_gone is not None and not self._all and not self._all_gone.done():
             self._all_gone.set_result(None)
 
@@ -112,13 +119,21 @@ class Connections:
         """Take an idle connection of the inspector that may still be used."""
         since = self._loop.time() - self._keep_seconds
         while (idle := self._idle.get(inspector)) is not None:
-            connection = idle.pop()
-            if not idle:
-                del self._idle[inspector]
-            if connection.usable and connection.idle_since > since and connection.trust is self._trust.context:
+            connection = idle[-1]
+            self._take(connection)
+            fresh = connection.idle_since > since and connection.trust is self._trust.context
+            if connection.usable and fresh and connection.quiet:
                 return connection
             connection.close()
         return None
+
+    def _take(self, connection: Connection) -> None:
+        """Take one from those that are idle."""
+        del self._resting[connection]
+        idle = self._idle[connection.inspector]
+        idle.remove(connection)
+        if not idle:
+            del self._idle[connection.inspector]
 
     async def _new(self, inspector: str, seconds: float) -> Connection:
         trust = self._trust.context
@@ -142,24 +157,19 @@ class Connections:
             return
         connection.idle_since = self._loop.time()
         self._idle.setdefault(connection.inspector, []).append(connection)
+        self._resting[connection] = None
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._keep_seconds, self._sweep)
 
     def _sweep(self) -> None:
         """Close what was idle too long. One timer for all of them: who takes one looks at its time again."""
         since = self._loop.time() - self._keep_seconds
-        for inspector, idle in list(self._idle.items()):
-            young = [connection for connection in idle if connection.idle_since > since]
-            if len(young) == len(idle):
-                continue
-            if young:
-                self._idle[inspector] = young
-            else:
-                del self._idle[inspector]
-            for connection in idle:
-                if connection.idle_since <= since:
-                    connection.close()
-        self._sweeper = self._loop.call_later(self._keep_seconds / _SWEEPS, self._sweep) if self._idle else None
+        over = [one for one in islice(self._resting, _MOST_CLOSED) if one.idle_since <= since]
+        for connection in over:
+            self._take(connection)
+            connection.close()
+        pause = 0.0 if len(over) == _MOST_CLOSED else self._keep_seconds / _SWEEPS
+        self._sweeper = self._loop.call_later(pause, self._sweep) if self._resting else None
 
 
 def _shutting_down() -> NotSent:

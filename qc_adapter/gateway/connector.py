@@ -82,7 +82,9 @@ class Connector:
                         begun.remove(attempt)
                         won = attempt.result()
                         return won
-            raise cast("OSError", begun[-1].exception())
+            failures = [cast("OSError", attempt.exception()) for attempt in begun]
+            # One that is not trusted says more than one that does not answer.
+            raise next((failure for failure in failures if refusal_of(failure)), failures[-1])
         finally:
             await _end(begun, won)
 
@@ -92,14 +94,15 @@ async def _end(losers: list[asyncio.Task[Connection]], won: Connection | None) -
     for attempt in losers:
         attempt.cancel()
     try:
-        ends = await asyncio.gather(*losers, return_exceptions=True)
+        await asyncio.gather(*losers, return_exceptions=True)
     except asyncio.CancelledError:
         if won is not None:
             won.abort()
         raise
-    for end in ends:
-        if not isinstance(end, BaseException):
-            end.abort()  # it stood as well, and a moment too late
+    finally:
+        for attempt in losers:
+            if not attempt.cancelled() and attempt.exception() is None:
+                attempt.result().abort()  # it stood as well, and a moment too late
 
 
 def _unsent(error: OSError | UnicodeError) -> NotSent:

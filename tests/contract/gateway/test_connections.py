@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import select
 import socket
 import ssl
+import threading
 
 import pytest
 import trustme
 import uvloop
 
-from qc_adapter.gateway import requests
+from qc_adapter.gateway import connections, connector, requests
 from qc_adapter.gateway.reply_reader import MOST_HEAD_BYTES
 from qc_adapter.gateway.requests import SignInForm
 from qc_adapter.gateway.settings import GatewaySettings
@@ -313,6 +316,83 @@ def test_a_connection_that_the_gateway_closed_while_idle_is_not_used(on):
     on(scenario)
 
 
+@pytest.mark.parametrize("last", [b"", raw(LENGTH)], ids=["its end", "an unasked reply"])
+def test_what_a_busy_process_has_not_seen_yet_ends_a_kept_connection(on, last):
+    """What came while nobody asked counts also when the event loop had no time to see it: nothing is sent on that."""
+
+    async def scenario(_site):
+        heard, go_on = [], threading.Event()
+
+        def serve(listener):
+            for end in (last, b""):
+                one, _ = listener.accept()
+                with one:
+                    heard.append(one.recv(4096))
+                    one.sendall(raw(LENGTH, b"Set-GUID: %d" % len(heard)))
+                    go_on.wait(LONG_SECONDS)
+                    one.sendall(end)
+                    if end:
+                        with contextlib.suppress(ConnectionError):
+                            one.recv(4096)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            transport = GatewayTransport(GatewaySettings(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+            server = threading.Thread(target=serve, args=(listener,), daemon=True)
+            server.start()
+            await transport.send(LISTEN, {}, LONG_SECONDS, lambda: None)
+            [connection] = transport._commands._all
+            go_on.set()
+            # The loop is held up until the kernel has it, as by a long collection of garbage.
+            watched = connection._transport.get_extra_info("socket").fileno()
+            arrived = select.poll()
+            arrived.register(watched, select.POLLIN)
+            assert arrived.poll(LONG_SECONDS * 1000)
+            reply = await transport.send(LISTEN, {}, LONG_SECONDS, lambda: None)
+            assert reply.headers.all("set-guid") == ["2"]
+            assert len(heard) == 2
+            await transport.close()
+            server.join()
+
+    on(scenario)
+
+
+def test_many_idle_connections_are_closed_a_few_at_a_time(on, monkeypatch):
+    """However many connections are over at once, a turn of the loop closes only some of them, and the next the next."""
+    monkeypatch.setattr(connections, "_MOST_CLOSED", 2)
+
+    async def scenario(site):
+        replied = asyncio.Event()
+        site.gateway.script += [(replied, raw(LENGTH))] * 7
+        commands = [asyncio.ensure_future(site.send()) for _ in range(7)]
+        await site.heard(7)
+        replied.set()
+        await asyncio.gather(*commands)
+        kept = site.transport._commands
+        kept._keep_seconds = 0.0
+        for left in (5, 3, 1, 0):
+            kept._sweep()
+            assert len(kept._idle.get("117", ())) == len(kept._resting) == left
+        await site.gateway.until(lambda g: g.open_connections == 0)
+        assert kept._sweeper is None
+
+    on(scenario)
+
+
+def test_a_request_whose_time_is_over_is_not_sent(on):
+    """Who has come through the gate too late is told that nothing was sent, also where a connection is at hand."""
+
+    async def scenario(site):
+        await site.send()
+        sent = []
+        with pytest.raises(NotSent) as raised:
+            await site.send(seconds=0.0, sent=sent)
+        assert (raised.value.why, sent) == (NotSentWhy.NO_SLOT, [])
+        assert (await site.send()).body == OK
+        assert (len(site.gateway.heard), site.gateway.connections) == (2, 1)
+
+    on(scenario)
+
+
 def test_a_gateway_that_speaks_first_is_not_sent_to(on):
     """What comes before any request on a new connection would pass for a reply: nothing is sent on that connection."""
 
@@ -572,6 +652,45 @@ def test_a_look_up_that_hangs_ends_with_the_time_for_connecting(on_asyncio):
     on_asyncio(scenario, connect_timeout_seconds=0.05)
 
 
+def test_a_look_up_that_ends_with_the_transport_ends_nobody_as_cancelled(on_asyncio):
+    """Who waits for a name when all is closed is told that nothing was sent: it was not cancelled itself."""
+
+    async def scenario(site):
+        Names("127.0.0.1").answer.clear()
+        waiting = asyncio.ensure_future(site.send())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await site.transport.close()
+        with pytest.raises(NotSent):
+            await waiting
+
+    on_asyncio(scenario)
+
+
+def test_giving_up_where_two_addresses_answer_leaves_nothing_behind(on_asyncio, monkeypatch):
+    """A command that is cancelled at any turn of the loop leaves no connection to the one address or the other."""
+    monkeypatch.setattr(connector, "_NEXT_ADDRESS_SECONDS", 0.0)
+
+    async def scenario(site):
+        other = await asyncio.start_server(site.gateway._serve, "127.0.0.2", site.gateway.port)
+        Names("127.0.0.1", "127.0.0.2")
+        kept = site.transport._commands
+        turns, ended = 0, False
+        while not ended:
+            command = asyncio.ensure_future(site.send())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ended = command.done()
+            command.cancel()
+            await asyncio.gather(command, return_exceptions=True)
+            assert len(kept._all) <= ended
+            turns += 1
+        other.close()
+        await other.wait_closed()
+
+    on_asyncio(scenario)
+
+
 @pytest.fixture(scope="module")
 def authority():
     """The authority that signs gateways."""
@@ -638,3 +757,73 @@ def test_a_refused_client_certificate_is_told_on_both_loops(on, authority, ca_fi
             await server
 
     on(scenario)
+
+
+def test_what_goes_wrong_with_tls_after_the_request_is_no_proof_that_it_was_not_read(on, authority, ca_file):
+    """Bytes that are no TLS, after the request, leave its outcome open: only a handshake proves what was not sent."""
+
+    async def scenario(_site):
+        def serve(listener, context):
+            one, _ = listener.accept()
+            with one, context.wrap_socket(one, server_side=True) as spoken:
+                spoken.recv(4096)
+                os.write(spoken.fileno(), b"HTTP/1.1 500 Internal Server Error\r\n\r\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = asyncio.create_task(asyncio.to_thread(serve, listener, showing(authority)))
+            there = GatewaySettings(f"https://127.0.0.1:{listener.getsockname()[1]}", ca_file=ca_file)
+            transport = GatewayTransport(there)
+            with pytest.raises(ReplyLost):
+                await transport.send(LISTEN, {}, LONG_SECONDS, lambda: None)
+            await transport.close()
+            await server
+
+    on(scenario)
+
+
+async def begun(connection):
+    """Wait until the reply that is under way on a connection has begun."""
+    while connection._reader is None:  # noqa: ASYNC110 - nobody tells of that
+        await asyncio.sleep(0)
+
+
+def test_an_alert_proves_nothing_on_a_connection_that_was_answered(on):
+    """Where a reply came before, our certificate was taken: an alert about it then leaves the outcome open."""
+    alert = ssl.SSLError(1, "alert")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+    async def scenario(site):
+        await site.send()
+        for answer in (site.gateway.STALL, (raw(LENGTH, body=b""), site.gateway.STALL)):
+            site.gateway.script.append(answer)
+            heard = len(site.gateway.heard)
+            command = asyncio.ensure_future(site.send())
+            await site.heard(heard + 1)
+            [connection] = site.transport._commands._all
+            if len(answer) == 2:
+                await begun(connection)
+            connection.connection_lost(alert)  # the plain one that is beneath brings none by itself
+            with pytest.raises(ReplyLost):
+                await command
+            await site.gateway.until(lambda g: g.open_connections == 0)
+
+    on(scenario)
+
+
+def test_an_address_that_is_not_trusted_says_more_than_one_that_refuses(authority, tmp_path):
+    """Where one address of a name shows a bad certificate and the others are dead, that is told, whichever is first."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+
+    async def run():
+        gateway = ScriptedGateway(tls=showing(authority))
+        await gateway.start()
+        there = GatewaySettings(f"https://gateway.example:{gateway.port}", ca_file=str(tmp_path / "other.pem"))
+        transport = GatewayTransport(there)
+        Names("127.0.0.1", "127.0.0.9")
+        for _ in range(2):
+            with pytest.raises(NotSent, match="not trusted"):
+                await transport.send(LISTEN, {}, LONG_SECONDS, lambda: None)
+        await transport.close()
+        await gateway.stop()
+
+    asyncio.run(run())
