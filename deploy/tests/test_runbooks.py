@@ -33,6 +33,8 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 _COMMAND = re.compile(r"(?:^|-- )qc-adapter ((?:[^|;&\n])+)", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+")
 _LEVELS = {"debug", "info", "warning", "error", "write"}
+#: What logs a line that may be left out among very many: its level comes first, then the event.
+_CROWDED = {"write", "_say"}
 
 
 def blocks(page, language):
@@ -57,6 +59,7 @@ def logged():
     nodes = [node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and node.args]
     told = [node.args[0] for node in calls if getattr(node.func, "attr", getattr(node.func, "id", "")) in _LEVELS]
+    told += [node.args[1] for node in calls if getattr(node.func, "attr", "") in _CROWDED and len(node.args) > 1]
     told += [node.value for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "event"]
     return {part.value for expression in told for part in ast.walk(expression)
             if isinstance(part, ast.Constant) and isinstance(part.value, str)}  # fmt: skip
