@@ -26,6 +26,8 @@ T = TypeVar("T")
 _SCAN_COUNT: Final = 1000
 #: A replica that is well has what was written within a few milliseconds.
 _COPY_MS: Final = 500
+#: A replica that has gone may be about to be master, until it has stayed away for so long.
+_GONE_SECONDS: Final = 5.0
 
 
 class RedisLink:
@@ -62,8 +64,9 @@ class RedisLink:
         self._away: str | None = None
         self._trying = False
         self._answered_at = 0.0
-        #: How many replicas copied the server when it was last looked at.
+        #: How many replicas copy the server, or did until a moment ago, and when it was last seen to be that many.
         self._replicas = 0
+        self._replicas_seen_at = 0.0
 
     @property
     def silences(self) -> int:
@@ -191,9 +194,15 @@ class RedisLink:
             kind, *more = await self._send("ROLE")
         except ResponseError:  # not allowed to this user: then as if there were none
             await self._send("PING")
-            self._replicas = 0
+            self._count(0)
         else:
-            self._replicas = len(more[1]) if kind == b"master" else 0
+            self._count(len(more[1]) if kind == b"master" else 0)
+
+    def _count(self, replicas: int) -> None:
+        """In an ordered failover the next master leaves first, and what the old one is told then gets lost."""
+        now = time.monotonic()
+        if replicas >= self._replicas or now - self._replicas_seen_at >= _GONE_SECONDS:
+            self._replicas, self._replicas_seen_at = replicas, now
 
     async def _send(self, *command: bytes | str | float) -> Any:
         async with self._slots:

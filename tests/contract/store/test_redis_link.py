@@ -217,23 +217,46 @@ async def test_a_wait_for_a_replica_that_is_given_up_leaves_no_reply_to_others(o
         assert after == [str(number).encode() for number in range(20)]
 
 
+@contextlib.asynccontextmanager
+async def with_two_replicas(server, folder):
+    """Two replicas that copy a server, and a desk that has looked at it."""
+    replicas = []
+    async with contextlib.AsyncExitStack() as stack:
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            replicas.append(RedisServer(folder / name, replica_of=server.port))
+            stack.callback(replicas[-1].stop)
+            replicas[-1].start()
+        desk = await stack.enter_async_context(opened(server.port))
+        await copied_by(desk, 2)
+        await desk.link.look()
+        yield desk, replicas
+
+
+async def copied_by(desk, number):
+    async with asyncio.timeout(10):
+        while len((await desk.link.command("get", "ROLE"))[2]) != number:
+            pass
+
+
 async def test_one_replica_that_notes_it_is_not_all(own_redis_server, tmp_path):
     """Any replica may be the next master: what one of two has not noted, a failover may forget."""
     write = Script.of("return redis.call('SET', 'written', ARGV[1])")
-    folders = [tmp_path / name for name in ("one", "two")]
-    replicas = []
-    async with contextlib.AsyncExitStack() as stack:
-        for folder in folders:
-            folder.mkdir()
-            replicas.append(RedisServer(folder, replica_of=own_redis_server.port))
-            stack.callback(replicas[-1].stop)
-            replicas[-1].start()
-        desk = await stack.enter_async_context(opened(own_redis_server.port))
-        async with asyncio.timeout(10):
-            while len((await desk.link.command("get", "ROLE"))[2]) < 2:
-                pass
-        await desk.link.look()
+    async with with_two_replicas(own_redis_server, tmp_path) as (desk, replicas):
         assert (await desk.link.script_copied("command", write, "at all"))[1] is True
         replicas[1].freeze()
-        stack.callback(replicas[1].thaw)
-        assert (await desk.link.script_copied("command", write, "at one"))[1] is False
+        try:
+            assert (await desk.link.script_copied("command", write, "at one"))[1] is False
+        finally:
+            replicas[1].thaw()
+
+
+async def test_a_replica_that_has_just_left_may_be_the_next_master(own_redis_server, tmp_path):
+    """An ordered failover takes the next master away first: what the old one is told then is not taken for kept."""
+    write = Script.of("return redis.call('SET', 'written', ARGV[1])")
+    async with with_two_replicas(own_redis_server, tmp_path) as (desk, replicas):
+        with replicas[1].client() as client:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        await copied_by(desk, 1)
+        await desk.link.look()
+        assert (await desk.link.script_copied("command", write, "at the old one"))[1] is False
