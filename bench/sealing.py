@@ -38,10 +38,6 @@ class Nobody:
     def adding(self, agent_id: str, lines: Sequence[bytes], items: Sequence[Item]) -> None:
         """Do nothing."""
 
-    def hears(self, agent_id: str) -> bool:  # noqa: ARG002
-        """Nobody listens here."""
-        return False
-
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None:
         """Do nothing."""
 

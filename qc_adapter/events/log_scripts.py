@@ -6,19 +6,19 @@ from qc_adapter.events.inlet import LONGEST_MARK, MOST_REMEMBERED, ONCE
 from qc_adapter.events.lua import script
 
 # The poll step. ARGV: id, holder, store, step, lease ms, mark of the GUID used, epoch and position known, fresh epoch,
-# capacity, retention ms, talking, state, detail, standing or '' for a heartbeat, how many of those who listen know the
-# items already, number of fields to change, names and values, items.
+# capacity, retention ms, talking, state, detail, standing or '' for a heartbeat, number of fields to change, names and
+# values, items.
 # Returns what became of it, then epoch, position before the items, the record, 1 if a gap was added before them, and
 # talking, standing and the last inspection, and how all of it is named or ''.
 STEP = script("""
 local id, holder, step, lease, used = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[17])
+local capacity, retention, changes = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[16])
 if call('GET', STORE) ~= ARGV[3] then return {'forgotten'} end
 local found = record(id)
 local flags = ''
 -- The GUID guards itself: this one is newer than the stored one if that is the one that was used.
 if found and changes > 0 and mark(found) == used then
-  change(SESSION .. id, 18, 17 + changes)
+  change(SESSION .. id, 17, 16 + changes)
   found = record(id)
   flags = 'g'
 end
@@ -26,7 +26,7 @@ if not holds(id, holder) then
   if flags ~= '' then tell(id, flags) end
   -- A failover forgot that the lease was ever given: what is in hand now is lost, and the next claim has to say so.
   local forgotten = tonumber(string.match(holder, '%d+$')) > tonumber(call('GET', FENCE) or '0')
-  if forgotten and #ARGV > 17 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
+  if forgotten and #ARGV > 16 + changes and call('ZSCORE', LEASES, id) == '0' then call('ZADD', LEASES, REVOKED, id) end
   return {'fenced'}
 end
 local log = LOG .. id
@@ -34,7 +34,7 @@ local last = call('HMGET', log, 'step', 'base', 'lost', 'state', 'detail', 'stan
   'epoch', 'n')
 local epoch, n = last[9], tonumber(last[10])
 if not epoch then epoch, n = head(id, ARGV[9]) end
-local items = arguments(18 + changes)
+local items = arguments(17 + changes)
 local lost, news = 0, {'state', ARGV[13], 'detail', ARGV[14]}
 local function note(name, value) news[#news + 1], news[#news + 2] = name, value end
 local name, number = string.match(step, '^(.*)/(%d+)$')
@@ -76,10 +76,7 @@ if found and #found == 0 then
   return {'gone', epoch, n, {}, lost, {'', '', ''}, ''}
 end
 call('ZADD', LEASES, whole(now + lease), id)
--- Mostly nobody listens but the replica that polls.
-local listening = flags == 'e' and lost == 0 and redis.pcall('PUBSUB', 'NUMSUB', NOTICE .. id)[2] or math.huge
-local alone = listening <= tonumber(ARGV[16])
-if flags ~= '' and not alone then tell(id, flags, epoch, whole(n), items) end
+if flags ~= '' then tell(id, flags, epoch, whole(n), items) end
 -- Named behind a poll that brought nothing: the next one may bring nothing either.
 local named = found and #items == 0 and likeness(id, found) or ''
 return {found and 'kept' or 'unreadable', epoch, n, found or {}, lost, sums, named}

@@ -140,10 +140,6 @@ class Mirror:
         if feed is not None and not feed.mirror(epoch, before, items):
             self._look_again(agent_id)
 
-    def hears(self, agent_id: str) -> bool:
-        """Whether this replica listens for the inspector's notices, as far as we know."""
-        return self._notices.listening and self._hub.find(agent_id) is not None
-
     async def _open(self, agent_id: str) -> Feed:
         await self._notices.listen(keys.NOTICE + agent_id)
         read = _Log(*await self._read(agent_id, "", 0, self._hub.capacity))

@@ -51,10 +51,6 @@ class Mirrors(Protocol):
 
     def added(self, agent_id: str, epoch: str, before: int, items: Sequence[Item]) -> None: ...
 
-    def hears(self, agent_id: str) -> bool:
-        """Whether a notice of it would come back to this replica."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
@@ -260,8 +256,7 @@ class RedisLease:
             "step", log_scripts.STEP, self.agent_id, self._holder, self._store, f"{self._name}/{self._steps}",
             terms.lease_ms, mark_of(step.used.guid.reveal()), self._epoch, self._position, fresh_epoch(),
             terms.capacity, terms.retention_ms, to_call_ids(standing.talking), step.state.value, step.detail,
-            to_standing(standing) if polled else "", int(self._mirrors.hears(self.agent_id)), len(changes), *changes,
-            *lines,
+            to_standing(standing) if polled else "", len(changes), *changes, *lines,
         )  # fmt: skip
 
     async def restore(self, session: Session) -> None:

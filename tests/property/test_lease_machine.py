@@ -96,10 +96,6 @@ class Replica:
     def added(self, agent_id, epoch, before, items):
         """Nothing is mirrored here."""
 
-    def hears(self, agent_id):  # noqa: ARG002
-        """Nobody listens here."""
-        return False
-
 
 @dataclass
 class Inspector:

@@ -316,20 +316,6 @@ async def test_a_mirror_waits_for_a_redis_that_is_away(replica, own_redis_server
     await take.until(lambda: two.mirror.listening)
 
 
-async def test_a_replica_is_not_told_what_it_brought_itself(shelf, watching, take):
-    """Without another one that listens no notice goes out; the feed has the event all the same, at once."""
-    shelf.sign_in()
-    one = await watching("one")
-    lease = await one.win()
-    await lease.keep(take.step())
-    feed = await one.mirror.follow("101")
-    await take.until(lambda: shelf.client.pubsub_numsub("qc:notice:101")[0][1] == 1)
-    before = shelf.client.info("commandstats")["cmdstat_publish"]["calls"]
-    await lease.keep(take.step("AgentState_Busy"))
-    assert names(take, feed) == ["AgentState_Busy"]
-    assert shelf.client.info("commandstats")["cmdstat_publish"]["calls"] == before
-
-
 async def test_another_replica_that_listens_is_told_at_once(shelf, watching, take):
     """Whether the one that polls listens itself or not, an event reaches the feeds of the others with a notice."""
     shelf.sign_in()
