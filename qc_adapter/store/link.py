@@ -194,7 +194,7 @@ class RedisLink:
             kind, *more = await self._send("ROLE")
         except ResponseError:  # not allowed to this user: then as if there were none
             await self._send("PING")
-            self._count(0)
+            self._replicas = 0
         else:
             self._count(len(more[1]) if kind == b"master" else 0)
 
