@@ -144,10 +144,14 @@ end
 return fenced
 """)
 
-# ARGV: id, holder, 0 between two polls or 1 when a poll may have been cut off.
+# ARGV: id, holder, 0 between two polls or 1 when a poll may have been cut off, epoch and position known, capacity,
+# retention ms.
 RELEASE = script("""
-if not holds(ARGV[1], ARGV[2]) then return 0 end
-free(ARGV[1], ARGV[3])
+local id, retention = ARGV[1], tonumber(ARGV[7])
+if not holds(id, ARGV[2]) then return 0 end
+local epoch, n = unpack(call('HMGET', LOG .. id, 'epoch', 'n'))
+if epoch then close_hole(id, epoch, tonumber(n), ARGV[4], ARGV[5], tonumber(ARGV[6]), retention) end
+free(id, ARGV[3])
 return 1
 """)
 

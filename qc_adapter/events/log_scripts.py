@@ -149,8 +149,7 @@ end
 local items = arguments(17 + same)
 local last_words = not signing and recovering(found)
 if #items > 0 and not last_words and torn(id) then
-  add_takeover(id, ARGV[3], ARGV[4], retention)
-  n = n + 1
+  n = add_takeover(id, ARGV[3], ARGV[4], retention)
 end
 append(id, n, items, tonumber(ARGV[4]), retention)
 trim(id, retention)

@@ -118,12 +118,15 @@ local function append(id, n, items, capacity, retention)
   call('PEXPIRE', events, 2 * retention)
 end
 
--- Says that events may have been lost between two readers, or two sign-ins.
+-- Says that events may have been lost between two readers, or two sign-ins. Returns the position of the gap: it lies
+-- beyond all that the reader before could have logged, and a failover lost. Who has seen that would take it for known.
 local function add_takeover(id, fresh, capacity, retention)
   local epoch, n = head(id, fresh)
   local gap = {'{"gap":"TAKEOVER"}'}
+  n = n + tonumber(capacity)
   append(id, n, gap, capacity, retention)
   tell(id, 'e', epoch, whole(n), gap)
+  return n + 1
 end
 
 -- A failover may lose the end of a log: positions that somebody knows are not used again. Returns the newest one.

@@ -38,6 +38,8 @@ _CHECKED_AT_ONCE: Final = 500
 _END: Final = {"lost": SessionLost, "conflict": SessionConflict}
 #: A feed stays for the next call that long after the last one.
 _LINGER_SECONDS: Final = 60.0
+#: Gaps behind positions that a log never had, or lost.
+_SAID_OF_HOLES: Final = frozenset({GapReason.LOG_LOST, GapReason.TAKEOVER})
 _NOTHING_TOLD: Final = ("", "", "")
 _NOTHING_ADDED: Final[tuple[tuple[bytes, ...], Sequence[Item]]] = ((), ())
 
@@ -215,7 +217,7 @@ class Mirror:
         first = entries[0][0] if entries else newest + 1
         if epoch != feed.epoch:
             self._jump(agent_id, feed, epoch, first - 1, GapReason.LOG_LOST)
-        elif first > feed.position + 1 and (not entries or entries[0][1] is not GapReason.LOG_LOST):
+        elif first > feed.position + 1 and (not entries or entries[0][1] not in _SAID_OF_HOLES):
             self._jump(agent_id, feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
         feed.catch_up(entries)
         if feed.position == newest:  # else a notice has told more meanwhile

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SEND_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 1.0
 _RECONNECT_SECONDS: Final = 0.5
-_STALE: Final = "the server was silent, and may have been replaced"
+_STALE: Final = "the server was replaced, or was silent and may have been"
 #: uvloop answers a write on a closed connection with a RuntimeError.
 _BROKEN: Final = (RedisError, OSError, RuntimeError)
 
@@ -75,8 +75,9 @@ class Notices:
     """
     One connection that listens to any number of channels, and comes back when it breaks.
 
-    It is replaced too when the server was silent: a master that was frozen wakes up, runs what lay in its connections
-    and tells of it, although another one has its place, where the same is stored once more and at other positions.
+    It is replaced too when the server is another one, or was silent: a master that was frozen wakes up, runs what lay
+    in its connections and tells of it, although another one has its place, where the same is stored once more and at
+    other positions.
 
     `heard` is called with channel and data, `resumed` whenever it listens (again): what was told before is lost.
     """
@@ -122,7 +123,7 @@ class Notices:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self, pubsub: PubSub) -> None:
-        silences = self._link.silences
+        doubts = self._link.doubts
         async with asyncio.timeout(_SEND_SECONDS):
             await pubsub.subscribe(*self._always, *self._channels)
         connection = pubsub.connection
@@ -134,7 +135,7 @@ class Notices:
         self._resumed()
         while True:
             message = await pubsub.get_message(timeout=_READ_SECONDS)
-            if self._link.silences != silences:
+            if self._link.doubts != doubts:
                 raise RedisConnectionError(_STALE)
             if message is not None and message["type"] == "message":
                 self._heard(message["channel"].decode(), message["data"])

@@ -316,15 +316,21 @@ class RedisLease:
         """Let others claim the lease now, with a record that all can read."""
         with contextlib.suppress(SessionUnreadable):
             await self._recast()
-        if await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0):
+        if await self._release(0):
             return
         if await self._forgotten():
             await self.restore_known("")
-            await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 0)
+            await self._release(0)
 
     async def abandon(self) -> None:
         """Let others take the lease over, which leaves a gap: nobody knows what the last poll brought."""
-        await self._link.script("release", lease_scripts.RELEASE, self.agent_id, self._holder, 1)
+        await self._release(1)
+
+    async def _release(self, cut_off: int) -> Any:
+        return await self._link.script(
+            "release", lease_scripts.RELEASE, self.agent_id, self._holder, cut_off, self._epoch, self._position,
+            self._terms.capacity, self._terms.retention_ms,
+        )  # fmt: skip
 
     async def _park(self, mark: str, ended: str, detail: str, judged: str = "") -> Any:
         return await self._link.script(

@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -48,12 +49,12 @@ class _Asked:
         self.again = False
         #: Whether Redis is told the text, because it does not know the name.
         self.whole = False
-        self.command = _packed("EVALSHA", script.sha1, 0, *arguments)
+        self.command = packed("EVALSHA", script.sha1, 0, *arguments)
 
     def make_whole(self) -> None:
         """Tell the text."""
         self.whole = True
-        self.command = _packed("EVAL", self._script.text, 0, *self._arguments)
+        self.command = packed("EVAL", self._script.text, 0, *self._arguments)
 
     def answer(self, reply: Any) -> None:
         """Give the reply to who asked; one that went away has cancelled it."""
@@ -88,12 +89,19 @@ class Line:
         self._task: asyncio.Task[None] | None = None
         #: When a reply came last, the first one began to wait for one, or another connection was needed.
         self._heard_at = 0.0
-        self._silences = 0
+        self._doubts = 0
+        #: Of the server that the connection leads to, and of the one that sentinels take for the master.
+        self._address: tuple[str, int] | None = None
+        self._master: tuple[str, int] | None = None
 
     @property
-    def silences(self) -> int:
-        """How often somebody waited so long that another server may have taken the place of this one."""
-        return self._silences + self._silent_for(_LONG_SECONDS)
+    def doubts(self) -> int:
+        """
+        Another number whenever the server was replaced, or may have been: it is silent for long, or was.
+
+        Who connects while it is silent may be led to it still.
+        """
+        return self._doubts + self._silent_for(_LONG_SECONDS)
 
     def ask(self, script: Script, arguments: Arguments, seconds: float) -> asyncio.Future[Any]:
         """Run a script; it does not go out any more when the time is over. Opens the line if it is not."""
@@ -103,6 +111,18 @@ class Line:
         asked = _Asked(script, arguments, now + seconds)
         self._send(asked)
         return asked.reply
+
+    def lead_to(self, address: tuple[str, int]) -> None:
+        """Note where the master is; a server at another address is left as soon as nobody waits on it."""
+        if self._master not in {None, address}:
+            self._doubts += 1
+        self._master = address
+        if not self._open or self._address == address:
+            return
+        self._open = False
+        self._more.set()
+        if not self._waiting and self._task is not None:
+            self._task.cancel()
 
     def drop_if_silent(self, seconds: float) -> None:
         """
@@ -136,7 +156,7 @@ class Line:
     def _note_silence(self) -> bool:
         """Say whether a silence that ends now was long."""
         long = self._silent_for(_LONG_SECONDS)
-        self._silences += long
+        self._doubts += 2 * long
         self._heard_at = time.monotonic()
         return long
 
@@ -169,6 +189,8 @@ class Line:
 
     async def _work(self) -> None:
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        if isinstance(connection, SentinelManagedConnection):
+            self._address = connection.host, connection.port
         self._open = True
         self._more.set()
         reading = asyncio.create_task(self._read(connection), name="store replies")
@@ -231,6 +253,7 @@ class Line:
             self._idle.set()
 
 
-def _packed(*command: bytes | str | float) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
-    return packed
+def packed(*command: bytes | str | float) -> bytes:
+    """Return a command as it goes over the wire."""
+    wire: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return wire

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.failure import is_read_only, is_wrong_type, why_of
-from qc_adapter.store.line import Line
+from qc_adapter.store.line import Line, packed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
+    from redis.asyncio.connection import AbstractConnection
 
     from qc_adapter.store.script import Script
 
@@ -67,14 +70,17 @@ class RedisLink:
         #: How many replicas copy the server, or did until a moment ago, and when it was last seen to be that many.
         self._replicas = 0
         self._replicas_seen_at = 0.0
+        #: Whether the sentinels are just being asked.
+        self._asking = False
 
     @property
-    def silences(self) -> int:
-        """How often somebody waited so long that another server may have taken the place of this one."""
-        return self._line.silences
+    def doubts(self) -> int:
+        """Another number whenever another server has, or may have, taken the place of this one."""
+        return self._line.doubts
 
     async def look(self) -> None:
-        """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas."""
+        """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas, and where it is."""
+        self._follow_master()
         await self._run("ping", self._ask_role)
 
     async def command(self, operation: str, *command: bytes | str | float) -> Any:
@@ -97,6 +103,8 @@ class RedisLink:
 
         Raises `StoreUnavailable`.
         """
+        if self._away is not None:
+            await self.look()  # to try is not for the one that waits for replicas: all others are refused meanwhile
         if not (replicas := self._replicas):
             return await self.script(operation, script, *arguments), True
         return await self._run(operation, lambda: self._evaluate_copied(script, arguments, replicas))
@@ -138,9 +146,12 @@ class RedisLink:
         if self._closed:
             raise StoreUnavailable(operation, "it is closed")
         task = asyncio.create_task(self._bounded(operation, command), name=f"store-{operation}")
+        self._own(task)
+        return task
+
+    def _own(self, task: asyncio.Task[Any]) -> None:
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -180,14 +191,28 @@ class RedisLink:
     async def _evaluate_copied(
         self, script: Script, arguments: tuple[bytes | str | float, ...], replicas: int
     ) -> tuple[Any, bool]:
-        """Both on one connection: WAIT is about what its own connection has written."""
-        wait = ("WAIT", replicas, _COPY_MS)
-        reply, copies = await self._send_both(("EVALSHA", script.sha1, 0, *arguments), wait)
-        if isinstance(reply, NoScriptError):
-            reply, copies = await self._send_both(("EVAL", script.text, 0, *arguments), wait)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply, isinstance(copies, int) and copies >= replicas
+        async with self._slots:
+            try:
+                reply, copies = await self._ask_both(replicas, "EVALSHA", script.sha1, 0, *arguments)
+            except NoScriptError:
+                reply, copies = await self._ask_both(replicas, "EVAL", script.text, 0, *arguments)
+            return reply, isinstance(copies, int) and copies >= replicas
+
+    def _follow_master(self) -> None:
+        """Ask the sentinels, beside all else: that they are away does not say that Redis is."""
+        pool = self._client.connection_pool
+        if isinstance(pool, SentinelConnectionPool) and not self._asking:
+            self._asking = True
+            self._own(asyncio.create_task(self._lead_to_master(pool), name="store master"))
+
+    async def _lead_to_master(self, pool: SentinelConnectionPool) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                self._line.lead_to(await pool.get_master_address())  # type: ignore[no-untyped-call]
+        except (RedisError, OSError):
+            return  # asked again at the next look
+        finally:
+            self._asking = False
 
     async def _ask_role(self) -> None:
         try:
@@ -208,17 +233,31 @@ class RedisLink:
         async with self._slots:
             return await _again_if_closed(lambda: self._client.execute_command(*command))  # type: ignore[no-untyped-call]
 
-    async def _send_both(self, *commands: tuple[bytes | str | float, ...]) -> list[Any]:
-        """Send commands together, and return the reply or the error of each."""
+    async def _ask_both(self, replicas: int, *command: bytes | str | float) -> tuple[Any, Any]:
+        """
+        Send a command and WAIT together, and return both replies; the error of the first one at once.
 
-        async def send() -> list[Any]:
-            async with self._client.pipeline(transaction=False) as both:
-                for command in commands:
-                    both.execute_command(*command)
-                return await both.execute(raise_on_error=False)
+        WAIT is about what its own connection has written.
+        """
+        pool = self._client.connection_pool
 
-        async with self._slots:
-            return await _again_if_closed(send)
+        async def ask() -> tuple[Any, Any]:
+            connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            try:
+                both = packed(*command) + packed("WAIT", replicas, _COPY_MS)
+                await connection.send_packed_command([both], check_health=False)
+                return await _reply(connection), await _reply(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)  # a reply may still be on its way
+                raise
+            finally:
+                await pool.release(connection)
+
+        return await _again_if_closed(ask)
+
+
+async def _reply(connection: AbstractConnection) -> Any:
+    return await connection.read_response(timeout=math.inf)
 
 
 async def _again_if_closed(send: Callable[[], Awaitable[T]]) -> T:

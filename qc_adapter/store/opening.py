@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from qc_adapter.model.session import NO_SECRET, Secret
 from qc_adapter.store.link import RedisLink
+from qc_adapter.store.sentinels import Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def open_link(
     mine = options | {"db": address.db, "username": address.username or None}
     mine |= {"password": address.password.reveal() or None, "health_check_interval": 30}
     if address.kind == "sentinel":
-        sentinel = Sentinel(list(address.nodes), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        sentinel = Sentinels(list(address.nodes), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         # One client for good: each call of master_for would open a pool of its own (redis/redis-py#3433).
         client = sentinel.master_for(address.master_name, **mine)
         return RedisLink(client, timeout_seconds=timeout_seconds, on_error=on_error, on_close=sentinel.aclose)

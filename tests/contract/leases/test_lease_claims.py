@@ -130,8 +130,8 @@ async def test_an_expired_lease_is_taken_over_with_a_gap(shelf, replica, take):
     await claim.lease.keep(take.step("AgentState_Ready"))
     assert [(position, take.short(item)) for position, item in shelf.entries()] == [
         (1, "AgentState_Busy"),
-        (2, "TAKEOVER"),
-        (3, "AgentState_Ready"),
+        (1002, "TAKEOVER"),
+        (1003, "AgentState_Ready"),
     ]
 
 

@@ -114,7 +114,7 @@ async def test_a_takeover_reaches_those_who_watch(shelf, reader, watching, take)
     await two.beat()
     await take.until(lambda: names(take, feed) == ["TAKEOVER"])
     gap = feed.read(0, 1)[0].item
-    assert (gap.from_cursor, gap.to_cursor) == (f"{feed.epoch}-0", f"{feed.epoch}-1")
+    assert (gap.from_cursor, gap.to_cursor) == (f"{feed.epoch}-0", f"{feed.epoch}-1001")
 
 
 async def test_a_broken_subscription_loses_nothing(shelf, reader, watching, take):

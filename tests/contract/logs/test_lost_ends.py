@@ -85,11 +85,17 @@ async def test_the_next_event_stands_behind_the_gap(shelf, witness, next_lease, 
     assert told(take, witness.feed.read(3, 10)) == expected[1:]
 
 
+def give_away(shelf, reader):
+    """Let Redis be one that never got the last steps, and was told by another one that the lease is free."""
+    reader.forget()
+    shelf.client.hdel("qc:holders", "101")
+    shelf.client.zadd("qc:leases", {"101": shelf.FREE})
+
+
 async def test_a_reader_that_was_to_start_anew_goes_on_behind_what_was_seen(shelf, reader, witness, replica, take):
     """The claim comes before the look: the step of a reader that never saw the lost end stands behind it as well."""
     fail_over(shelf)
-    await reader.lease.release()
-    reader.forget()
+    give_away(shelf, reader)
     lease = await replica("other").win()
     await witness.mirror._catch_up("101")
     await lease.keep(take.step("AgentState_4"))
@@ -160,10 +166,31 @@ async def test_a_loss_that_nobody_saw_is_none(shelf, reader, replica, take):
     fail_over(shelf)
     feed = await replica("other").mirror.follow("101")
     assert feed.position == 1
-    await reader.lease.release()
-    reader.forget()
+    give_away(shelf, reader)
     await (await replica("third").win()).keep(take.step("AgentState_2"))
     assert [position for position, _ in shelf.entries()] == [1, 2]
+
+
+async def test_who_hands_over_what_a_failover_cut_says_so(shelf, reader, witness, replica, take):
+    """The next reader cannot know what the one before had logged: who leaves keeps its positions from being used."""
+    fail_over(shelf)
+    await reader.lease.release()
+    reader.forget()
+    await (await replica("other").win()).keep(take.step("AgentState_4"))
+    await witness.mirror._catch_up("101")
+    assert told(take, witness.feed.read(3, 10)) == [(4, "LOG_LOST"), (5, "AgentState_4")]
+
+
+async def test_a_takeover_stands_behind_all_that_a_failover_took(shelf, reader, witness, replica, take):
+    """Who saw more than the new reader found in the log gets the gap, and each event behind it."""
+    fail_over(shelf)
+    shelf.expire("101")
+    reader.forget()
+    claim = (await replica("other").beat())["101"]
+    await claim.lease.keep(take.step("AgentState_4", "AgentState_5"))
+    await witness.mirror._catch_up("101")
+    assert [name for _, name in told(take, witness.feed.read(3, 10))] == ["TAKEOVER", "AgentState_4", "AgentState_5"]
+    assert witness.gaps == []
 
 
 # --- a failover that took a claim along

@@ -11,6 +11,28 @@ from qc_adapter.store.script import Script
 ECHO = Script.of("return ARGV[1]")
 
 
+async def test_who_began_to_listen_to_a_silent_server_listens_anew_when_it_answers(own_redis_server, take):
+    """The connection may lead to one that was replaced meanwhile: kept by it, what it tells would be heard."""
+    link = open_link(own_redis_server.url, timeout_seconds=30.0)
+    resumed = []
+    notices = Notices(link, heard=lambda *_: None, resumed=lambda: resumed.append(True), always={"qc:wake"})
+    await asyncio.gather(*(link.command("get", "PING") for _ in range(5)))  # connections that are left in the pool
+    own_redis_server.freeze()
+    asked = asyncio.create_task(link.script("echo", ECHO, "1"))
+    await take.until(lambda: link.doubts)
+    listening = asyncio.create_task(notices.run())
+    try:
+        await take.until(lambda: resumed)
+        own_redis_server.thaw()
+        assert await asked == b"1"
+        await take.until(lambda: len(resumed) > 1)
+    finally:
+        own_redis_server.thaw()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await link.close()
+
+
 async def test_what_a_silent_server_tells_when_it_wakes_up_is_not_heard(own_redis_server, take):
     """Its notices are of things that are stored once more elsewhere: who was told of its silence listens anew first."""
     link = open_link(own_redis_server.url, timeout_seconds=30.0)
@@ -27,7 +49,7 @@ async def test_what_a_silent_server_tells_when_it_wakes_up_is_not_heard(own_redi
         writer.write(b"PUBLISH qc:wake ghost\r\n")
         await writer.drain()
         asked = asyncio.create_task(link.script("echo", ECHO, "2"))
-        await take.until(lambda: link.silences)
+        await take.until(lambda: link.doubts)
         own_redis_server.thaw()
         assert await asked == b"2"
         await take.until(lambda: len(resumed) > 1)

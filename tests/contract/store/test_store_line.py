@@ -239,14 +239,31 @@ async def test_a_server_that_was_silent_for_long_is_looked_for_anew(own_redis_se
         first = on_line(own_redis_server)
         own_redis_server.freeze()
         asked = [echo(link, number) for number in range(MANY)]
-        await take.until(lambda: link.silences)
+        await take.until(lambda: link.doubts)
         own_redis_server.thaw()
         assert await asyncio.gather(*asked) == [str(number).encode() for number in range(MANY)]
         assert await echo(link, 2) == b"2"
         assert len(first) == len(on_line(own_redis_server)) == 1
         assert on_line(own_redis_server) != first
         assert await echo(link, 3) == b"3"
-        assert link.silences == 1
+        assert link.doubts == 2
     finally:
         own_redis_server.thaw()
         await link.close()
+
+
+async def test_a_server_that_was_replaced_is_left_when_it_has_answered(redis_server, redis_url):
+    """Who waits on it is answered by it; what is asked from then on goes where the sentinels say."""
+    async with opened(redis_server.port) as (link, wire):
+        assert await echo(link, 1) == b"1"
+        first = on_line(redis_server)
+        wire.stall()
+        asked = [echo(link, number) for number in range(MANY)]
+        await asyncio.sleep(0)
+        link._line.lead_to(("127.0.0.1", wire.port))
+        link._line.lead_to(("another", 1))
+        asked += [echo(link, number) for number in range(MANY, 2 * MANY)]
+        wire.flow()
+        assert await asyncio.gather(*asked) == [str(number).encode() for number in range(2 * MANY)]
+        assert on_line(redis_server).isdisjoint(first)
+        assert link.doubts == 1

@@ -1,0 +1,74 @@
+"""What a failover of Redis means for the link: where it goes, and that one command does not keep the others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench.chaos.store import FAILOVER_SECONDS, Sentinels
+from qc_adapter.model.errors import StoreUnavailable
+from qc_adapter.store.opening import open_link
+from qc_adapter.store.script import Script
+from tests.contract.store.test_redis_link import with_two_replicas
+
+WRITE = Script.of("return redis.call('SET', 'written', ARGV[1])")
+WHERE = Script.of("return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')")
+WAITING = Script.of("return string.match(redis.call('INFO', 'clients'), 'blocked_clients:(%d+)')")
+
+
+async def test_who_waits_for_replicas_keeps_nobody_waiting(own_redis_server, tmp_path):
+    """After a failure one command tries and the others are refused: not for as long as a copy takes."""
+    async with with_two_replicas(own_redis_server, tmp_path) as (desk, replicas):
+        replicas[1].freeze()
+        try:
+            await desk.wire.refuse()
+            with pytest.raises(StoreUnavailable):
+                await desk.link.look()
+            await desk.wire.accept()
+            write, found = asyncio.create_task(desk.link.script_copied("command", WRITE, "at one")), set()
+            for _ in range(3):
+                await asyncio.sleep(0)  # it is the one that tries
+            while not write.done():
+                found |= set(await asyncio.gather(desk.link.script("get", WAITING), return_exceptions=True))
+                await asyncio.sleep(0)
+            assert await write == (b"OK", False)
+            assert b"1" in found
+        finally:
+            replicas[1].thaw()
+
+
+async def test_the_next_master_is_known_as_soon_as_it_is_one(tmp_path, take):
+    """The sentinel that leads a failover lists the old master until all replicas have changed over."""
+    servers = Sentinels(tmp_path)
+    try:
+        await servers.start()
+        link = open_link(servers.url)
+        before = now = await servers.master()
+        await link.look()
+        assert await link.script("get", WHERE) == str(before.port).encode()
+        servers.order_failover()
+        async with asyncio.timeout(FAILOVER_SECONDS):
+            while now is before:
+                now = await servers.master()
+        await link.look()
+        await take.until(lambda: link.doubts)
+        assert await link.script("get", WHERE) == str(now.port).encode()
+        await link.close()
+    finally:
+        await servers.stop()
+
+
+async def test_redis_is_well_without_sentinels(own_redis_server, own_sentinel):
+    """They are needed to find it, not to go on with it."""
+    link = open_link(f"redis+sentinel://127.0.0.1:{own_sentinel.port}/calls/0")
+    try:
+        assert await link.script("get", WHERE) == str(own_redis_server.port).encode()
+        await link.look()
+        own_sentinel.stop()
+        for _ in range(3):
+            await link.look()
+            assert await link.script("get", WHERE) == str(own_redis_server.port).encode()
+        assert link.doubts == 0
+    finally:
+        await link.close()
