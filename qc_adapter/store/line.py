@@ -74,7 +74,7 @@ class Line:
     another one's. A connection that breaks is replaced, and what waited on it is run once more, within its time.
 
     So is, as soon as nobody waits on it, one that leads to a server that takes no writes, or that was silent for long:
-    a master that was frozen wakes up and still believes to be it.
+    a master that was frozen wakes up, runs what it was told before, and still believes to be it.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -187,8 +187,22 @@ class Line:
                 asked.answer(failure)
         self._idle.set()
 
+    async def _connected(self) -> AbstractConnection:
+        """Connect; anew if that took long, for the server may have been replaced since it was looked for."""
+        connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        if self._note_silence():
+            await self._give_back(connection)
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        """Never into the pool with a reply on its way."""
+        with contextlib.suppress(RedisError, OSError, RuntimeError):
+            await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
     async def _work(self) -> None:
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        connection = await self._connected()
         if isinstance(connection, SentinelManagedConnection):
             self._address = connection.host, connection.port
         self._open = True
@@ -205,10 +219,7 @@ class Line:
             for task in (reading, writing):
                 task.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
-            # Never back into the pool with a reply on its way.
-            with contextlib.suppress(RedisError, OSError, RuntimeError):
-                await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            await self._give_back(connection)
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
