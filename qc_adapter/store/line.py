@@ -73,8 +73,9 @@ class Line:
     A caller that goes away does not stop its script, and keeps its place: the reply is read and dropped, and never
     another one's. A connection that breaks is replaced, and what waited on it is run once more, within its time.
 
-    So is, as soon as nobody waits on it, one that leads to a server that takes no writes, or that was silent for long:
-    a master that was frozen wakes up, runs what it was told before, and still believes to be it.
+    So is one that was silent for long, whatever it says then: a master that was frozen wakes up, runs what it was told
+    before, and still believes to be it. One that leads to a server that takes no writes is replaced as soon as nobody
+    waits on it.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -248,6 +249,8 @@ class Line:
             if not self._waiting:
                 raise RedisConnectionError(_STRAY)
             doubtful = self._note_silence()
+            if doubtful and not self._waiting[0].again:
+                raise RedisConnectionError(_DOUBTFUL)
             asked = self._waiting.popleft()
             if isinstance(reply, NoScriptError) and not asked.whole:  # a Redis that was restarted or promoted
                 asked.make_whole()

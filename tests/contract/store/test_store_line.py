@@ -269,6 +269,22 @@ async def test_a_server_that_was_replaced_is_left_when_it_has_answered(redis_ser
         assert link.doubts == 1
 
 
+async def test_what_is_told_after_a_long_silence_is_asked_once_more(own_redis_server, take):
+    """What a frozen master runs when it wakes up is lost, if another one has its place by then."""
+    link = open_link(own_redis_server.url, timeout_seconds=30.0)
+    try:
+        assert await link.script("add", ADD, "before") == 1
+        own_redis_server.freeze()
+        asked = asyncio.create_task(link.script("add", ADD, "meanwhile"))
+        await take.until(lambda: link.doubts)
+        own_redis_server.thaw()
+        assert await asked == 3
+        assert await link.script("add", ADD, "after") == 4
+    finally:
+        own_redis_server.thaw()
+        await link.close()
+
+
 async def test_a_connection_that_took_long_to_make_is_made_anew(own_redis_server, take):
     """The server may have been replaced since it was looked for: nothing is asked of it on that connection."""
     with own_redis_server.client() as client:
