@@ -189,12 +189,20 @@ class Line:
         self._idle.set()
 
     async def _connected(self) -> AbstractConnection:
-        """Connect; anew if that took long, for the server may have been replaced since it was looked for."""
+        """Connect, and look where the master is afterwards: one that was frozen answers when another has its place."""
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        if self._note_silence():
+        try:
+            while isinstance(connection, SentinelManagedConnection) and not await self._leads_to_master(connection):
+                await connection.disconnect(nowait=True)
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
             await self._give_back(connection)
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            raise
         return connection
+
+    async def _leads_to_master(self, connection: SentinelManagedConnection) -> bool:
+        self._address = connection.host, connection.port
+        return bool(self._address == await connection.connection_pool.get_master_address())
 
     async def _give_back(self, connection: AbstractConnection) -> None:
         """Never into the pool with a reply on its way."""
@@ -204,8 +212,6 @@ class Line:
 
     async def _work(self) -> None:
         connection = await self._connected()
-        if isinstance(connection, SentinelManagedConnection):
-            self._address = connection.host, connection.port
         self._open = True
         self._more.set()
         reading = asyncio.create_task(self._read(connection), name="store replies")

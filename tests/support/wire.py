@@ -43,6 +43,11 @@ class Wire:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def connections(self):
+        """How many are open."""
+        return len(self._tasks)
+
+    @property
     def secrets(self):
         """Every GUID and cookie that crossed the wire, in either direction."""
         return {found.decode() for bytes_ in self._seen for one in self._SECRETS for found in one.findall(bytes_)}

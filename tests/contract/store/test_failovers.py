@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from bench.chaos.store import FAILOVER_SECONDS, Sentinels
+from bench.redis_server import RedisServer
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.opening import open_link
 from qc_adapter.store.script import Script
 from tests.contract.store.test_redis_link import with_two_replicas
+from tests.support.wire import Wire
 
 WRITE = Script.of("return redis.call('SET', 'written', ARGV[1])")
 WHERE = Script.of("return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')")
@@ -38,25 +40,56 @@ async def test_who_waits_for_replicas_keeps_nobody_waiting(own_redis_server, tmp
             replicas[1].thaw()
 
 
-async def test_the_next_master_is_known_as_soon_as_it_is_one(tmp_path, take):
-    """The sentinel that leads a failover lists the old master until all replicas have changed over."""
-    servers = Sentinels(tmp_path)
+@pytest.fixture
+async def servers(tmp_path):
+    """A master, its replicas and sentinels."""
+    made = Sentinels(tmp_path)
     try:
-        await servers.start()
-        link = open_link(servers.url)
-        before = now = await servers.master()
-        await link.look()
-        assert await link.script("get", WHERE) == str(before.port).encode()
-        servers.order_failover()
-        async with asyncio.timeout(FAILOVER_SECONDS):
-            while now is before:
-                now = await servers.master()
-        await link.look()
-        await take.until(lambda: link.doubts)
-        assert await link.script("get", WHERE) == str(now.port).encode()
-        await link.close()
+        await made.start()
+        yield made
     finally:
-        await servers.stop()
+        await made.stop()
+
+
+async def test_who_connects_to_a_frozen_master_goes_to_the_next_one(own_redis_server, own_sentinel, tmp_path, take):
+    """It answers when it wakes up, and still believes to be it; the sentinels know better by then."""
+    (tmp_path / "next").mkdir()
+    successor, wire = RedisServer(tmp_path / "next"), Wire()
+    successor.start()
+    await wire.start(own_redis_server.port)
+    link = open_link(f"redis+sentinel://127.0.0.1:{own_sentinel.port}/moving/0")
+    try:
+        with own_sentinel.client() as sentinel:
+            sentinel.sentinel_monitor("moving", "127.0.0.1", wire.port, 1)
+            await take.until(lambda: wire.connections == 2)  # the sentinel's own
+            wire.stall()
+            asked = asyncio.create_task(link.script("get", WHERE))
+            await take.until(lambda: wire.connections == 3)
+            sentinel.sentinel_remove("moving")
+            sentinel.sentinel_monitor("moving", "127.0.0.1", successor.port, 1)
+        wire.flow()
+        assert await asked == str(successor.port).encode()
+    finally:
+        wire.flow()
+        await link.close()
+        await wire.refuse()
+        successor.stop()
+
+
+async def test_the_next_master_is_known_as_soon_as_it_is_one(servers, take):
+    """The sentinel that leads a failover lists the old master until all replicas have changed over."""
+    link = open_link(servers.url)
+    before = now = await servers.master()
+    await link.look()
+    assert await link.script("get", WHERE) == str(before.port).encode()
+    servers.order_failover()
+    async with asyncio.timeout(FAILOVER_SECONDS):
+        while now is before:
+            now = await servers.master()
+    await link.look()
+    await take.until(lambda: link.doubts)
+    assert await link.script("get", WHERE) == str(now.port).encode()
+    await link.close()
 
 
 async def test_redis_is_well_without_sentinels(own_redis_server, own_sentinel):

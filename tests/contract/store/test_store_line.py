@@ -283,23 +283,3 @@ async def test_what_is_told_after_a_long_silence_is_asked_once_more(own_redis_se
     finally:
         own_redis_server.thaw()
         await link.close()
-
-
-async def test_a_connection_that_took_long_to_make_is_made_anew(own_redis_server, take):
-    """The server may have been replaced since it was looked for: nothing is asked of it on that connection."""
-    with own_redis_server.client() as client:
-        client.script_load(ECHO.text)
-        before = client.client_id()
-    link = open_link(own_redis_server.url, timeout_seconds=30.0)
-    try:
-        own_redis_server.freeze()
-        asked = echo(link, 1)
-        await take.until(lambda: link.doubts)
-        own_redis_server.thaw()
-        assert await asked == b"1"
-        assert {int(one) - before for one in on_line(own_redis_server)} == {2}
-        assert await echo(link, 2) == b"2"
-        assert len(on_line(own_redis_server)) == 1
-    finally:
-        own_redis_server.thaw()
-        await link.close()
