@@ -22,16 +22,18 @@ STARTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """What a sentinel watches; without `down_after_seconds` it takes 30 s to notice."""
+    """What a sentinel watches, after so many failovers; without `down_after_seconds` it takes 30 s to notice."""
 
     name: str
     port: int
     quorum: int = 1
     down_after_seconds: float | None = None
+    failovers: int = 0
 
     def configuration(self, own_port: int) -> str:
         """Return its file."""
         lines = [f"port {own_port}", f"sentinel monitor {self.name} 127.0.0.1 {self.port} {self.quorum}"]
+        lines.append(f"sentinel config-epoch {self.name} {self.failovers}")
         if self.down_after_seconds is not None:
             milliseconds = round(self.down_after_seconds * 1000)
             lines.append(f"sentinel down-after-milliseconds {self.name} {milliseconds}")

@@ -85,7 +85,7 @@ def open_link(
     mine = options | {"db": address.db, "username": address.username or None}
     mine |= {"password": address.password.reveal() or None, "health_check_interval": 30}
     if address.kind == "sentinel":
-        sentinel = Sentinels(list(address.nodes), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        sentinel = Sentinels(list(address.nodes), options)
         # One client for good: each call of master_for would open a pool of its own (redis/redis-py#3433).
         client = sentinel.master_for(address.master_name, **mine)
         return RedisLink(client, timeout_seconds=timeout_seconds, on_error=on_error, on_close=sentinel.aclose)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from bench.chaos.store import FAILOVER_SECONDS, Sentinels
-from bench.redis_server import RedisServer
+from bench.redis_server import RedisServer, Sentinel
 from qc_adapter.model.errors import StoreUnavailable
 from qc_adapter.store.opening import open_link
 from qc_adapter.store.script import Script
@@ -90,6 +91,48 @@ async def test_the_next_master_is_known_as_soon_as_it_is_one(servers, take):
     await take.until(lambda: link.doubts)
     assert await link.script("get", WHERE) == str(now.port).encode()
     await link.close()
+
+
+@pytest.fixture
+def two_views(own_redis_server, tmp_path):
+    """A server that was master, one that is, and sentinels of which one has not heard of it: the current one first."""
+    folders = [tmp_path / name for name in ("now", "hears", "behind")]
+    for folder in folders:
+        folder.mkdir()
+    now = RedisServer(folders[0])
+    with contextlib.ExitStack() as stack:
+        stack.callback(now.stop)
+        now.start()
+        views = [Sentinel("calls", now.port, failovers=3), Sentinel("calls", own_redis_server.port, failovers=2)]
+        sentinels = [RedisServer(folder, sentinel_of=view) for folder, view in zip(folders[1:], views, strict=True)]
+        for sentinel in sentinels:
+            stack.callback(sentinel.stop)
+            sentinel.start()
+        yield now, *sentinels
+
+
+@pytest.mark.parametrize("current_first", [True, False])
+async def test_the_sentinel_that_knows_of_more_failovers_is_believed(two_views, current_first):
+    """Whichever is listed first, and answers first."""
+    now, *sentinels = two_views
+    nodes = [f"127.0.0.1:{one.port}" for one in sentinels][:: 1 if current_first else -1]
+    link = open_link(f"redis+sentinel://{','.join(nodes)}/calls/0")
+    assert await link.script("get", WHERE) == str(now.port).encode()
+    await link.close()
+
+
+async def test_a_sentinel_that_hangs_is_not_waited_for(two_views):
+    """What the others say is enough, the first time and each time after that."""
+    now, current, behind = two_views
+    behind.freeze()
+    try:
+        link = open_link(f"redis+sentinel://127.0.0.1:{behind.port},127.0.0.1:{current.port}/calls/0")
+        for _ in range(3):
+            await link.look()
+            assert await link.script("get", WHERE) == str(now.port).encode()
+        await link.close()
+    finally:
+        behind.thaw()
 
 
 async def test_redis_is_well_without_sentinels(own_redis_server, own_sentinel):
