@@ -55,9 +55,9 @@ class LeanGateway:
         self._quiet_from = quiet_from
         #: Kinds and call ids of what the next polls of an inspector bring.
         self._waiting: dict[bytes, deque[tuple[bytes, bytes]]] = {}
-        #: Who is held until when, and whose hold ends next; entries of polls that had an event stay until then.
-        self._held: dict[bytes, tuple[Connection, float]] = {}
-        self._ends: deque[tuple[bytes, float]] = deque()
+        #: Whose last poll is held, and whose hold ends next; entries of polls that had an event stay until then.
+        self._held: dict[bytes, Connection] = {}
+        self._ends: deque[tuple[Connection, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._connections: set[Connection] = set()
         self._opened: list[float] = []
@@ -87,8 +87,7 @@ class LeanGateway:
     def went(self, connection: Connection) -> None:
         """Forget a connection, and a poll that it held."""
         self._connections.discard(connection)
-        if connection.holds and self._held.get(connection.holds, (None,))[0] is connection:
-            del self._held[connection.holds]
+        self._let_go(connection)
 
     def cut(self) -> None:
         """Break all connections off."""
@@ -113,11 +112,16 @@ class LeanGateway:
             connection.send(_event(agent_id, *waiting.popleft()))
             return
         until = time.monotonic() + self._hold_seconds
-        connection.holds = agent_id
-        self._held[agent_id] = (connection, until)
-        self._ends.append((agent_id, until))
+        connection.polls_for, connection.held_until = agent_id, until
+        self._held[agent_id] = connection
+        self._ends.append((connection, until))
         if self._timer is None:
             self._end_later(self._hold_seconds)
+
+    def _let_go(self, connection: Connection) -> None:
+        connection.held_until = 0.0
+        if self._held.get(connection.polls_for) is connection:  # several clients may poll for one inspector
+            del self._held[connection.polls_for]
 
     def _end_later(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(seconds, _HOLD_GRAIN_SECONDS), self._end_holds)
@@ -125,22 +129,22 @@ class LeanGateway:
     def _end_holds(self) -> None:
         ends, now = self._ends, time.monotonic()
         while ends and ends[0][1] <= now:
-            agent_id, until = ends.popleft()
-            held = self._held.get(agent_id)
-            if held is not None and held[1] == until:
-                del self._held[agent_id]
-                held[0].send(_EMPTY)
+            connection, until = ends.popleft()
+            if connection.held_until == until:
+                self._let_go(connection)
+                connection.send(_EMPTY)
         self._timer = None
         if ends:
             self._end_later(ends[0][1] - now)
 
     def _tell(self, agent_id: bytes, kind: bytes, call_id: bytes = b"") -> None:
         """Give an event to the poll that waits, or to the next one."""
-        held = self._held.pop(agent_id, None)
-        if held is None:
+        connection = self._held.get(agent_id)
+        if connection is None:
             self._waiting.setdefault(agent_id, deque()).append((kind, call_id))
         else:
-            held[0].send(_event(agent_id, kind, call_id))
+            self._let_go(connection)
+            connection.send(_event(agent_id, kind, call_id))
 
     def tell_one(self, agent_id: str) -> bool:
         """Tell one event to an inspector whose poll is held; False if it is not."""
@@ -196,13 +200,14 @@ class LeanGateway:
 class Connection(asyncio.Protocol):
     """One connection; requests come one after the other, and each fits into one read."""
 
-    __slots__ = ("_gateway", "_transport", "holds")
+    __slots__ = ("_gateway", "_transport", "held_until", "polls_for")
 
     def __init__(self, gateway: LeanGateway) -> None:
         self._gateway = gateway
         self._transport: asyncio.Transport | None = None
-        #: Whose poll came last.
-        self.holds = b""
+        #: Whom the last poll was for, and until when it is held; 0 if it is answered.
+        self.polls_for = b""
+        self.held_until = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
