@@ -47,7 +47,7 @@ async def all_held(bench: Bench, number: int) -> float:
 
 async def measure(bench: Bench, client: Redis, seconds: float) -> dict[str, float]:
     """Look twice and return the difference, a second."""
-    polls, redis = (await bench.simulator.ask("counts"))[1], told(client)
+    polls, redis = (await bench.simulator.ask("counts"))["polls"], told(client)
     before, began = bench.adapter.footprint(), time.monotonic()
     await asyncio.sleep(seconds)
     after, took = bench.adapter.footprint(), time.monotonic() - began
@@ -56,7 +56,7 @@ async def measure(bench: Bench, client: Redis, seconds: float) -> dict[str, floa
         "core %": 100 * (after.cpu_seconds - before.cpu_seconds) / took,
         "MiB": after.rss_bytes / MIB,
         "fds": after.fds,
-        "polls/s": ((await bench.simulator.ask("counts"))[1] - polls) / took,
+        "polls/s": ((await bench.simulator.ask("counts"))["polls"] - polls) / took,
         "Redis MiB": redis_after["used_memory"] / MIB,
         "Redis commands/s": (redis_after["total_commands_processed"] - redis["total_commands_processed"]) / took,
         "Redis core %": 100 * (spent(redis_after) - spent(redis)) / took,
@@ -92,7 +92,8 @@ async def run(numbers: list[int], seconds: float, event_seconds: float) -> None:
                         )
                         if event_seconds:
                             per_second = number / event_seconds
-                            await bench.simulator.ask("events", str(per_second), str(FIRST_INSPECTOR), str(number))
+                            told = ("AgentEvent_Talking", str(per_second), str(FIRST_INSPECTOR), str(number))
+                            await bench.simulator.ask("tell", *told)
                             await asyncio.sleep(2 * event_seconds)
                             tell(f"with {per_second:.0f} events a second", await measure(bench, client, seconds))
             finally:

@@ -60,11 +60,11 @@ class Load:
 async def measure(bench: Bench, load: Load, calls: int, options: pb.CommandOptions, name: str) -> None:
     """Print what a call costs."""
     await load.run(WARM_UP, options)
-    polls_before = (await bench.simulator.ask("counts"))[1]
+    polls_before = (await bench.simulator.ask("counts"))["polls"]
     before, began = bench.adapter.footprint(), time.monotonic()
     messages = await load.run(calls, options)
     after, seconds = bench.adapter.footprint(), time.monotonic() - began
-    polls = (await bench.simulator.ask("counts"))[1] - polls_before
+    polls = (await bench.simulator.ask("counts"))["polls"] - polls_before
     spent = after.cpu_seconds - before.cpu_seconds
     print(
         f"{name:34}{calls:7} calls{calls / seconds:8.0f}/s{messages / calls:6.1f} messages{polls / calls:6.2f} polls"

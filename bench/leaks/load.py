@@ -37,8 +37,6 @@ _FORESEEN: Final = frozenset({
     "confirmed", "unconfirmed", "cancelled", "refused", "OUTCOME_UNKNOWN", "GATEWAY_UNAVAILABLE", "STORE_UNAVAILABLE",
     "DEADLINE_EXCEEDED", "INSPECTOR_NOT_SIGNED_IN", "INSPECTOR_SESSION_LOST", "INVALID_AGENT_ID", "SELF_INSPECTION",
     "CURSOR_EXPIRED", "OK", "CANCELLED", "FAILED_PRECONDITION",
-    # A log of so few events as are kept here has moved on when a watcher stood still for a while.
-    "RESOURCE_EXHAUSTED",
 })  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from bench.answers import answer
-from bench.lean_gateway_child import QUIET_FROM
+from bench.lean_gateway import QUIET_FROM
 
 _REQUEST: Final = (
     b"PUT /agentgateway/resource/qualitycontrol/%d/intercept/292 HTTP/1.1\r\nHost: stub\r\n\r\n" % QUIET_FROM

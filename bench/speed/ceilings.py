@@ -34,10 +34,10 @@ async def _stub(
         question = ["blast", await gateway.ask("url"), str(_CONNECTIONS), str(seconds)]
         question += [ca] if (ca := await gateway.ask("ca")) else []
         for _ in range(rounds):
-            answered, before = (await gateway.ask("counts"))[0], cpu_seconds(gateway.pid)
+            answered, before = (await gateway.ask("counts"))["commands"], cpu_seconds(gateway.pid)
             found = await caller.ask(*question)
             spent = cpu_seconds(gateway.pid) - before
-            costs.append(spent / ((await gateway.ask("counts"))[0] - answered) * 1e6)
+            costs.append(spent / ((await gateway.ask("counts"))["commands"] - answered) * 1e6)
             rates.append(found["answered"] / found["took"])
     finally:
         await caller.stop()

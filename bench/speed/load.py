@@ -71,7 +71,7 @@ class Load:
 
     async def _settled(self) -> None:
         async with asyncio.timeout(_SETTLE_SECONDS):
-            while await self._gateway.ask("waiting"):  # noqa: ASYNC110 - it is another process
+            while (await self._gateway.ask("counts"))["waiting"]:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _ask(self, *question: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 import grpc
 
 from bench.children import Child
+from bench.lean_gateway import STAMP
 from qc_adapter.model.inspector import inspector_id
 from qc_adapter.v1 import events_pb2, events_pb2_grpc, quality_control_pb2, quality_control_pb2_grpc
 
@@ -39,9 +40,9 @@ class Gateways:
         children = []
         for name, address in GATEWAYS:
             child = await Child.start(
-                "speed.poll_gateway_child",
+                "lean_gateway_child",
                 address,
-                str(hold_seconds),
+                *("--hold", str(hold_seconds), "--quiet-from", "0"),
                 errors=folder / f"gateway-{name}.err",
                 environment={},
             )
@@ -146,7 +147,7 @@ class Streams:
         request = events_pb2.WatchRequest(agent_id=agent_id)
         async for update in stub.Watch(request):
             if update.WhichOneof("update") == "event":
-                written = int(update.event.call.call_id)
+                written = int(update.event.call.call_id.removeprefix(STAMP.decode()))
                 self.seconds.append((time.monotonic_ns() - written) / 1e9)
             elif update.WhichOneof("update") == "subscribed":
                 self._subscribed += 1

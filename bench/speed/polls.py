@@ -86,7 +86,7 @@ async def _events_and_commands(found: Found, plan: Plan, polling: Adapter, alone
     streams = Streams()
     watched = plan.events_a_second // 2  # of each gateway
     await streams.open(polling, watched, first=FIRST + _COMMANDING)
-    await gateways.all("tell", str(FIRST + _COMMANDING), str(watched), "120")
+    await gateways.all("tell", "AgentEvent_Ringing", str(watched), str(FIRST + _COMMANDING), str(watched))
     sides = Side(polling, _COMMANDING), Side(alone, _COMMANDING)
     for side in sides:
         await side.burst(plan.burst, plan.at_once)

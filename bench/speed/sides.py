@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from bench.children import Child
-from bench.lean_gateway_child import QUIET_FROM
+from bench.lean_gateway import QUIET_FROM
 from bench.redis_server import RedisServer
 from bench.speed import envoy
 from bench.speed.cpu import cpu_seconds
@@ -121,14 +121,14 @@ class Site:
     async def event_us(self, side: Side, inspectors: int, seconds: float) -> float:
         """Return what a server pays for an event that a poll brings, when nobody calls it."""
         await side.adopt(inspectors)
-        first, polls = str(side.first_agent), (await self.gateway.ask("counts"))[1]
+        first, polls = str(side.first_agent), (await self.gateway.ask("counts"))["polls"]
         before = cpu_seconds(side.pid)
-        await self.gateway.ask("events", str(_EVENTS_PER_SECOND), first, str(inspectors))
+        await self.gateway.ask("tell", "AgentEvent_Talking", str(_EVENTS_PER_SECOND), first, str(inspectors))
         await asyncio.sleep(seconds)
-        await self.gateway.ask("events", "0", "0", "1")
+        await self.gateway.ask("quiet")
         await asyncio.sleep(_SETTLE_SECONDS)
         spent = cpu_seconds(side.pid) - before
-        return spent / ((await self.gateway.ask("counts"))[1] - polls) * 1e6
+        return spent / ((await self.gateway.ask("counts"))["polls"] - polls) * 1e6
 
     async def _start(self, name: str, module: str, arguments: tuple[str, ...], environment: dict[str, str]) -> Side:
         child = await Child.start(module, *arguments, errors=self.folder / f"{name}.err", environment=environment)

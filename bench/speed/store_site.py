@@ -170,7 +170,7 @@ class Site:
         """Wait until the gateway has had so many polls; return how long it took."""
         began = time.monotonic()
         async with asyncio.timeout(_READY_SECONDS):
-            while (await self.gateway.ask("counts"))[1] < number:  # noqa: ASYNC110 - in another process
+            while (await self.gateway.ask("counts"))["polls"] < number:  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(_LOOK_SECONDS)
         return time.monotonic() - began
 
@@ -189,7 +189,7 @@ class Site:
 
     async def spent(self) -> Spent:
         """Look at all counts and clocks."""
-        polls = int((await self.gateway.ask("counts"))[1])
+        polls = int((await self.gateway.ask("counts"))["polls"])
         ours = sum(cpu_seconds(child.pid) for child in self.adapters)
         if self.client is None:
             return Spent(ours, 0.0, polls, 0, 0, 0, 0.0, time.monotonic())

@@ -58,14 +58,14 @@ async def deliver(
     await site.open("busy", site.adapter, len(agents), agents)
     found = {}
     for rate in rates:
-        await site.gateway.ask("begin", str(rate), str(quiet))
+        await site.gateway.ask("tell_held", str(rate), str(quiet))
         await asyncio.sleep(min(1.0, window_seconds))  # until they do not come all in one turn
         await site.readers.ask("mark", "busy")
         began = time.monotonic()
         told = [await _window(site, window_seconds) for _ in range(windows)]
         took = time.monotonic() - began
         waits = sorted(await site.readers.ask("waits", "busy"))
-        await site.gateway.ask("end")
+        await site.gateway.ask("quiet")
         await asyncio.sleep(_SETTLE_SECONDS)
         found[rate] = Delivery(took, tuple(told), tuple(waits))
     await site.readers.ask("close", "busy")

@@ -20,6 +20,7 @@ import uvloop
 from hpack import Decoder, Encoder
 
 from bench.answers import answer
+from bench.lean_gateway import STAMP, STAMP_DIGITS
 from bench.limits import raise_descriptors
 from bench.speed.frames import (
     ACK,
@@ -38,9 +39,6 @@ from bench.speed.frames import (
 from qc_adapter.v1 import events_pb2 as pb
 
 WATCH: Final = "/qc_adapter.v1.InspectorEvents/Watch"
-#: Stands before the monotonic nanoseconds at which an event was made.
-STAMP: Final = b"stamp-"
-STAMP_DIGITS: Final = 20
 #: Streams that one connection may have; the server allows as many.
 STREAMS_OF_A_CONNECTION: Final = 1000
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -13,8 +13,8 @@ import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.children import Child
+from bench.lean_gateway import STAMP, STAMP_DIGITS
 from bench.speed.cpu import cpu_seconds
-from bench.speed.stream_reader import STAMP, STAMP_DIGITS
 from qc_adapter.v1 import events_pb2, events_pb2_grpc, sessions_pb2, sessions_pb2_grpc
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ class StreamSite:
     async def tell(self, agent_id: int) -> None:
         """Have the gateway tell an event as soon as it holds a poll."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while not await self.gateway.ask("one", str(agent_id)):  # noqa: ASYNC110 - it is in another process
+            while not await self.gateway.ask("tell_one", str(agent_id)):  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def held(self, count: int) -> None:
         """Wait until the gateway holds so many polls."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            while await self.gateway.ask("held") < count:  # noqa: ASYNC110 - it is in another process
+            while (await self.gateway.ask("counts"))["held"] < count:  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def delivered(self) -> dict[float, float]:
@@ -132,7 +132,7 @@ async def stream_site(folder: Path, bookmark_seconds: float) -> AsyncIterator[St
             return child
 
         readers = await start("readers", "speed.stream_reader")
-        gateway = await start("gateway", "speed.stream_gateway")
+        gateway = await start("gateway", "lean_gateway_child")
         floor = await start("floor", "speed.stream_floor", event().hex(), str(bookmark_seconds))
         adapter = await start(
             "adapter",

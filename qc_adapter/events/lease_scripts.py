@@ -160,14 +160,14 @@ return 1
 # again, ms to wait when the gateway has told of the sign-out, digest of the record that was judged or ''. A detail
 # without an end: the record cannot be read.
 # Returns what became of it and the record: 'newer' when another GUID is stored by now, 'recovering' when the inspector
-# is to be signed in again.
+# is to be signed in again, 'parked' when the end was wanted: a sign-out is under way, or is done.
 PARK = script("""
 local id, holder, used, ended = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local found = record(id)
-if not holds(id, holder) then return {'fenced', found or {}} end
 local stored = found and mark(found)
-if used ~= '' and stored and stored ~= used then return {'newer', found} end
 local leaving = tonumber(call('HGET', LOG .. id, 'leaving') or '0')
+if not holds(id, holder) then return {(leaving >= now or stored ~= used) and 'parked' or 'fenced', found or {}} end
+if used ~= '' and stored and stored ~= used then return {'newer', found} end
 local orders = call('HMGET', ORDERS .. id, 'signed_in_at', 'recovered_at', 'losses', 'tried_at')
 if ended ~= '' and leaving < now and stored and orders[1] and orders[1] == field(found, 'signed_in_at') then
   local quick = orders[2] and now - tonumber(orders[2]) < tonumber(ARGV[6])

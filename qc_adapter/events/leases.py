@@ -74,12 +74,16 @@ class LeaseLost(Exception):
     """Somebody else polls for the inspector by now, or is about to."""
 
 
+class SessionGone(LeaseLost):
+    """The session ended because somebody wanted it to: signed out, or signed in anew."""
+
+
 class Lease(Protocol):
     """
     The right to poll for one inspector.
 
     Methods raise `StoreUnavailable` when nothing is known of what they did: then they may be repeated; `LeaseLost` when
-    the right is gone; `SessionUnreadable`.
+    the right is gone, `SessionGone` with the session; `SessionUnreadable`.
     """
 
     @property
@@ -114,7 +118,8 @@ class Lease(Protocol):
         """
         Give the lease up because the gateway ended the session.
 
-        Says whether it is lost or recovering; None if another GUID is stored by now.
+        Says whether it is lost or recovering; None if another GUID is stored by now. Raises `SessionGone` if that was
+        wanted.
         """
         ...
 

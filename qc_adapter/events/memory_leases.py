@@ -14,7 +14,7 @@ import structlog
 
 from qc_adapter.events.activity import NOTHING_KNOWN
 from qc_adapter.events.census import parts
-from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, Taken
+from qc_adapter.events.leases import Beat, Claim, LeaseLost, PollState, PollStatus, SessionGone, Taken
 from qc_adapter.events.standing import Phase
 from qc_adapter.model.errors import NotSignedIn, SessionConflict, SessionLost
 from qc_adapter.model.inspector import gateway_of
@@ -247,10 +247,11 @@ class MemoryRota:
         self._say(agent_id, PollStatus(step.state, answered, step.detail))
 
     def end(self, agent_id: str, session: Session | None, retcode: str, detail: str) -> PollState:
-        """Say what becomes of an inspector whose session the gateway ended; if that was wanted, it is no loss."""
+        """Say what becomes of an inspector whose session the gateway ended; raises `SessionGone` if that was wanted."""
         if agent_id in self._leaving or session is None:
             self.park(agent_id, session)
-        elif (orders := self._store.orders.get(agent_id)) is not None:
+            raise SessionGone
+        if (orders := self._store.orders.get(agent_id)) is not None:
             told = self._hub.feed(agent_id).standing.phase is Phase.OUT
             _begin_recovery(orders, retcode, detail, TOLD_PAUSE_SECONDS if told else 0.0)
             self._store.replace(replace(session, recovering=True))
@@ -260,12 +261,11 @@ class MemoryRota:
             self._log.warning("session_recovering", agent_id=agent_id, retcode=retcode, detail=detail)
             self._changes.changed("session_recovering", agent_id, retcode)
             return PollState.RECOVERING
-        else:
-            self.park(agent_id, session)
-            self._note_end(agent_id, PollState.LOST, detail)
-            self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
-            self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
-            self._changes.changed("session_lost", agent_id, retcode)
+        self.park(agent_id, session)
+        self._note_end(agent_id, PollState.LOST, detail)
+        self._hub.feed(agent_id).end(SessionLost(agent_id, retcode))
+        self._log.warning("session_lost", agent_id=agent_id, retcode=retcode, detail=detail)
+        self._changes.changed("session_lost", agent_id, retcode)
         return PollState.LOST
 
     def give_up(self, agent_id: str, session: Session | None, retcode: str, detail: str, *, conflict: bool) -> None:

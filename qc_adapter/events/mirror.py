@@ -215,10 +215,11 @@ class Mirror:
         read = _Log(*await self._read(agent_id, feed.epoch, feed.position, self._hub.capacity))
         epoch, newest, entries = read.epoch.decode(), int(read.newest), _items(read.entries)
         first = entries[0][0] if entries else newest + 1
-        if epoch != feed.epoch:
-            self._jump(agent_id, feed, epoch, first - 1, GapReason.LOG_LOST)
-        elif first > feed.position + 1 and (not entries or entries[0][1] not in _SAID_OF_HOLES):
-            self._jump(agent_id, feed, epoch, first - 1, GapReason.CURSOR_EXPIRED)
+        lost = epoch != feed.epoch
+        if lost or (first > feed.position + 1 and (not entries or entries[0][1] not in _SAID_OF_HOLES)):
+            if len(entries) == self._hub.capacity:  # the gap takes a place: who is not behind has to find it
+                first = entries.pop(0)[0] + 1
+            self._jump(agent_id, feed, epoch, first - 1, GapReason.LOG_LOST if lost else GapReason.CURSOR_EXPIRED)
         feed.catch_up(entries)
         if feed.position == newest:  # else a notice has told more meanwhile
             feed.standing = _standing(read)

@@ -64,7 +64,11 @@ class QuietPolls:
 
 def _tell(gathered: list[_Asked], asked: asyncio.Task[list[int]]) -> None:
     """Tell each reader what became of its lease; one that went away has cancelled its question."""
-    failure = asyncio.CancelledError() if asked.cancelled() else asked.exception()
+    if asked.cancelled():
+        for _, _, _, renewed in gathered:
+            renewed.cancel()  # each with an error of its own: what is raised holds on to the frames that it passes
+        return
+    failure = asked.exception()
     if isinstance(failure, StoreUnavailable) and failure.wrong_type:
         answers = [0] * len(gathered)  # of one of them: each finds out with a step of its own
     elif failure is not None:

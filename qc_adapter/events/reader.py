@@ -19,7 +19,7 @@ import structlog
 
 from qc_adapter.events.backlog import Backlog
 from qc_adapter.events.crowd import CrowdLog
-from qc_adapter.events.leases import LeaseLost, PollState, Step
+from qc_adapter.events.leases import LeaseLost, PollState, SessionGone, Step
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.polling import POLL_SPARE_SECONDS, Brought, CountsEvents, Polling, Polls
 from qc_adapter.events.turns import Turns
@@ -174,6 +174,8 @@ class Reader:
         """Read; return why it is over: released, fenced, session_gone, session_lost or parked."""
         try:
             return await self._run()
+        except SessionGone:
+            return "session_gone"
         except LeaseLost:
             return "fenced"
 
@@ -200,7 +202,7 @@ class Reader:
             pushed = session.event_source is EventSource.PUSH
             pause = await (self._beat(session) if pushed else self._poll(session))
             if pause is None:
-                return "session_lost" if self.state in ENDED else "parked"
+                return "session_lost"
             await self._pause(pause)
             if self._failures and (seconds := self._company.turns.take()):
                 await self._pause(seconds)  # many may have failed at once
@@ -238,7 +240,7 @@ class Reader:
         self._answered()
         stored = await self._keep(session, renewal)
         # Another system may have changed how its events come: then they wait in the gateway's queue.
-        pushed = stored is not None and stored.event_source is EventSource.PUSH
+        pushed = stored.event_source is EventSource.PUSH
         # From the answer on: while the store was away the next one has become due.
         due = self.answered_at + self._pace.heartbeat_seconds - time.monotonic()
         return max(due, self._pace.pause_seconds) if pushed else self._pace.pause_seconds
@@ -258,9 +260,9 @@ class Reader:
         if brought.items and self._used is not None:
             await self._keep(self._used, None, brought)
 
-    async def _keep(self, used: Session, renewal: Renewal | None, brought: Brought = _NOTHING) -> Session | None:
+    async def _keep(self, used: Session, renewal: Renewal | None, brought: Brought = _NOTHING) -> Session:
         """
-        Store what a reply brought; returns what is stored then.
+        Store what a reply brought; returns what is stored then, and raises `SessionGone` if nothing is.
 
         However long the store is away: the events and the GUID exist nowhere else, and the next request waits.
         """
@@ -273,6 +275,8 @@ class Reader:
             if isinstance(item, GapReason):
                 self._counts.gap(gateway_of(self._agent_id), item.lower())
                 self._say("warning", "event_gap", brought.gap)
+        if kept is None:
+            raise SessionGone
         return kept
 
     async def _refused(self, session: Session, refusal: GatewayRefused) -> float | None:
@@ -284,7 +288,7 @@ class Reader:
             return self._backoff()
         self._refusals += 1
         stored = await self._keep(session, refusal.renewal, lost)
-        if stored is not None and stored.guid != session.guid:
+        if stored.guid != session.guid:
             return self._pace.pause_seconds  # the GUID was renewed while the poll was on its way
         if not ends and self._refusals < BORNE_REFUSALS:
             self._degraded(refusal.message)

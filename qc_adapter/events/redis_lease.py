@@ -14,7 +14,7 @@ import structlog
 from qc_adapter.events import lease_scripts, log_scripts
 from qc_adapter.events.activity import Activity, activity
 from qc_adapter.events.feed import fresh_epoch
-from qc_adapter.events.leases import LeaseLost, PollState
+from qc_adapter.events.leases import LeaseLost, PollState, SessionGone
 from qc_adapter.events.model import GapReason
 from qc_adapter.events.standing import Standing
 from qc_adapter.events.stored import from_inspection, from_standing, to_call_ids, to_line, to_standing
@@ -303,6 +303,8 @@ class RedisLease:
         self._record = record
         if told == b"newer":
             return None
+        if told == b"parked":
+            raise SessionGone
         if told in {b"lost", b"recovering"}:
             self._log.warning(f"session_{told.decode()}", agent_id=self.agent_id, retcode=retcode, detail=detail)
             self._changes.changed(f"session_{told.decode()}", self.agent_id, retcode)

@@ -92,22 +92,23 @@ class InspectorEvents(pb_grpc.InspectorEventsServicer):
         state = PollState.ACTIVE  # as long as nothing else is said, which who comes later is told too
         # All of it in one generator: there may be ten thousand of them.
         with subscription:
-            yield pb.WatchResponse(cursor=subscription.cursor, subscribed=pb.Subscribed())
+            begins = subscription.cursor
+            # Before the first message is written: of a full log, the oldest entries may be gone after that.
+            entries = subscription.take()
+            yield pb.WatchResponse(cursor=begins, subscribed=pb.Subscribed())
             if gap is not None:
                 yield gap
             while True:
-                entries = subscription.take()
                 for entry in entries:
                     yield self._shared.of(entry, feed.readers)
                     if isinstance(entry.item, AgentEvent) and entry.logged_at >= call.started_at:
                         self._counts.event_delivered(call.gateway, time.monotonic() - entry.logged_at)
-                if entries:
-                    continue
                 # The end of a session is told by the end of the stream.
-                if (_state_of(feed) is state or feed.ended is not None) and await self._wait(subscription, deadline):
-                    continue
-                state = _state_of(feed)
-                yield bookmark_message(subscription.cursor, feed)
+                told = _state_of(feed) is state or feed.ended is not None
+                if not (entries or (told and await self._wait(subscription, deadline))):
+                    state = _state_of(feed)
+                    yield bookmark_message(subscription.cursor, feed)
+                entries = subscription.take()
 
     async def Feed(self, request: pb.FeedRequest, context: Context) -> pb.FeedResponse:
         """Take events in that another system read."""

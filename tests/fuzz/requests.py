@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,12 @@ class _Registry:
         self.handlers |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
 
 
+@cache
+def _chain() -> CallInterceptor:
+    """Return the interceptor of all inputs: what it sets a timer for stays until the timer ends."""
+    return CallInterceptor({}, [CallLog()])
+
+
 class Door:
     """The servicers behind their interceptor, with our log around them and nothing else."""
 
@@ -194,7 +201,7 @@ class Door:
         sessions = InspectorSessions(parser, any_domain, domain, any_domain)
         sessions_pb2_grpc.add_InspectorSessionsServicer_to_server(sessions, any_registry)
         events_pb2_grpc.add_InspectorEventsServicer_to_server(events, any_registry)
-        self._interceptor = CallInterceptor({}, [CallLog()])
+        self._interceptor = _chain()
         self._handlers = registry.handlers
         self.domain = domain
 

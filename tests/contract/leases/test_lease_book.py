@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qc_adapter.events.leases import LeaseLost, PollState, Taken
+from qc_adapter.events.leases import LeaseLost, PollState, SessionGone, Taken
 from qc_adapter.model.session import Secret, Session
 
 
@@ -118,17 +118,37 @@ async def test_who_has_no_session_is_not_enlisted(shelf, replica, taken):
 
 
 async def test_a_sign_out_is_no_loss(shelf, replica, take):
-    """While a sign-out is under way, the gateway's refusal of the poll ends no stream with a loss."""
+    """While a sign-out is under way, the gateway's refusal of the poll is no loss to anybody, also told twice."""
     shelf.sign_in()
     one, two = replica("one"), replica("two")
     lease = await one.win()
     await two.rota.leaving("101")
-    assert await lease.end(take.step().used, "100-006", "") is PollState.LOST
+    for _ in range(2):  # the first reply may be lost
+        with pytest.raises(SessionGone):
+            await lease.end(take.step().used, "100-006", "")
     assert "ended" not in shelf.head()
     shelf.sign_out()
     await two.rota.retire("101")
     assert shelf.head()["ended"] == "gone"
     assert shelf.score() is None
+
+
+@pytest.mark.parametrize("how", ["signed out", "signed in anew"])
+async def test_who_hears_late_of_a_wanted_end_takes_it_for_no_loss(shelf, replica, take, how):
+    """The gateway refuses the poll when all is done: the session is gone, or it is another one that is left alone."""
+    shelf.sign_in()
+    one, two = replica("one"), replica("two")
+    lease = await one.win()
+    if how == "signed out":
+        shelf.sign_out()
+        await two.rota.retire("101")
+    else:
+        shelf.sign_in(guid="second")
+        await two.rota.enlist("101", Taken.REPLACED)
+    before = shelf.head(), shelf.score()
+    with pytest.raises(SessionGone):
+        await lease.end(take.step().used, "100-006", "")
+    assert (shelf.head(), shelf.score()) == before
 
 
 @pytest.mark.parametrize("how", ["failed", "took too long"])

@@ -60,6 +60,33 @@ async def test_many_of_them_are_one_script(shelf, replica, take):
     assert shelf.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 1
 
 
+async def test_polls_whose_renewal_is_cut_off_each_have_an_error_of_their_own(shelf, replica, take):
+    """When the script for many is cancelled each reader ends, and no error holds the frames of the others."""
+    one = replica("one")
+    agent_ids = ["201", "202"]
+    for agent_id in agent_ids:
+        shelf.sign_in(agent_id)
+        await one.rota.enlist(agent_id)
+    leases = {agent_id: claim.lease for agent_id, claim in (await one.beat()).items()}
+    for agent_id in agent_ids * 2:
+        await leases[agent_id].keep(take.step(agent_id=agent_id))
+
+    async def cut_off(agent_id):
+        with pytest.raises(asyncio.CancelledError) as error:
+            await leases[agent_id].keep(take.step(agent_id=agent_id))
+        return error.value
+
+    def steps():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "store-step"]
+
+    kept = asyncio.gather(*map(cut_off, agent_ids))
+    while not steps():  # noqa: ASYNC110 - it lives for a moment
+        await asyncio.sleep(0)
+    steps()[0].cancel()
+    first, second = await kept
+    assert first is not second
+
+
 async def test_a_new_guid_of_another_system_is_found_by_the_next_poll(shelf, quiet, take):
     """What somebody else wrote into the record is used from the next poll on."""
     shelf.sign_in(guid="second")

@@ -247,6 +247,24 @@ async def test_a_lost_session_is_counted_until_it_is_back(shelf, readers, gatewa
     assert one.readers.counts()["default", "lost"] == 0
 
 
+@pytest.mark.parametrize("heard", ["under way", "before it is told"])
+async def test_a_sign_out_that_the_poll_hears_of_first_is_no_loss(shelf, readers, gateway, take, heard):
+    """A replica whose poll ends with the sign-in, before it hears of the sign-out elsewhere, counts no lost session."""
+    one, two = await readers("one"), await readers("two")
+    shelf.sign_in()
+    poll = await gateway.arrived()
+    reading = one if poll.by == "one" else two
+    await two.readers.leaving("101")
+    if heard == "before it is told":
+        shelf.sign_out()
+    poll.reply.set_exception(GatewayRefused("getAgentEvent", "100-006", "", None))
+    await take.until(lambda: reading.counts.leases == ["won", "session_gone"])
+    assert reading.readers.counts()["default", "lost"] == 0
+    shelf.sign_out()
+    await two.readers.forget("101")
+    assert shelf.head()["ended"] == "gone"
+
+
 async def test_a_session_that_cannot_be_read_is_counted_as_lost(shelf, readers, gateway, take):
     """Whom nobody polls for because of his record is in the numbers as lost, until the record is mended."""
     one = await readers("one")

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from qc_adapter.events.activity import InspectorState
 from qc_adapter.events.hub import Hub
 from qc_adapter.events.inlet import MemoryInlet, batch_of
-from qc_adapter.events.leases import PollState, Step, Taken
+from qc_adapter.events.leases import PollState, SessionGone, Step, Taken
 from qc_adapter.events.memory_leases import MemoryRota
 from qc_adapter.events.memory_recoveries import MemoryRecoveries
 from qc_adapter.events.model import Gap
@@ -344,7 +344,8 @@ async def test_an_end_that_was_wanted_is_no_loss(desk):
     await desk.rota.enlist("101")
     [claim] = await desk.read_on()
     await desk.rota.leaving("101")
-    assert await claim.lease.end(session, "100-006", "out") is PollState.LOST
+    with pytest.raises(SessionGone):
+        await claim.lease.end(session, "100-006", "out")
     assert await desk.book.due(10, LONG, ()) == []
     assert not (await desk.store.get("101")).recovering
 

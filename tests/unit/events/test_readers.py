@@ -156,17 +156,33 @@ async def test_a_lost_session_that_is_adopted_without_events_is_not_lost(post):
 
 
 async def test_a_sign_out_is_no_loss(post):
-    """When the gateway refuses the poll of an inspector who is being signed out, streams do not end with a loss."""
+    """When the gateway refuses the poll of an inspector who is being signed out, nothing is told or counted as lost."""
     readers = post.readers()
     readers.start()
     poll = await post.mailbox.arrived()
     await readers.leaving("101")
     poll.refuse("100-006")
-    await post.until(lambda: post.counts.leases[-1] == "session_lost")
+    await post.until(lambda: post.counts.leases == ["won", "session_gone"])
+    assert readers.counts()["default", "lost"] == 0
     assert post.feed.ended is None
     await post.store.remove("101")
     await readers.forget("101")
     assert isinstance(post.feed.ended, NotSignedIn)
+
+
+async def test_a_session_that_is_removed_under_a_poll_is_no_loss(post):
+    """When the gateway refuses a poll, or answers it, after the session was removed, it is gone and not lost."""
+    for number, end in enumerate((lambda poll: poll.refuse("100-006"), lambda poll: poll.bring("AgentState_Busy"))):
+        await post.sign_in(f"guid{number}")
+        readers = post.readers()
+        readers.start()
+        poll = await post.mailbox.arrived()
+        await post.store.remove("101")
+        end(poll)
+        await post.until(lambda: post.counts.leases[-1] == "session_gone")
+        assert readers.counts()["default", "lost"] == 0
+        assert isinstance(post.feed.ended, NotSignedIn)
+        await readers.stop()
 
 
 async def test_a_defect_in_a_poller_is_healed_by_the_next_look(post):
