@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.children import Footprint
+from bench.speed import system_calls
 from bench.speed.figures import Section, Table
 from bench.speed.load import load_generator
 from bench.speed.page import number
 from bench.speed.sides import site
 from bench.speed.stacks import Cost, Folded, folded
+from bench.speed.system_calls import AT_ONCE
 
 if TYPE_CHECKING:
     from bench.speed.load import Load
     from bench.speed.sides import Side
 
 STEPS: Final = Path(__file__).parent / "steps.json"
-_AT_ONCE: Final = 64
 _SAMPLES_A_SECOND: Final = 250
 _BEGIN_SECONDS: Final = 1.0
 _WRITE_SECONDS: Final = 30.0
@@ -37,6 +38,18 @@ The adapter with its store in memory and commands on record in a file, 64 calls 
 
 The CPU of a call is measured without the profiler, and a part has of it what it has of the samples. A sample belongs to
 the innermost frame that is known: protobuf called by `rpc` is protobuf. *System calls* have what the kernel says.
+"""
+_AFTER: Final = """
+**System calls.** strace counts them, and slows both servers: without it there are up to a tenth less, as more is done
+at once. What ours has more of than the empty server: a look before each of three requests to the gateway, a write and a
+read for each; two writes and a look at a file for the record and the log line; random bytes for the ids of a call; and
+`getpid`, a quarter of a microsecond each time. The rest are a few more wake-ups of gRPC's threads, which go to sleep
+while a call waits for its gateway. Wake-ups are what is dear in either server: that a message was written is told by a
+thread of gRPC, which is woken for it and wakes the event loop in turn; before that, gRPC takes no other message of the
+call. The loop turns no oftener than the empty server's, a request to the gateway is written when it is made, and the
+first message goes out together with the headers. Other pollers of gRPC, and fewer reads of its wake-ups, did not stand
+out of the noise with 64 calls at once. The status could go out with the last message: nobody would learn then of a
+caller who does not take that one.
 """
 _BY_SAMPLES: Final = "py-spy looks at all threads {rate} times a second, frames of C and C++ included."
 _BY_PROFILE: Final = (
@@ -53,12 +66,13 @@ async def measure(*, quick: bool) -> Section:
         async with site(folder) as servers, load_generator(folder, servers.gateway) as load:
             settings = {"QC_POLL_PAUSE_SECONDS": "0", "QC_AUDIT_LOG": str(folder / "records.jsonl")}
             ours, floor = await servers.adapter("ours", settings), await servers.floor()
-            await ours.adopt(_AT_ONCE)
+            await ours.adopt(AT_ONCE)
             costs = {side.name: await _cost(side, load, calls // 4, rounds) for side in (ours, floor)}
             profiles = {
                 side.name: await _sampled(side, load, calls * (1 if side is ours else 3), folder / f"{side.name}.raw")
                 for side in (ours, floor)
             }
+            kernel = await system_calls.table(ours, floor, load, calls // 2, folder)
             how = _BY_SAMPLES.format(rate=_SAMPLES_A_SECOND)
             if profiles["ours"] is None:
                 how = _BY_PROFILE
@@ -68,14 +82,19 @@ async def measure(*, quick: bool) -> Section:
         title="Where the CPU of a call goes",
         command="python -m bench.speed --only hot_path",
         before=_BEFORE.format(how=how),
-        tables=(_parts(profiles["ours"], profiles["floor"], costs["ours"], costs["floor"]), *_steps()),
+        after="" if kernel is None else _AFTER,
+        tables=(
+            _parts(profiles["ours"], profiles["floor"], costs["ours"], costs["floor"]),
+            *(() if kernel is None else (kernel,)),
+            *_steps(),
+        ),
     )
 
 
 async def _cost(side: Side, load: Load, calls: int, rounds: int) -> Cost:
     """Measure a call without anybody looking on."""
     before = Footprint.of(side.pid)
-    costs = [(await load.batch(side, "confirm", _AT_ONCE, calls)).server_us for _ in range(rounds)]
+    costs = [(await load.batch(side, "confirm", AT_ONCE, calls)).server_us for _ in range(rounds)]
     after = Footprint.of(side.pid)
     system = (after.system_seconds - before.system_seconds) / ((after.cpu_seconds - before.cpu_seconds) or 1)
     return Cost(statistics.median(costs), statistics.median(costs) * system)
@@ -94,7 +113,7 @@ async def _sampled(side: Side, load: Load, calls: int, output: Path) -> Folded |
     try:
         await asyncio.sleep(_BEGIN_SECONDS)
         if spy.returncode is None:
-            await load.batch(side, "confirm", _AT_ONCE, calls)
+            await load.batch(side, "confirm", AT_ONCE, calls)
             spy.send_signal(signal.SIGINT)
         async with asyncio.timeout(_WRITE_SECONDS):
             await spy.wait()
@@ -113,7 +132,7 @@ async def _profiled(side: Side, load: Load, calls: int, output: Path) -> Folded:
     """Let cProfile look on."""
     assert side.child is not None
     await side.child.ask("profile")
-    await load.batch(side, "confirm", _AT_ONCE, calls)
+    await load.batch(side, "confirm", AT_ONCE, calls)
     await side.child.ask("profiled", str(output))
     found = Folded()
     for (file, line, function), (_, _, own_seconds, *_) in pstats.Stats(str(output)).stats.items():

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 #: Connections that calls are spread over; a client's library has one for each server.
 CONNECTIONS: Final = 4
-_WARM_UP: Final = 32
+#: So many calls before those that are measured.
+WARM_UP: Final = 32
 _SETTLE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.002
 
@@ -53,7 +54,7 @@ class Load:
         first_agent = side.first_quiet if quiet else side.first_agent
         await self._child.ask("open", str(side.port), side.instead.get(kind, kind), str(min(CONNECTIONS, at_once)))
         arguments = ("run", str(first_agent), str(at_once * side.turns), str(at_once))
-        await self._ask(*arguments, str(min(at_once, _WARM_UP)))
+        await self._ask(*arguments, str(min(at_once, WARM_UP)))
         await self._settled()
         before = cpu_seconds(side.pid)
         found = await self._ask(*arguments, str(calls))
