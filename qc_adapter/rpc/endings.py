@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from grpc import StatusCode
 
@@ -12,7 +13,6 @@ from qc_adapter.model.errors import AdapterError, InternalFault
 from qc_adapter.rpc.errors import outcome_of, to_status
 
 if TYPE_CHECKING:
-    import grpc
     from google.rpc import status_pb2
 
     from qc_adapter.rpc.call import Call
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def judged(call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> status_pb2.Status | None:
     """Note how the call failed; return the answer, None if nobody is there to read one."""
-    gone = isinstance(failure, (asyncio.CancelledError, GeneratorExit))
+    # gRPC fails so when it has nobody to write to any more, and has not come to cancel the call.
+    gone = isinstance(failure, (asyncio.CancelledError, GeneratorExit, grpc.aio.InternalError))
     if gone and call.revocation.cut is not None:
         return _note(call, call.revocation.cut)
     if gone:

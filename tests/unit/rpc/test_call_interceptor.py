@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from contextlib import aclosing, asynccontextmanager
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
+from structlog.testing import capture_logs
 
 from qc_adapter.model.errors import GatewayRefused, NotSignedIn
 from qc_adapter.rpc.call import current_call, deadline_of
@@ -354,6 +356,39 @@ async def test_a_caller_that_goes_away_without_reading_leaves_nothing_open(line)
     assert line.probe.cleaned.is_set()
     await until(lambda: line.room.unused and not line.interceptor._open)
     assert [told[0] for told in line.told] == ["began", "began", "ended", "ended"]
+
+
+class Gone:
+    """Stands for gRPC's context of a call whose caller has gone, before the call is cancelled."""
+
+    invocation_metadata = auth_context = dict
+    peer = str
+
+    async def read(self):
+        return json.dumps({"messages": 1}).encode()
+
+    async def write(self, _message):
+        raise grpc.aio.InternalError("Failed execute_batch")
+
+    def time_remaining(self):
+        return None
+
+
+async def test_a_caller_that_cannot_be_written_to_is_no_defect(line):
+    """A message that gRPC cannot write any more ends the call as cancelled; nobody is told anything, and no alarm."""
+    handlers = grpc.unary_stream_rpc_method_handler(line.probe.many)
+
+    async def found(_details):
+        return handlers
+
+    details = SimpleNamespace(method="/qc_adapter.v1.Probe/Many")
+    handler = await line.interceptor.intercept_service(found, details)
+    with capture_logs() as lines, pytest.raises(grpc.aio.InternalError):
+        await handler.stream_stream(None, Gone())
+    assert (await line.the_end()).code is StatusCode.CANCELLED
+    assert lines == []
+    assert line.probe.cleaned.is_set()
+    assert line.room.unused
 
 
 class Broken:
