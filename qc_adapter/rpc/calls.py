@@ -181,6 +181,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _tell_end(self, call: Call) -> None:
         for observer in reversed(self._observers):
             _tell(observer.ended, call)
+        call.listener = call.witness = None  # they hold the call: the pair would wait for the garbage collector
 
     def _close(self) -> None:
         self._open -= 1

@@ -1,8 +1,10 @@
 """Every way a call can end, over a real server and channel on loopback, with a servicer of a few lines."""
 
 import asyncio
+import gc
 import json
 import time
+import weakref
 from contextlib import aclosing, asynccontextmanager
 
 import grpc
@@ -197,6 +199,39 @@ async def test_observers_end_in_reverse_order(line):
         ("ended", "first"),
     ]
     assert len({id(call) for _, _, call in line.told}) == 1
+
+
+class Listening:
+    """An observer that hears the messages of a call, and so has a hold of it."""
+
+    def __init__(self):
+        self.heard = []
+        self.ears = []
+
+    def began(self, call):
+        def hear(message):
+            self.heard.append((call.rpc, message))
+
+        call.witness = call.listener = hear
+        self.ears.append(weakref.ref(hear))
+
+    def ended(self, call):
+        """Nothing is done then."""
+
+
+@pytest.mark.parametrize("end", ["", "refused"])
+async def test_who_hears_a_call_is_let_go_with_its_end(line, end):
+    """A call and those who hear its messages hold each other: nothing of it may wait for the garbage collector."""
+    listening = Listening()
+    line.interceptor._observers.append(listening)
+    gc.disable()
+    try:
+        await read(line.many(messages=2, end=end))
+        await line.the_end()
+        assert len(listening.heard) == 4  # twice each: before it is written, and after
+        assert [ear() for ear in listening.ears] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
