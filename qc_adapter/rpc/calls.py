@@ -24,6 +24,8 @@ from qc_adapter.rpc.requests import Requests, decoded, texts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from google.rpc import status_pb2
+
     from qc_adapter.rpc.call import CallObserver
 
 _DETAILS: Final = "grpc-status-details-bin"
@@ -138,6 +140,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     # Closed here and now: cleanup must not wait for the garbage collector.
                     async with aclosing(handle(asked, context)) as messages:
                         await call.revocation.pass_on(messages, write)
+            except Exception as failure:  # noqa: BLE001 - it is judged, and logged if it is a defect
+                self._answer(call, context, failure)
             except BaseException as failure:
                 await self._fail(call, context, failure)
                 raise
@@ -164,14 +168,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException) -> None:
+        """Answer what a unary call failed with: only so no message goes before it, and clients may try again."""
+        status = self._judge(call, context, failure)
+        if status is not None:
+            await context.abort(call.code, status.message, trailing_metadata=_packed(status))
+
+    def _answer(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: Exception) -> None:
+        """
+        Answer what a stream failed with.
+
+        What `abort` raises gRPC keeps with the call, and with it all frames on the way, the request among them: that
+        would wait for the garbage collector.
+        """
+        status = self._judge(call, context, failure)
+        if status is not None:
+            context.set_code(call.code)
+            context.set_details(status.message)
+            context.set_trailing_metadata(_packed(status))
+
+    def _judge(
+        self, call: Call, context: grpc.aio.ServicerContext[Any, Any], failure: BaseException
+    ) -> status_pb2.Status | None:
         """Tell of the end first: when the caller has the status, log and metrics have it too."""
         status = judged(call, context, failure)
         if not call.begun and not call.limit:
             self._tell_begin(call)
         self._tell_end(call)
-        if status is not None:
-            details = ((_DETAILS, status.SerializeToString()),)
-            await context.abort(call.code, status.message, trailing_metadata=details)
+        return status
 
     def _tell_begin(self, call: Call) -> None:
         call.begun = True
@@ -181,11 +204,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _tell_end(self, call: Call) -> None:
         for observer in reversed(self._observers):
             _tell(observer.ended, call)
+        call.listener = call.witness = None  # they hold the call: the pair would wait for the garbage collector
 
     def _close(self) -> None:
         self._open -= 1
         if not self._open:
             self._none_open.set()
+
+
+def _packed(status: status_pb2.Status) -> tuple[tuple[str, bytes]]:
+    return ((_DETAILS, status.SerializeToString()),)
 
 
 def _leaving(place: Place) -> Any:  # to the type stubs it is a class of theirs

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -15,6 +15,7 @@ from qc_adapter.telemetry import catalogue
 from qc_adapter.telemetry.certificates import CertificateEnds
 from qc_adapter.telemetry.labels import GRPC_CODES, NO_CALLER, NO_GATEWAY, NO_RETCODE, OTHER
 from qc_adapter.telemetry.process import ProcessNumbers
+from qc_adapter.telemetry.tallies import Tally, TimeTally, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from qc_adapter.telemetry.catalogue import MetricRow
     from qc_adapter.telemetry.certificates import CertificateFile
     from qc_adapter.telemetry.labels import LabelSets
-
-M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 class GatewayCallLike(Protocol):
@@ -57,29 +56,16 @@ class GatewayCallLike(Protocol):
         ...
 
 
-class _Children(Generic[M]):
-    """The children of one metric with labels, each looked up in the metric once in its life."""
+class _Gauges:
+    """A gauge for each place of closed sets; what is in none of them has one as `other`, once it is set."""
 
-    def __init__(self, metric: M, *allowed: frozenset[str], bind: bool = False) -> None:
-        self._metric: M = metric
+    def __init__(self, metric: Gauge, *allowed: frozenset[str]) -> None:
+        self._metric = metric
         self._allowed = allowed
-        self._bound: dict[tuple[str, ...], M] = {}
-        if bind:
-            # Counters that start at 0 make the first increase visible to rate().
-            for values in product(*allowed):
-                self.of(*values)
+        self._bound = {place: metric.labels(*place) for place in product(*allowed)}
 
-    def of(self, *values: str) -> M:
-        child = self._bound.get(values)
-        if child is None:
-            known = tuple(
-                value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True)
-            )
-            child = self._metric.labels(*known)
-            # An unlisted value is not remembered: the dictionary stays as closed as the sets.
-            if known == values:
-                self._bound[values] = child
-        return child
+    def of(self, *place: str) -> Gauge:
+        return self._bound.get(place) or self._metric.labels(*listed(place, self._allowed))
 
 
 class _Refusals:
@@ -130,40 +116,35 @@ class Metrics:
         self._gateways = gateways
         callers = gateways | {NO_GATEWAY}
 
-        def counter(row: MetricRow, *allowed: frozenset[str], bind: bool = False) -> _Children[Counter]:
-            return _Children(Counter(row.name, row.help, row.labels, registry=registry), *allowed, bind=bind)
+        tally, times = partial(Tally, registry=registry), partial(TimeTally, registry=registry)
 
         def gauge(row: MetricRow) -> Gauge:
             return Gauge(row.name, row.help, row.labels, registry=registry)
 
-        def histogram(row: MetricRow) -> Histogram:
-            return Histogram(row.name, row.help, row.labels, registry=registry, buckets=row.buckets)
-
-        self._requests = counter(catalogue.REQUESTS, GRPC_CODES, callers, methods)
-        self._request_seconds = _Children(histogram(catalogue.REQUEST_SECONDS), callers, methods)
-        self._gateway_requests = counter(
+        self._requests = tally(catalogue.REQUESTS, GRPC_CODES, callers, methods)
+        self._request_seconds = times(catalogue.REQUEST_SECONDS, callers, methods)
+        self._gateway_requests = tally(
             catalogue.GATEWAY_REQUESTS, gateways, methods, labels.retcodes | {NO_RETCODE, "0"}
         )
-        self._gateway_seconds = _Children(histogram(catalogue.GATEWAY_REQUEST_SECONDS), gateways, methods)
-        self._events = counter(catalogue.EVENTS, labels.event_types, gateways)
-        self._foreign = counter(catalogue.EVENTS_FOREIGN, gateways, bind=True)
-        self._pushes = counter(catalogue.PUSHES, gateways, labels.push_outcomes, bind=True)
-        self._delivery_seconds = _Children(histogram(catalogue.EVENT_DELIVERY_SECONDS), gateways, bind=True)
-        self._outcomes = counter(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
-        for place in product(gateways, labels.commands, labels.outcomes):
-            self._outcomes.of(*place)  # at 0: the first unknown outcome must be seen as an increase
-        self._confirmation_seconds = _Children(histogram(catalogue.COMMAND_CONFIRMATION_SECONDS), gateways, methods)
-        self._streams = _Children(gauge(catalogue.STREAMS_ACTIVE), labels.services, bind=True)
+        self._gateway_seconds = times(catalogue.GATEWAY_REQUEST_SECONDS, gateways, methods)
+        self._events = tally(catalogue.EVENTS, labels.event_types, gateways)
+        self._foreign = tally(catalogue.EVENTS_FOREIGN, gateways).shown()
+        self._pushes = tally(catalogue.PUSHES, gateways, labels.push_outcomes).shown()
+        self._delivery_seconds = times(catalogue.EVENT_DELIVERY_SECONDS, gateways).shown()
+        self._outcomes = tally(catalogue.COMMAND_OUTCOMES, gateways, methods, labels.outcomes)
+        self._outcomes.show(product(gateways, labels.commands, labels.outcomes))
+        self._confirmation_seconds = times(catalogue.COMMAND_CONFIRMATION_SECONDS, gateways, methods)
+        self._streams = _Gauges(gauge(catalogue.STREAMS_ACTIVE), labels.services)
         self._sessions = _Census(catalogue.SESSIONS, gateways, labels.session_states)
         registry.register(self._sessions)
-        self._poll_age = _Children(gauge(catalogue.POLL_AGE_SECONDS), gateways, bind=True)
-        self._leases = _Children(gauge(catalogue.LEASES_HELD), gateways, bind=True)
-        self._unread = _Children(gauge(catalogue.SESSIONS_UNREAD), gateways, bind=True)
-        self._lease_changes = counter(catalogue.LEASE_CHANGES, gateways, labels.lease_reasons, bind=True)
-        self._gaps = counter(catalogue.EVENT_GAPS, gateways, labels.gap_reasons, bind=True)
-        self._store_errors = counter(catalogue.STORE_ERRORS, labels.store_operations, bind=True)
+        self._poll_age = _Gauges(gauge(catalogue.POLL_AGE_SECONDS), gateways)
+        self._leases = _Gauges(gauge(catalogue.LEASES_HELD), gateways)
+        self._unread = _Gauges(gauge(catalogue.SESSIONS_UNREAD), gateways)
+        self._lease_changes = tally(catalogue.LEASE_CHANGES, gateways, labels.lease_reasons).shown()
+        self._gaps = tally(catalogue.EVENT_GAPS, gateways, labels.gap_reasons).shown()
+        self._store_errors = tally(catalogue.STORE_ERRORS, labels.store_operations).shown()
         self._store_up = gauge(catalogue.STORE_UP)
-        self._gateway_up = _Children(gauge(catalogue.GATEWAY_UP), gateways, bind=True)
+        self._gateway_up = _Gauges(gauge(catalogue.GATEWAY_UP), gateways)
         self._certificates = CertificateEnds(catalogue.CERTIFICATE_EXPIRY, callers, labels.certificate_uses)
         registry.register(self._certificates)
         self._refusals = _Refusals(
@@ -175,11 +156,11 @@ class Metrics:
             ),
             labels.refusals,
         )
-        self._reloads = counter(catalogue.RELOADS, labels.reload_outcomes, labels.reloaded, bind=True)
-        self._reload_refused = _Children(gauge(catalogue.RELOAD_REFUSED), labels.reloaded, bind=True)
-        self._circuit_open = _Children(gauge(catalogue.CIRCUIT_OPEN), gateways, bind=True)
-        self._audit_records = counter(catalogue.AUDIT_RECORDS, labels.audit_outcomes, bind=True)
-        self._loop_lag = histogram(catalogue.EVENT_LOOP_LAG_SECONDS)
+        self._reloads = tally(catalogue.RELOADS, labels.reload_outcomes, labels.reloaded).shown()
+        self._reload_refused = _Gauges(gauge(catalogue.RELOAD_REFUSED), labels.reloaded)
+        self._circuit_open = _Gauges(gauge(catalogue.CIRCUIT_OPEN), gateways)
+        self._audit_records = tally(catalogue.AUDIT_RECORDS, labels.audit_outcomes).shown()
+        self._loop_lag = times(catalogue.EVENT_LOOP_LAG_SECONDS).shown()
         self._build = gauge(catalogue.BUILD_INFO)
 
     def request_finished(
@@ -187,37 +168,37 @@ class Metrics:
     ) -> None:
         """Count a gRPC call that ended with the status code of that name; `gateway` is empty when it is about none."""
         name = gateway or NO_GATEWAY
-        self._requests.of(code, name, method).inc()
-        self._request_seconds.of(name, method).observe(seconds, exemplar)
+        self._requests.count(code, name, method)
+        self._request_seconds.observe((name, method), seconds, exemplar)
 
     def gateway_call(self, call: GatewayCallLike) -> None:
         """Count a request to the gateway."""
-        self._gateway_requests.of(call.gateway, call.method, call.retcode).inc()
-        self._gateway_seconds.of(call.gateway, call.method).observe(call.seconds, call.exemplar)
+        self._gateway_requests.count(call.gateway, call.method, call.retcode)
+        self._gateway_seconds.observe((call.gateway, call.method), call.seconds, call.exemplar)
 
     def event_read(self, gateway: str, event_type: str) -> None:
         """Count an event that the gateway gave us."""
-        self._events.of(event_type, gateway).inc()
+        self._events.count(event_type, gateway)
 
     def event_foreign(self, gateway: str) -> None:
         """Count an event that named another agent than the one that was polled for."""
-        self._foreign.of(gateway).inc()
+        self._foreign.count(gateway)
 
     def push_received(self, gateway: str, outcome: str) -> None:
         """Count a push of the gateway by what came of it."""
-        self._pushes.of(gateway, outcome).inc()
+        self._pushes.count(gateway, outcome)
 
     def event_delivered(self, gateway: str, seconds: float) -> None:
         """Note how long an event took from the gateway to a stream."""
-        self._delivery_seconds.of(gateway).observe(seconds)
+        self._delivery_seconds.observe((gateway,), seconds)
 
     def command_outcome(self, gateway: str, method: str, outcome: str) -> None:
         """Count what came of a command."""
-        self._outcomes.of(gateway, method, outcome).inc()
+        self._outcomes.count(gateway, method, outcome)
 
     def command_confirmed(self, gateway: str, method: str, seconds: float) -> None:
         """Note how long after it was sent a command was confirmed."""
-        self._confirmation_seconds.of(gateway, method).observe(seconds)
+        self._confirmation_seconds.observe((gateway, method), seconds)
 
     def stream_opened(self, service: str) -> None:
         """Note a stream that begins."""
@@ -248,15 +229,15 @@ class Metrics:
 
     def lease_changed(self, gateway: str, reason: str) -> None:
         """Count a lease won or lost."""
-        self._lease_changes.of(gateway, reason).inc()
+        self._lease_changes.count(gateway, reason)
 
     def gap(self, gateway: str, reason: str) -> None:
         """Count a reported gap."""
-        self._gaps.of(gateway, reason).inc()
+        self._gaps.count(gateway, reason)
 
     def store_error(self, operation: str) -> None:
         """Count an operation on the session store that failed."""
-        self._store_errors.of(operation).inc()
+        self._store_errors.count(operation)
 
     def store_up(self, up: Callable[[], bool]) -> None:
         """Ask that function at each scrape whether the store answers."""
@@ -281,7 +262,7 @@ class Metrics:
 
     def reloaded(self, what: str, *, refused: bool) -> None:
         """Count files that changed, and tell whether those on disk are in use."""
-        self._reloads.of("refused" if refused else "loaded", what).inc()
+        self._reloads.count("refused" if refused else "loaded", what)
         self._reload_refused.of(what).set(refused)
 
     def circuit(self, gateway: str, *, opened: bool) -> None:
@@ -290,11 +271,11 @@ class Metrics:
 
     def audited(self, *, failed: bool) -> None:
         """Count an audit record."""
-        self._audit_records.of("failed" if failed else "written").inc()
+        self._audit_records.count("failed" if failed else "written")
 
     def loop_lagged(self, seconds: float) -> None:
         """Note how late a tick of the event loop came."""
-        self._loop_lag.observe(seconds)
+        self._loop_lag.observe((), seconds)
 
     def runs(self, version: str) -> None:
         """Tell which release runs."""

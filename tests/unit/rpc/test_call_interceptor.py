@@ -1,8 +1,10 @@
 """Every way a call can end, over a real server and channel on loopback, with a servicer of a few lines."""
 
 import asyncio
+import gc
 import json
 import time
+import weakref
 from contextlib import aclosing, asynccontextmanager
 from types import SimpleNamespace
 
@@ -118,7 +120,8 @@ class Line:
         )
         port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.address)
 
     async def stop(self):
         await self.channel.close()
@@ -199,6 +202,79 @@ async def test_observers_end_in_reverse_order(line):
         ("ended", "first"),
     ]
     assert len({id(call) for _, _, call in line.told}) == 1
+
+
+class Listening:
+    """An observer that hears the messages of a call, and so has a hold of it."""
+
+    def __init__(self):
+        self.heard = []
+        self.ears = []
+
+    def began(self, call):
+        def hear(message):
+            self.heard.append((call.rpc, message))
+
+        call.witness = call.listener = hear
+        self.ears.append(weakref.ref(hear))
+
+    def ended(self, call):
+        """Nothing is done then."""
+
+
+@pytest.mark.parametrize("end", ["", "refused"])
+async def test_who_hears_a_call_is_let_go_with_its_end(line, end):
+    """A call and those who hear its messages hold each other: nothing of it may wait for the garbage collector."""
+    listening = Listening()
+    line.interceptor._observers.append(listening)
+    gc.disable()
+    try:
+        await read(line.many(messages=2, end=end))
+        await line.the_end()
+        assert len(listening.heard) == 4  # twice each: before it is written, and after
+        assert [ear() for ear in listening.ears] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("before", [0, 2])
+async def test_a_stream_that_failed_leaves_nothing(line, before):
+    """What it failed with holds its frames, and they its request: it is gone without the garbage collector."""
+    failures = []
+
+    def seen(failure):
+        failures.append(weakref.ref(failure))
+        return failure
+
+    async def fail(_wanted):
+        raise seen(GatewayRefused("intercept", "900-003", "wrong state"))  # which no frame of ours holds
+
+    line.probe._end = fail
+    gc.disable()
+    try:
+        messages, error = await read(line.many(messages=before))
+        assert (len(messages), error.code()) == (before, StatusCode.FAILED_PRECONDITION)
+        await until(lambda: failures[0]() is None)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("rpc", ["Once", "Many"])
+async def test_a_client_may_try_again_by_its_own_policy(line, rpc):
+    """Nothing goes before the status of a call that fails at once: with a message before it no client tries again."""
+    policy = {"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1}
+    policy["retryableStatusCodes"] = ["FAILED_PRECONDITION"]
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    async with grpc.aio.insecure_channel(line.address, options=[("grpc.service_config", config)]) as channel:
+        path, asked = f"/qc_adapter.v1.Probe/{rpc}", json.dumps({"end": "refused"}).encode()
+        if rpc == "Once":
+            with pytest.raises(grpc.aio.AioRpcError) as failure:
+                await channel.unary_unary(path)(asked)
+            error = failure.value
+        else:
+            _, error = await read(channel.unary_stream(path)(asked))
+    assert info_of(error).reason == "WRONG_INSPECTION_STATE"
+    assert [told[0] for told in line.told if told[1] == "first"] == ["began", "ended"] * 3
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
