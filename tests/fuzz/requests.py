@@ -103,9 +103,19 @@ class Caller:
     def time_remaining(self) -> float:
         return -1.0  # a stream that has nothing more to say ends at once
 
-    async def abort(self, code: StatusCode, message: str, trailing_metadata: Any = ()) -> None:
+    def set_code(self, code: StatusCode) -> None:
         self.code = code
-        self.told = message.encode() + b"".join(value for _, value in trailing_metadata)
+
+    def set_details(self, message: str) -> None:
+        self.told += message.encode()
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self.told += b"".join(value for _, value in metadata)
+
+    async def abort(self, code: StatusCode, message: str, trailing_metadata: Any = ()) -> None:
+        self.set_code(code)
+        self.set_details(message)
+        self.set_trailing_metadata(trailing_metadata)
         raise _Aborted
 
 

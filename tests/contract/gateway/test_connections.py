@@ -60,12 +60,14 @@ def on(request):
         known = {"connect_timeout_seconds": 5.0} | settings
         transport = GatewayTransport(GatewaySettings(url.format(port=gateway.port) if url else gateway.url, **known))
         try:
-            await scenario(Site(gateway, transport))
+            try:
+                await scenario(Site(gateway, transport))
+            finally:
+                await transport.close()
+                gateway.resume()
+            await gateway.until(lambda g: g.open_connections == 0)
         finally:
-            await transport.close()
-        gateway.resume()
-        await gateway.until(lambda g: g.open_connections == 0)
-        await gateway.stop()
+            await gateway.stop()
 
     def on(scenario, *, tls=None, url="", **settings):
         with asyncio.Runner(loop_factory=request.param) as runner:
@@ -429,7 +431,7 @@ def test_the_time_of_a_request_ends_it_wherever_it_is(on):
         site.gateway.script += [site.gateway.STALL, (raw(LENGTH, body=b""), site.gateway.STALL), site.gateway.STALL]
         for answered in (False, True):
             with pytest.raises(ReplyLost) as raised:
-                await site.send(seconds=0.05)
+                await site.send(seconds=0.5)
             assert (raised.value.timed_out, raised.value.answered) == (True, answered)
         held = asyncio.ensure_future(site.send())
         await site.heard(3)

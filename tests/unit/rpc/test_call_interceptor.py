@@ -459,7 +459,7 @@ async def test_a_caller_that_cannot_be_written_to_is_no_defect(line):
 
     details = SimpleNamespace(method="/qc_adapter.v1.Probe/Many")
     handler = await line.interceptor.intercept_service(found, details)
-    with capture_logs() as lines, pytest.raises(grpc.aio.InternalError):
+    with capture_logs() as lines:
         await handler.stream_stream(None, Gone())
     assert (await line.the_end()).code is StatusCode.CANCELLED
     assert lines == []
