@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import socket
 import stat
 import time
 from collections import Counter
@@ -90,6 +91,18 @@ def sockets():
     return found
 
 
+def ends():
+    """Between which addresses each socket of the process is."""
+    found = []
+    for number in [int(path.name) for path in _FILES.iterdir()]:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as one:
+            there = ""
+            with contextlib.suppress(OSError):
+                there = one.getpeername()
+            found.append(f"{one.getsockname()} to {there}")
+    return found
+
+
 @contextlib.asynccontextmanager
 async def leaving_nothing():
     """Afterwards tasks and sockets are what they were."""
@@ -98,5 +111,9 @@ async def leaving_nothing():
     yield
     me = asyncio.current_task()
     await until(lambda: not asyncio.all_tasks() - tasks - {me}, "no task is left")
-    await until(lambda: sockets() <= sockets_before, "no socket is left")
+    try:
+        await until(lambda: sockets() <= sockets_before, "no socket is left")
+    except AssertionError as failure:
+        failure.add_note(f"there are {', '.join(ends())}; before there were {sockets_before}")
+        raise
     await keeps_grpc_alive.close()
