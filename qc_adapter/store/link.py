@@ -80,8 +80,9 @@ class RedisLink:
 
     async def look(self) -> None:
         """Return when Redis answers; raises `StoreUnavailable`. Learns whether it has replicas, and where it is."""
+        looking = self._begun("ping", self._ask_role)
         self._follow_master()
-        await self._run("ping", self._ask_role)
+        await asyncio.shield(looking)
 
     async def command(self, operation: str, *command: bytes | str | float) -> Any:
         """Send one command; raises `StoreUnavailable`."""

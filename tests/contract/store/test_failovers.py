@@ -148,3 +148,14 @@ async def test_redis_is_well_without_sentinels(own_redis_server, own_sentinel):
         assert link.doubts == 0
     finally:
         await link.close()
+
+
+async def test_a_link_that_is_closed_asks_no_sentinel(own_redis_server, own_sentinel):
+    """A look that comes late is refused, and leaves no task behind that nobody waits for."""
+    link = open_link(f"redis+sentinel://127.0.0.1:{own_sentinel.port}/calls/0")
+    await link.look()
+    await link.close()
+    tasks = asyncio.all_tasks()
+    with pytest.raises(StoreUnavailable, match="it is closed"):
+        await link.look()
+    assert asyncio.all_tasks() == tasks
